@@ -1,0 +1,38 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One settings array for every Swift target: the language's strictest mode, warnings are errors.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "kvd",
+  products: [
+    .executable(name: "kvd", targets: ["kvd"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    .target(name: "CIOUring", linkerSettings: [.linkedLibrary("uring")]),
+    .target(name: "CXXHash"),
+    .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
+    .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),
+    .target(name: "Reactor", dependencies: ["CIOUring"], swiftSettings: settings),
+    .executableTarget(
+      name: "kvd",
+      dependencies: [
+        "Engine", "Reactor", "Wire",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: settings),
+    .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
+    .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
+    .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: settings),
+    .testTarget(name: "TidyTests", swiftSettings: settings),
+  ]
+)

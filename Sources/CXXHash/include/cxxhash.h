@@ -1,0 +1,62 @@
+/* The C leaves of kvd: XXH3 (Debian's xxhash.h, inlined) and the few operations on bytes that Swift has no word for.
+ * No policy, no state. Everything here is portable C with GNU vector extensions; nothing assumes an instruction set. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Scalar inline build: the vector build pulls <emmintrin.h>, which is a Clang module of its own and can't be inlined
+ * into Swift. Inputs up to 240 bytes take scalar paths in XXH3 anyway; longer ones go to kvd_xxh3_long. */
+#define XXH_VECTOR 0
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* XXH3_64 of long inputs, compiled with the target's vector instructions. */
+uint64_t kvd_xxh3_long(const void *_Nullable bytes, size_t count, uint64_t seed);
+
+/* Streaming XXH3_64 for values that arrive in parts. */
+typedef struct kvd_xxh3_stream kvd_xxh3_stream;
+kvd_xxh3_stream *_Nonnull kvd_xxh3_stream_create(uint64_t seed);
+void kvd_xxh3_stream_update(kvd_xxh3_stream *_Nonnull stream, const void *_Nonnull bytes, size_t count);
+uint64_t kvd_xxh3_stream_finish(kvd_xxh3_stream *_Nonnull stream); /* also frees the stream */
+
+/* XXH3_64 with a seed; the one hash of kvd (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md). */
+static inline uint64_t kvd_xxh3(const void *_Nullable bytes, size_t count, uint64_t seed) {
+  if (count > 240) return kvd_xxh3_long(bytes, count, seed);
+  return seed ? XXH3_64bits_withSeed(bytes, count, seed) : XXH3_64bits(bytes, count);
+}
+
+static inline int kvd_equal(const void *_Nonnull a, const void *_Nonnull b, size_t count) {
+  return __builtin_memcmp(a, b, count) == 0;
+}
+static inline int kvd_compare(const void *_Nonnull a, const void *_Nonnull b, size_t count) {
+  return __builtin_memcmp(a, b, count);
+}
+static inline void kvd_prefetch(const void *_Nullable p) { __builtin_prefetch(p, 0, 3); }
+
+/* Index of the first byte equal to `wanted` in bytes[0..<count], or count. Sixteen bytes a step; the vector form is
+ * GNU C, so arm64 gets NEON and anything else gets scalar code from the same source. */
+typedef uint8_t kvd_v16 __attribute__((vector_size(16)));
+typedef uint8_t kvd_v16u __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t kvd_v2x64 __attribute__((vector_size(16)));
+
+static inline ptrdiff_t kvd_find_byte_scalar(const uint8_t *_Nonnull bytes, ptrdiff_t count, uint8_t wanted) {
+  for (ptrdiff_t i = 0; i < count; i++)
+    if (bytes[i] == wanted) return i;
+  return count;
+}
+static inline ptrdiff_t kvd_find_byte(const uint8_t *_Nonnull bytes, ptrdiff_t count, uint8_t wanted) {
+  ptrdiff_t i = 0;
+  kvd_v16 all = (kvd_v16){0} + wanted;
+  for (; i + 16 <= count; i += 16) {
+    kvd_v16 equal = (kvd_v16)(*(const kvd_v16u *)(bytes + i) == all);
+#if defined(__SSE2__)
+    unsigned mask = (unsigned)__builtin_ia32_pmovmskb128((char __attribute__((vector_size(16))))equal);
+    if (mask) return i + __builtin_ctz(mask);
+#else
+    kvd_v2x64 halves = (kvd_v2x64)equal;
+    if (halves[0] | halves[1]) return i + kvd_find_byte_scalar(bytes + i, 16, wanted);
+#endif
+  }
+  return i + kvd_find_byte_scalar(bytes + i, count - i, wanted);
+}

@@ -1,0 +1,6 @@
+import Engine
+import Reactor
+
+@main struct Kvd {
+  static func main() {}
+}
