@@ -9,31 +9,29 @@
 /// from an empty value. Values are trimmed of the white space around them and free of control characters other than
 /// HTAB; bytes from 0x80 up (obs-text) may occur in them.
 @frozen public struct RequestHead: Sendable {
-  /// What is known of a request besides its slices and counts.
-  @frozen public struct Flags: OptionSet, Sendable {
-    public let rawValue: UInt16
-    @inlinable public init(rawValue: UInt16) { self.rawValue = rawValue }
-    /// The request says HTTP/1.1; otherwise it says HTTP/1.0.
-    @inlinable package static var http11: Flags { Flags(rawValue: 1) }
-    /// The connection may carry another request after this one (RFC 9112, section 9.3).
-    @inlinable package static var keepAlive: Flags { Flags(rawValue: 2) }
-    /// The body is chunked: feed what follows the head to a `ChunkedDecoder`.
-    @inlinable package static var chunked: Flags { Flags(rawValue: 4) }
-    /// The client waits for `100 Continue` before it sends the body. Never set without a body to come.
-    @inlinable package static var expectContinue: Flags { Flags(rawValue: 8) }
-    /// The path contains '%': decode it with `Text.decodePercent`, which also finds wrong escapes.
-    @inlinable package static var pathHasEscapes: Flags { Flags(rawValue: 16) }
-    /// There is a '?', possibly with nothing after it.
-    @inlinable package static var hasQuery: Flags { Flags(rawValue: 32) }
-    /// There is a Content-Length, possibly 0. A body-carrying method without it and without `chunked` has no body.
-    @inlinable package static var hasContentLength: Flags { Flags(rawValue: 64) }
-    @inlinable package static var hasHost: Flags { Flags(rawValue: 128) }
-    @inlinable package static var connectionClose: Flags { Flags(rawValue: 256) }
-    @inlinable package static var connectionKeepAlive: Flags { Flags(rawValue: 512) }
-  }
+  // One byte each rather than one set of bits: bytes written by the parser can be read back at once, while bits are
+  // written as part of a word that the processor can't forward before it has left the store buffer.
 
   public var method = HTTPMethod.get
-  public var flags = Flags(rawValue: 0)
+  /// The request says HTTP/1.1; otherwise it says HTTP/1.0.
+  public var http11 = false
+  /// The connection may carry another request after this one (RFC 9112, section 9.3).
+  public var keepAlive = false
+  /// The body is chunked: feed what follows the head to a `ChunkedDecoder`.
+  public var chunked = false
+  /// There is a Content-Length, possibly 0. Without it and without `chunked` the request has no body.
+  public var hasContentLength = false
+  /// The client waits for `100 Continue` before it sends the body. Never true without a body to come.
+  public var expectContinue = false
+  /// The path contains '%': decode it with `Text.decodePercent`, which also finds wrong escapes.
+  public var pathHasEscapes = false
+  /// There is a '?', possibly with nothing after it.
+  public var hasQuery = false
+  /// There is a Host field, as in every HTTP/1.1 request.
+  public var hasHost = false
+  /// The tokens of Connection, as `keepAlive` needs them.
+  var connectionClose = false
+  var connectionKeepAlive = false
   /// Bytes of the head: empty lines before it, request line, fields and the empty line after them.
   public var headCount: UInt32 = 0
   /// The value of Content-Length, 0 without one; at most 10^18 - 1.
@@ -52,19 +50,11 @@
   /// The first traceparent field.
   public var traceparent = Slice()
 
-  @inlinable package init() {}
+  package init() {}
 
   /// Whether the request has this captured field, possibly with an empty value.
   @inlinable @inline(__always)
   package static func isPresent(_ field: Slice) -> Bool { field.offset != 0 }
-
-  @inlinable package var http11: Bool { flags.contains(.http11) }
-  @inlinable package var keepAlive: Bool { flags.contains(.keepAlive) }
-  @inlinable package var chunked: Bool { flags.contains(.chunked) }
-  @inlinable package var expectContinue: Bool { flags.contains(.expectContinue) }
-  @inlinable package var pathHasEscapes: Bool { flags.contains(.pathHasEscapes) }
-  @inlinable package var hasQuery: Bool { flags.contains(.hasQuery) }
-  @inlinable package var hasContentLength: Bool { flags.contains(.hasContentLength) }
 }
 
 /// What came of parsing: trivial, two bytes.

@@ -30,8 +30,8 @@ extension HeadParser {
       && bytes[at &+ 5] == UInt8(ascii: " ")
     {
       let stop = kvd_find_not_host(bytes, at &+ 6, end)
-      guard stop &+ 2 <= end, isLineBreak(stop), !head.flags.contains(.hasHost) else { return 0 }
-      head.flags.insert(.hasHost)
+      guard stop &+ 2 <= end, isLineBreak(stop), !head.hasHost else { return 0 }
+      head.hasHost = true
       return stop &+ 2
     }
     let length: StaticString = "content-length: "
@@ -51,7 +51,7 @@ extension HeadParser {
     }
     guard i > digits, isLineBreak(i), !head.hasContentLength, !head.chunked else { return 0 }
     head.contentLength = value
-    head.flags.insert(.hasContentLength)
+    head.hasContentLength = true
     return i &+ 2
   }
 
@@ -139,7 +139,7 @@ extension HeadParser {
       if head.accept.offset == 0 { head.accept = slice(start, stop) }
     } else if matches(name, colon, "expect") {
       guard matches(start, stop, "100-continue") else { return fail(.unknownExpectation) }
-      head.flags.insert(.expectContinue)
+      head.expectContinue = true
     }
     return 0
   }
@@ -166,16 +166,16 @@ extension HeadParser {
 
   @inline(__always)
   private func host(_ start: Int, _ stop: Int, _ head: inout RequestHead) -> Int {
-    guard !head.flags.contains(.hasHost) else { return fail(.duplicateHost) }
+    guard !head.hasHost else { return fail(.duplicateHost) }
     guard hostEnd(start, stop) == stop else { return fail(.badHost) }
-    head.flags.insert(.hasHost)
+    head.hasHost = true
     return 0
   }
 
   private func connection(_ start: Int, _ stop: Int, _ head: inout RequestHead) {
     forEachElement(start, stop) { first, last in
-      if matches(first, last, "close") { head.flags.insert(.connectionClose) }
-      if matches(first, last, "keep-alive") { head.flags.insert(.connectionKeepAlive) }
+      if matches(first, last, "close") { head.connectionClose = true }
+      if matches(first, last, "keep-alive") { head.connectionKeepAlive = true }
     }
   }
 
@@ -198,8 +198,8 @@ extension HeadParser {
 
   @inline(__always)
   private func contentLength(_ start: Int, _ stop: Int, _ head: inout RequestHead) -> Int {
-    guard !head.flags.contains(.hasContentLength) else { return fail(.duplicateContentLength) }
-    guard !head.flags.contains(.chunked) else { return fail(.lengthAndTransferEncoding) }
+    guard !head.hasContentLength else { return fail(.duplicateContentLength) }
+    guard !head.chunked else { return fail(.lengthAndTransferEncoding) }
     guard start < stop else { return fail(.badContentLength) }
     var value = 0
     var digits = 0  // significant ones: 18 can't overflow
@@ -214,7 +214,7 @@ extension HeadParser {
       i &+= 1
     }
     head.contentLength = value
-    head.flags.insert(.hasContentLength)
+    head.hasContentLength = true
     return 0
   }
 
@@ -228,7 +228,7 @@ extension HeadParser {
     guard !head.chunked else { return fail(.duplicateTransferEncoding) }
     guard !head.hasContentLength else { return fail(.lengthAndTransferEncoding) }
     guard !matches(start, stop, "chunked") else {
-      head.flags.insert(.chunked)
+      head.chunked = true
       return 0
     }
     var elements = 0
@@ -245,16 +245,15 @@ extension HeadParser {
   /// What only the whole head can tell.
   @inline(__always)
   func finish(_ at: Int, _ head: inout RequestHead) -> Int {
-    let flags = head.flags
-    if flags.contains(.http11) {
-      guard flags.contains(.hasHost) else { return fail(.missingHost) }
-      if !flags.contains(.connectionClose) { head.flags.insert(.keepAlive) }
-    } else if flags.contains(.connectionKeepAlive) && !flags.contains(.connectionClose) {
-      head.flags.insert(.keepAlive)
+    if head.http11 {
+      guard head.hasHost else { return fail(.missingHost) }
+      head.keepAlive = !head.connectionClose
+    } else {
+      head.keepAlive = head.connectionKeepAlive && !head.connectionClose
     }
-    // HTTP/1.0 clients don't wait for 100 (RFC 9110, section 10.1.1), nor does anyone without a body.
-    if !flags.contains(.http11) || !(flags.contains(.chunked) || head.contentLength > 0) {
-      head.flags.remove(.expectContinue)
+    if head.expectContinue {
+      // HTTP/1.0 clients don't wait for 100 (RFC 9110, section 10.1.1), nor does anyone without a body.
+      head.expectContinue = head.http11 && (head.chunked || head.contentLength > 0)
     }
     head.headCount = UInt32(truncatingIfNeeded: at)
     return at

@@ -185,7 +185,7 @@ struct HeadParser {
       if byte == UInt8(ascii: "?") {
         if question < 0 { question = i }
       } else if byte == UInt8(ascii: "%") {
-        if question < 0 { head.flags.insert(.pathHasEscapes) }
+        if question < 0 { head.pathHasEscapes = true }
       } else {
         return failTarget(byte)
       }
@@ -194,7 +194,7 @@ struct HeadParser {
     head.path = slice(start, question < 0 ? i : question)
     if question >= 0 {
       head.query = slice(question &+ 1, i)
-      head.flags.insert(.hasQuery)
+      head.hasQuery = true
     }
     return i &+ 1
   }
@@ -262,7 +262,7 @@ struct HeadParser {
     let http11: StaticString = "HTTP/1.1\r\n"
     guard end &- at >= 10, Text.word8(bytes + at) == Text.word8(http11.utf8Start), isLineBreak(at &+ 8)
     else { return versionSlowly(at, &head) }
-    head.flags.insert(.http11)
+    head.http11 = true
     return at &+ 10
   }
 
@@ -282,7 +282,7 @@ struct HeadParser {
       case 5 where isDigit && byte != UInt8(ascii: "1"), 7 where isDigit && byte > UInt8(ascii: "1"):
         return fail(.unsupportedVersion)
       case 7 where isDigit:
-        if byte == UInt8(ascii: "1") { head.flags.insert(.http11) }
+        if byte == UInt8(ascii: "1") { head.http11 = true }
       case 8 where byte == UInt8(ascii: "\n"):
         return fail(.bareLineFeed)
       case 9 where byte != UInt8(ascii: "\n"):
