@@ -11,6 +11,19 @@ struct Declaration: Equatable {
   let name: String
 }
 
+/// The words of a line that follow its leading attributes.
+func wordsAfterAttributes(of line: some StringProtocol) -> ArraySlice<Substring> {
+  var words = Substring(line).split(separator: " ")[...]
+  while let first = words.first, first.hasPrefix("@") {
+    words.removeFirst()
+    // An attribute with blanks in its arguments goes on until its parenthesis closes.
+    if first.contains("("), !first.contains(")") {
+      while let next = words.popFirst(), !next.contains(")") {}
+    }
+  }
+  return words
+}
+
 /// Reads a line as a public or package declaration; nil for any other line.
 ///
 /// Extensions aren't declarations of their own, and an initializer is explained by its type.
@@ -25,14 +38,7 @@ func declaration(in line: some StringProtocol) -> Declaration? {
     "unsafe", "indirect", "private(set)", "package(set)", "internal(set)", "fileprivate(set)", "prefix", "postfix",
     "infix", "unowned", "weak", "dynamic", "convenience", "required", "optional", "async",
   ]
-  var words = Substring(line).split(separator: " ")[...]
-  while let first = words.first, first.hasPrefix("@") {
-    words.removeFirst()
-    // An attribute with blanks in its arguments goes on until its parenthesis closes.
-    if first.contains("("), !first.contains(")") {
-      while let next = words.popFirst(), !next.contains(")") {}
-    }
-  }
+  var words = wordsAfterAttributes(of: line)
   guard let level = words.popFirst(), levels.contains(level) else { return nil }
   while let first = words.first, modifiers.contains(first) {
     // `class func` has a modifier, `class Name` a keyword.
@@ -46,6 +52,11 @@ func declaration(in line: some StringProtocol) -> Declaration? {
   let rest = words.first ?? ""
   let name = rest.prefix { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "`" }
   return Declaration(keyword: String(keyword), name: String(name.isEmpty ? rest.prefix { $0 != "(" } : name))
+}
+
+/// Whether a line may stand between a doc comment and its declaration: attributes alone, or a condition.
+private func standsBetween(_ line: Substring) -> Bool {
+  line.hasPrefix("#if") || line.hasPrefix("#else") || (line.hasPrefix("@") && wordsAfterAttributes(of: line).isEmpty)
 }
 
 /// Public and package declarations without a doc comment.
@@ -62,9 +73,7 @@ func documentationFindings(_ path: String, _ text: String) -> [Finding] {
   for (index, line) in code.enumerated() {
     guard let found = declaration(in: line) else { continue }
     var above = index - 1
-    while above >= 0, lines[above].hasPrefix("@") || lines[above].hasPrefix("#if") || lines[above].hasPrefix("#else") {
-      above -= 1
-    }
+    while above >= 0, standsBetween(lines[above]) { above -= 1 }
     let isProperty = found.keyword == "var" || found.keyword == "let"
     let documented =
       above >= 0

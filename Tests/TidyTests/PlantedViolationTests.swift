@@ -92,7 +92,8 @@ import Testing
       "public func f() {}", "package var a = 1", "public static let a = 1", "@inlinable package func f() {}",
       "@inlinable @inline(__always)\npackage func f() {}", "package enum E {", "public final class C {",
       "public subscript(i: Int) -> Int {", "  public private(set) var a = 1", "public struct S: ~Copyable {",
-      "// not a doc comment\npublic struct S {", "/// Of a.\npublic func a() {}\npublic func b() {}",
+      "// not a doc comment\npublic struct S {",
+      "/// S.\n@frozen public struct S {\n  public let a: Int", "/// Of a.\npublic func a() {}\npublic func b() {}",
     ])
   func plantedUndocumented(_ source: String) {
     #expect(documentationFindings("Sources/Wire/A.swift", source + "\n").count == 1)
