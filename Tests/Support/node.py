@@ -129,7 +129,7 @@ class Node:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def signal(self, number=signal.SIGTERM):
+    def send_signal(self, number):
         self.process.send_signal(number)
 
     def wait(self, seconds=20):
@@ -144,7 +144,7 @@ class Node:
             self._connection.close()
             self._connection = None
         if self.process.poll() is None:
-            self.signal(number)
+            self.send_signal(number)
         try:
             code = self.wait()
         except subprocess.TimeoutExpired:
