@@ -1,0 +1,71 @@
+# The commands of kvd. `make help` lists them; `make run` and `make test` are the two that a newcomer needs.
+#
+# Everything that the machine lacks is installed first, from Debian's packages and PyPI alone (.ci/install).
+
+SHELL := /bin/bash
+SWIFT ?= swift
+# Options for the server of `make run`, for example: make run ARGS="--io epoll --cores 1"
+ARGS ?=
+# Seconds that `make fuzz` gives each decoder.
+FUZZ_SECONDS ?= 60
+
+RELEASE := -c release --static-swift-stdlib
+PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
+export SWIFT FUZZ_SECONDS
+
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance null bench clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):[^#]*## (.*)/\1\t\2/' | \
+	  while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+build: ## build the release binary, .build/release/kvd
+	@.ci/install build
+	@$(SWIFT) build $(RELEASE)
+
+run: build ## build, start one node on port 3000 and print three commands to try
+	@.ci/start $(ARGS)
+
+test: ## lint, unit tests, release build, end-to-end and conformance tests, short fuzzing (at most 20 minutes)
+	@.ci/install test
+	@.ci/test
+
+unit: ## the Swift tests alone
+	@.ci/install build
+	@$(SWIFT) test --disable-xctest
+
+lint: ## check the formatting
+	@$(SWIFT) format lint --strict --parallel --recursive Package.swift Sources Tests
+
+format: ## format the Swift sources in place
+	@$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests
+
+sanitize: ## the Swift tests under AddressSanitizer, then under ThreadSanitizer
+	@.ci/install build
+	@$(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
+	@$(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
+
+fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each
+	@.ci/install build
+	@.ci/fuzz
+
+e2e: build ## the end-to-end tests against the release binary; one of them: make e2e ARGS="-k listing"
+	@.ci/install test
+	@$(PYTEST) EndToEndTests $(ARGS)
+
+conformance: build ## the HTTP/1.1 conformance tests against the release binary
+	@.ci/install test
+	@$(PYTEST) ConformanceTests $(ARGS)
+
+null: ## build the C servers that benchmarks are compared with
+	@.ci/install build
+	@$(MAKE) --no-print-directory -C Benchmarks/null
+
+bench: build null ## requests per CPU-second against the C servers
+	@.ci/install test
+	@.ci/bench
+
+clean: ## remove everything that was built
+	@rm -rf .build .build-address .build-thread
+	@$(MAKE) --no-print-directory -C Benchmarks/null clean
