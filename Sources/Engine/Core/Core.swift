@@ -105,8 +105,10 @@ package struct Core: ~Copyable {
     limits = configuration.limits
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
-      processBase: configuration.memory, range: configuration.memoryRange, partitions: partitions,
-      limit: configuration.memoryLimit, eviction: configuration.eviction)
+      processBase: configuration.memory, processBytes: configuration.memoryRange.count * configuration.count,
+      range: configuration.memoryRange, partitions: partitions,
+      settings: StoreSettings(
+        memory: configuration.memoryLimit, eviction: configuration.eviction, maximumValue: configuration.limits.value))
     connectionCapacity = configuration.limits.connections + 1024
     connections = .allocate(capacity: connectionCapacity)
     outboxes = (0..<configuration.count).map { _ in Outbox() }

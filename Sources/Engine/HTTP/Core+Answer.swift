@@ -29,12 +29,12 @@ extension Core {
 
   /// Answers with a plain text.
   mutating func answer(_ request: BatchEntry, text: StaticString) {
-    answer(request, Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)), ContentType.textPlain)
+    answer(request, Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)), ContentType.plainText)
   }
 
   private mutating func answer(_ request: BatchEntry, _ text: [UInt8], _ contentType: UInt8) {
     var outcome = Outcome(status: 200)
-    outcome.contentTypeCode = contentType
+    outcome.contentType = RecordContentType(code: contentType)
     text.withUnsafeBytes { bytes in
       outcome.value = bytes
       answer(request.connection, request, outcome)
@@ -106,9 +106,13 @@ extension Core {
     if outcome.status != 204 && outcome.status != 304 {
       head.contentLength = outcome.value.count
       let hasValue = outcome.isInLog || outcome.value.count > 0
-      head.contentType = outcome.contentTypeCode == 0 && hasValue ? ContentType.octetStream : outcome.contentTypeCode
-      head.contentTypeBytes = outcome.contentTypeLiteral.baseAddress?.assumingMemoryBound(to: UInt8.self)
-      head.contentTypeCount = outcome.contentTypeLiteral.count
+      if outcome.contentType.code != 0 {
+        head.contentType = outcome.contentType.code
+        head.contentTypeBytes = outcome.contentType.literal?.assumingMemoryBound(to: UInt8.self)
+        head.contentTypeCount = Int(outcome.contentType.literalCount)
+      } else if hasValue {
+        head.contentType = ContentType.octetStream
+      }
     }
     if outcome.hasRevision { head.revision = outcome.revision }
     if outcome.timeToLive > 0 { head.ttlMilliseconds = Int64(outcome.timeToLive) }
@@ -141,7 +145,7 @@ extension Core {
       chunk.pointee.pin = pin
       chunk.pointee.tail = outcome.value.baseAddress
     } else if outcome.isInLog {
-      let segment = store.pin(outcome.value.baseAddress!)
+      let segment = store.pin(outcome.value)
       chunk.pointee.pin = Pin(kind: .segment, core: UInt16(index), segment: segment)
       chunk.pointee.tail = outcome.value.baseAddress
     } else {

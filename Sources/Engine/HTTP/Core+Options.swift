@@ -47,7 +47,7 @@ extension Core {
           &self, UnsafeRawBufferPointer(start: room, slice: pair.name),
           UnsafeRawBufferPointer(start: room, slice: pair.value))
       case .end: return
-      case .badEscape: throw .badEscape
+      case .malformed: throw .badEscape
       }
     }
   }
@@ -142,14 +142,14 @@ extension Core {
     guard operation.pointee.options.idempotencyKey.count > 0 else { return }
     let options = operation.pointee.options
     var hash = operation.pointee.key.hash ^ UInt64(operation.pointee.kind.rawValue)
-    if operation.pointee.isStaged {
-      hash = hash &* 31 &+ operation.pointee.staged.valueHash
+    if let staged = operation.pointee.staged {
+      hash = hash &* 31 &+ staged.valueHash
     } else {
-      hash = byteHash(operation.pointee.body, seed: hash)
+      hash = xxh3(operation.pointee.body.baseAddress, count: operation.pointee.body.count, seed: hash)
     }
-    hash = byteHash(options.pointer, seed: hash)
-    hash = byteHash(options.ifMatch, seed: hash)
-    hash = byteHash(options.ifNoneMatch, seed: hash)
+    for part in [options.pointer, options.ifMatch, options.ifNoneMatch] {
+      hash = xxh3(part.baseAddress, count: part.count, seed: hash)
+    }
     operation.pointee.options.fingerprint = hash &* 31 &+ UInt64(bitPattern: options.delta) &+ options.timeToLive
   }
 }

@@ -31,11 +31,7 @@ extension Core {
       return dispatchFailed(error, head.method)
     }
     operation.pointee.body = body
-    operation.pointee.isStaged = false
-    if let staged {
-      operation.pointee.staged = staged
-      operation.pointee.isStaged = true
-    }
+    operation.pointee.staged = staged
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
     let core = core(of: operation.pointee.key.partition)
@@ -70,14 +66,15 @@ extension Core {
   private mutating func run(_ operation: UnsafeMutablePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
     let connection = request.pointee.connection
     guard connection.pointee.state == .open else {
-      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      if let staged = operation.pointee.staged { discard(staged) }
       return
     }
     let core = Int(request.pointee.core)
     if core == index {
       answer(connection, request, execute(operation))
     } else if isOverloaded(core) {
-      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      if let staged = operation.pointee.staged { discard(staged) }
+      metrics.count(.overloaded)
       answer(connection, request, Outcome(.overloaded))
     } else {
       let gap = openGap(connection, request)
@@ -104,15 +101,14 @@ extension Core {
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
-    operation.pointee.isStaged = false
-    operation.pointee.contentTypeCode = 0
-    operation.pointee.contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+    operation.pointee.staged = nil
+    operation.pointee.contentType = RecordContentType()
     switch head.method {
     case .get, .head: operation.pointee.kind = .get
     case .put, .post:
       operation.pointee.kind = .put
       if RequestHead.isPresent(head.contentType) {
-        prepareContentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType), operation)
+        operation.pointee.contentType = try contentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
       }
     case .delete: operation.pointee.kind = .delete
     default: try preparePatch(head, bytes, operation)
@@ -163,20 +159,24 @@ extension Core {
     }
   }
 
-  private func prepareContentType(_ text: UnsafeRawBufferPointer, _ operation: UnsafeMutablePointer<Operation>) {
-    let code = ContentType.code(of: text)
-    operation.pointee.contentTypeCode = code
-    if code == ContentType.literal { operation.pointee.contentTypeLiteral = text }
+  private func contentType(_ text: UnsafeRawBufferPointer) throws(Problem) -> RecordContentType {
+    guard text.count <= ContentType.maximumCount else { throw .contentTypeTooLong }
+    guard let base = text.baseAddress, text.count > 0 else { return RecordContentType() }
+    let code = ContentType.code(base.assumingMemoryBound(to: UInt8.self), text.count)
+    return code == ContentType.literal ? RecordContentType(literal: text) : RecordContentType(code: code)
   }
 
   private func preparePatch(
     _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
-    let code = ContentType.code(of: UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
-    switch code {
-    case ContentType.mergePatch: operation.pointee.kind = .mergePatch
-    case ContentType.jsonPatch: operation.pointee.kind = .jsonPatch
-    default: throw .unknownPatch
+    let type = bytes + Int(head.contentType.offset)
+    let count = Int(head.contentType.count)
+    if ContentType.isType(type, count, "application/merge-patch+json") {
+      operation.pointee.kind = .mergePatch
+    } else if ContentType.isType(type, count, "application/json-patch+json") {
+      operation.pointee.kind = .jsonPatch
+    } else {
+      throw .unknownPatch
     }
   }
 }
