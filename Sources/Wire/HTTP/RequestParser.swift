@@ -10,7 +10,8 @@ public enum RequestParser {
   /// Parses the head at the start of `bytes`.
   ///
   /// - Parameters:
-  ///   - limit: the most bytes of a head; beyond it the answer is 414 (in the request line) or 431. At most `UInt32.max`.
+  ///   - limit: the most bytes of a head; beyond it the answer is 414 (in the request line) or 431. At most
+  ///     `UInt32.max`.
   ///   - head: only of use when the result is `complete`.
   package static func parse(
     _ bytes: UnsafePointer<UInt8>, _ count: Int, limit: Int, into head: inout RequestHead
@@ -35,11 +36,6 @@ public enum RequestParser {
 struct HeadParser {
   let bytes: UnsafePointer<UInt8>
   let end: Int
-
-  init(bytes: UnsafePointer<UInt8>, end: Int) {
-    self.bytes = bytes
-    self.end = end
-  }
 
   /// The bytes end before the step does.
   static var incomplete: Int { -1 }
