@@ -2,8 +2,8 @@
 /// measure differently is how requests are smuggled.
 ///
 /// Feed it what has been received, drop what it `consumed`, and call it again until it is `done` or `failed`; a call
-/// may end inside a size, a line end or the data. Extensions and trailers are checked, counted against `maximumOverhead`
-/// and dropped.
+/// may end inside a size, a line end or the data. Extensions and trailers are checked, counted against
+/// `maximumOverhead`, and dropped.
 @frozen public struct ChunkedDecoder: Sendable {
   /// The most bytes of extensions and trailers of one body together (431 beyond): nobody needs any.
   public static var maximumOverhead: Int { 16 << 10 }

@@ -225,7 +225,7 @@ struct HeadParser {
     let byte = bytes[path]
     guard path > authority, byte == UInt8(ascii: "/") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: " ")
     else { return fail(.badTarget) }
-    let next = markedPathAndQuery(path, byte == UInt8(ascii: "/") ? path + 1 : path, &head)
+    let next = markedPathAndQuery(path, kvd_find_target_mark(bytes, path, end), &head)
     // No path means "/" (RFC 9110, section 4.2.3): the second '/' of "http://" stands in for it.
     if next >= 0 && head.path.isEmpty { head.path = slice(authority - 1, authority) }
     return next
