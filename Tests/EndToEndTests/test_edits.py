@@ -285,7 +285,7 @@ def test_random_json_patches_agree_with_another_implementation(node, key):
 
 
 def whole_or_inside(operation):
-    """Whether the other implementation departs from RFC 6902: the root removed or moved, a move into itself, `-` read."""
+    """Whether the other implementation departs from RFC 6902: the root removed, a move into itself, `-` read."""
     source = operation.get("from", "")
     return (operation["path"] == "" or "from" in operation and (source == "" or operation["path"].startswith(source))
             or source.endswith("/-") or (operation["op"] != "add" and operation["path"].endswith("/-")
