@@ -56,7 +56,8 @@ static void end(int socket) {
 
 static void set_up(void) {
   struct io_uring_params parameters = {
-      .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE, .cq_entries = 4 * entries};
+      .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
+      .cq_entries = 4 * entries};
   if (io_uring_queue_init_params(entries, &ring, &parameters) < 0) {
     parameters = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE, .cq_entries = 4 * entries};
     int error = io_uring_queue_init_params(entries, &ring, &parameters);
