@@ -1,0 +1,215 @@
+import Wire
+
+// One operation on one key, executed by the core that owns its partition: the only place where keys are read or written.
+extension Core {
+  /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
+  mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {
+    if operation.pointee.hasOptions { return executeWithOptions(operation) }
+    switch operation.pointee.kind {
+    case .get: return executeGet(operation)
+    case .put: return executePut(operation)
+    default: return executeRare(operation, expiry: 0)
+    }
+  }
+
+  @inline(__always)
+  private mutating func executeGet(_ operation: UnsafePointer<Operation>) -> Outcome {
+    guard let record = store.find(operation.pointee.key, now: wall) else { return Outcome(.notFound) }
+    return found(record, operation.pointee.key.partition)
+  }
+
+  /// The outcome that shows a record's value.
+  @inline(__always)
+  func found(_ record: RecordView, _ partition: PartitionID) -> Outcome {
+    var outcome = Outcome(status: 200)
+    outcome.hasRevision = true
+    outcome.isInLog = true
+    outcome.revision = record.revision(in: partition)
+    outcome.contentTypeCode = record.contentTypeCode
+    outcome.contentTypeLiteral = record.contentTypeLiteral
+    outcome.value = record.value
+    let expiry = record.expiry
+    if expiry != 0 { outcome.timeToLive = expiry &- wall }
+    return outcome
+  }
+
+  @inline(__always)
+  private mutating func executePut(_ operation: UnsafePointer<Operation>) -> Outcome {
+    let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
+    return put(operation, operation.pointee.body, expiry: expiry)
+  }
+
+  /// Stores `value` under the operation's key and content type.
+  @inline(__always)
+  private mutating func put(
+    _ operation: UnsafePointer<Operation>, _ value: UnsafeRawBufferPointer, expiry: UInt64
+  ) -> Outcome {
+    do {
+      let stored =
+        operation.pointee.isStaged
+        ? try store.commit(operation.pointee.staged, expiry: expiry, time: wall)
+        : try store.put(
+          operation.pointee.key, value, UnsafeRawBufferPointer(start: nil, count: 0),
+          contentType: operation.pointee.contentTypeCode, literal: operation.pointee.contentTypeLiteral,
+          expiry: expiry, time: wall)
+      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+    } catch {
+      return Outcome(Problem(error))
+    }
+  }
+
+  @inline(__always)
+  private func written(_ record: RecordView, _ partition: PartitionID, existed: Bool) -> Outcome {
+    var outcome = Outcome(status: existed ? 200 : 201)
+    outcome.hasRevision = true
+    outcome.revision = record.revision(in: partition)
+    return outcome
+  }
+
+  // MARK: With options
+
+  @inline(never)
+  private mutating func executeWithOptions(_ operation: UnsafePointer<Operation>) -> Outcome {
+    let options = operation.pointee.options
+    let partition = operation.pointee.key.partition
+    if options.hasMinRevision, let problem = check(options.minRevision, partition) { return Outcome(problem) }
+    let isRepeatable = options.idempotencyKey.count > 0 && operation.pointee.kind.isWrite
+    if isRepeatable,
+      let first = dedup.find(options.idempotencyKey, partition, fingerprint: options.fingerprint, now: wall)
+    {
+      var outcome = first.outcome
+      outcome.value = scratch.copy(first.value)
+      return discardStaged(operation, outcome)
+    }
+    let outcome = executeChecked(operation)
+    if isRepeatable && outcome.status < 500 {
+      dedup.remember(
+        options.idempotencyKey, partition, fingerprint: options.fingerprint, outcome, now: wall, limits: limits)
+    }
+    return outcome
+  }
+
+  /// Preconditions (RFC 9110 section 13), then the operation.
+  private mutating func executeChecked(_ operation: UnsafePointer<Operation>) -> Outcome {
+    let options = operation.pointee.options
+    let isRead = !operation.pointee.kind.isWrite
+    let current: RecordView? = store.find(operation.pointee.key, now: wall)
+    let revision = current?.revision(in: operation.pointee.key.partition)
+    if options.ifMatch.count > 0 {
+      guard let matches = EntityTagCondition.matches(options.ifMatch, current: revision, weak: false) else {
+        return discardStaged(operation, Outcome(.badEntityTags))
+      }
+      if !matches { return discardStaged(operation, Outcome(.preconditionFailed)) }
+    }
+    if options.ifNoneMatch.count > 0 {
+      guard let matches = EntityTagCondition.matches(options.ifNoneMatch, current: revision, weak: true) else {
+        return discardStaged(operation, Outcome(.badEntityTags))
+      }
+      if matches && !isRead { return discardStaged(operation, Outcome(.preconditionFailed)) }
+      if matches, let current {
+        var outcome = found(current, operation.pointee.key.partition)
+        outcome.status = 304
+        outcome.value = UnsafeRawBufferPointer(start: nil, count: 0)
+        return outcome
+      }
+    }
+    var expiry = UInt64(0)
+    if options.timeToLive > 0 {
+      expiry = wall &+ options.timeToLive
+    } else if operation.pointee.kind == .put {
+      expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
+    }
+    switch operation.pointee.kind {
+    case .get: return executeGet(operation)
+    case .put: return put(operation, operation.pointee.body, expiry: expiry)
+    default: return executeRare(operation, expiry: expiry)
+    }
+  }
+
+  private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
+    if wanted.partition != partition { return .revisionOfOtherPartition }
+    let last = store.lastRevision(of: partition)
+    if (wanted.epoch, wanted.offset) > (last.epoch, last.offset) { return .revisionNotReached }
+    return nil
+  }
+
+  /// A write that doesn't happen gives its staged value back.
+  private mutating func discardStaged(_ operation: UnsafePointer<Operation>, _ outcome: Outcome) -> Outcome {
+    if operation.pointee.isStaged { discard(operation.pointee.staged) }
+    return outcome
+  }
+
+  // MARK: The other operations
+
+  @inline(never)
+  private mutating func executeRare(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
+    let key = operation.pointee.key
+    switch operation.pointee.kind {
+    case .get, .put: preconditionFailure("handled by its own path")
+    case .delete:
+      guard let revision = store.remove(key, kind: .remove, time: wall) else { return Outcome(.notFound) }
+      var outcome = Outcome(status: 204)
+      outcome.hasRevision = true
+      outcome.revision = revision
+      return outcome
+    case .increment: return increment(operation, expiry: expiry)
+    case .append: return append(operation, expiry: expiry)
+    case .pointerGet: return pointerGet(operation)
+    case .pointerSet, .pointerRemove, .mergePatch, .jsonPatch: return edit(operation, expiry: expiry)
+    }
+  }
+
+  /// Adds `delta` to a decimal counter; a missing key counts as 0.
+  private mutating func increment(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
+    let record = store.find(operation.pointee.key, now: wall)
+    var number = Int64(0)
+    if let record {
+      guard let stored = Text.parseSigned(record.value) else { return Outcome(.notANumber) }
+      number = stored
+    }
+    let (sum, overflow) = number.addingReportingOverflow(operation.pointee.options.delta)
+    if overflow { return Outcome(.counterOverflow) }
+    let text = scratch.take(24).assumingMemoryBound(to: UInt8.self)
+    let value = UnsafeRawBufferPointer(start: text, count: Text.writeSigned(sum, to: text))
+    var outcome = replace(
+      operation, record, value, contentType: record?.contentTypeCode ?? ContentType.textPlain, expiry: expiry)
+    if outcome.status < 300 {
+      outcome.value = value
+      outcome.contentTypeCode = ContentType.textPlain
+    }
+    return outcome
+  }
+
+  /// Puts the body behind the stored value; a missing key counts as empty.
+  private mutating func append(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
+    let record = store.find(operation.pointee.key, now: wall)
+    let old = record?.value ?? UnsafeRawBufferPointer(start: nil, count: 0)
+    guard old.count + operation.pointee.body.count <= limits.editedValue else { return Outcome(.editTooLarge) }
+    do {
+      let stored = try store.put(
+        operation.pointee.key, old, operation.pointee.body,
+        contentType: record?.contentTypeCode ?? operation.pointee.contentTypeCode,
+        literal: record?.contentTypeLiteral ?? operation.pointee.contentTypeLiteral,
+        expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
+      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+    } catch {
+      return Outcome(Problem(error))
+    }
+  }
+
+  /// Stores a value made from the old one: content type and expiry stay unless the request says otherwise.
+  mutating func replace(
+    _ operation: UnsafePointer<Operation>, _ record: RecordView?, _ value: UnsafeRawBufferPointer, contentType: UInt8,
+    expiry: UInt64
+  ) -> Outcome {
+    do {
+      let stored = try store.put(
+        operation.pointee.key, value, UnsafeRawBufferPointer(start: nil, count: 0), contentType: contentType,
+        literal: record?.contentTypeLiteral ?? UnsafeRawBufferPointer(start: nil, count: 0),
+        expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
+      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+    } catch {
+      return Outcome(Problem(error))
+    }
+  }
+}

@@ -1,0 +1,159 @@
+import Wire
+
+// Operations whose key belongs to another core, and the answers.
+extension Core {
+  /// The messages for another core; the turn's owner moves them into its mailbox.
+  package func outbox(for core: Int) -> UnsafeRawBufferPointer? { outboxes[core].first }
+
+  /// The first message for `core` is in its mailbox.
+  package mutating func posted(to core: Int) { outboxes[core].removeFirst() }
+
+  /// Whether mail waits for any core.
+  package var hasMail: Bool {
+    for outbox in outboxes where !outbox.isEmpty { return true }
+    return false
+  }
+
+  /// Whole messages from another core's mailbox; they stay unchanged until this returns.
+  package mutating func receiveMail(_ bytes: UnsafeRawBufferPointer) {
+    var offset = 0
+    while offset < bytes.count {
+      let message = bytes.baseAddress! + offset
+      let header = message.load(as: MailHeader.self)
+      receive(mail: MailKind(rawValue: header.kind)!, message + MailHeader.count)
+      offset += Int(header.length)
+    }
+    precondition(offset == bytes.count, "mail is not whole messages")
+  }
+
+  private mutating func receive(mail kind: MailKind, _ payload: UnsafeRawPointer) {
+    switch kind {
+    case .request: receiveRequest(payload)
+    case .reply: receiveReply(payload)
+    case .unpin: store.unpin(payload.load(as: UInt32.self))
+    case .release:
+      let range = payload.load(as: MailRange.self)
+      store.release(range.offset..<(range.offset + range.count))
+    case .gather: receiveGather(payload)
+    case .gathered: receiveGathered(payload)
+    }
+  }
+
+  // MARK: Requests
+
+  /// Whether so much waits for a core that it takes no more operations for now.
+  @inline(__always)
+  func isOverloaded(_ core: Int) -> Bool { outboxes[core].count > limits.mailbox }
+
+  /// Sends an operation to the core that owns its key.
+  mutating func forward(_ operation: UnsafePointer<Operation>, to core: Int, _ target: ReplyTarget) {
+    metrics.count(.forwarded)
+    var request = MailRequest(
+      target: target, sender: UInt32(index), isBoxed: false, operation: operation.pointee)
+    if request.operation.body.count > limits.copiedValue * 4 {
+      let box = UnsafeMutableRawPointer.allocate(byteCount: request.operation.body.count, alignment: 16)
+      box.copyMemory(from: request.operation.body.baseAddress!, byteCount: request.operation.body.count)
+      request.operation.body = UnsafeRawBufferPointer(start: box, count: request.operation.body.count)
+      request.isBoxed = true
+    }
+    var size = MemoryLayout<MailRequest>.stride
+    request.forEachBuffer { size += $0.count }
+    let payload = outboxes[core].begin(.request, size)
+    payload.storeBytes(of: request, as: MailRequest.self)
+    var at = payload + MemoryLayout<MailRequest>.stride
+    request.forEachBuffer { buffer in
+      if buffer.count > 0 { at.copyMemory(from: buffer.baseAddress!, byteCount: buffer.count) }
+      at += buffer.count
+    }
+  }
+
+  private mutating func receiveRequest(_ payload: UnsafeRawPointer) {
+    withUnsafeTemporaryAllocation(of: MailRequest.self, capacity: 1) { room in
+      let request = room.baseAddress!
+      request.initialize(to: payload.load(as: MailRequest.self))
+      var at = payload + MemoryLayout<MailRequest>.stride
+      request.pointee.forEachBuffer { buffer in
+        buffer = UnsafeRawBufferPointer(start: buffer.count > 0 ? at : nil, count: buffer.count)
+        at += buffer.count
+      }
+      let outcome = withUnsafePointer(to: request.pointee.operation) { execute($0) }
+      reply(to: Int(request.pointee.sender), request.pointee.target, outcome)
+      if request.pointee.isBoxed { request.pointee.operation.body.deallocate() }
+      scratch.reset()
+    }
+  }
+
+  private mutating func reply(to core: Int, _ target: ReplyTarget, _ outcome: Outcome) {
+    var reply = MailReply(target: target, pin: .none, outcome: outcome)
+    if outcome.value.count > limits.copiedValue && outcome.isInLog {
+      let segment = store.pin(outcome.value.baseAddress!)
+      reply.pin = Pin(kind: .segment, core: UInt16(index), segment: segment)
+    }
+    let value = reply.pin.kind == .segment ? 0 : outcome.value.count
+    let literal = outcome.contentTypeLiteral.count
+    let payload = outboxes[core].begin(.reply, MemoryLayout<MailReply>.stride + value + literal)
+    payload.storeBytes(of: reply, as: MailReply.self)
+    let at = payload + MemoryLayout<MailReply>.stride
+    if literal > 0 { at.copyMemory(from: outcome.contentTypeLiteral.baseAddress!, byteCount: literal) }
+    if value > 0 { (at + literal).copyMemory(from: outcome.value.baseAddress!, byteCount: value) }
+  }
+
+  private mutating func receiveReply(_ payload: UnsafeRawPointer) {
+    let reply = payload.load(as: MailReply.self)
+    var outcome = reply.outcome
+    let at = payload + MemoryLayout<MailReply>.stride
+    outcome.contentTypeLiteral = UnsafeRawBufferPointer(start: at, count: outcome.contentTypeLiteral.count)
+    if reply.pin.kind == .none {
+      let value = at + outcome.contentTypeLiteral.count
+      outcome.value = UnsafeRawBufferPointer(start: value, count: outcome.value.count)
+    }
+    if reply.target.gather != 0 {
+      gathered(reply.target, outcome)
+      if reply.pin.kind == .segment { unpin(reply.pin) }
+    } else {
+      fillGap(reply.target, outcome, pin: reply.pin)
+    }
+  }
+
+  // MARK: Staged values
+
+  /// Gives a staged value's pages back to the core they came from.
+  mutating func discard(_ staged: StagedValue) {
+    store.abandon(staged)
+    releaseForeign()
+  }
+
+  /// Returns pages of other cores that this core's store no longer needs.
+  mutating func releaseForeign() {
+    while let range = store.takeForeignFree() {
+      let owner = owner(ofByte: range.lowerBound)
+      outboxes[owner].post(.release, MailRange(offset: range.lowerBound, count: range.count))
+    }
+  }
+
+  /// The core whose part of the reservation holds this byte.
+  private func owner(ofByte offset: Int) -> Int {
+    offset / (configuration.memoryRange.count)
+  }
+}
+
+extension MailRequest {
+  /// Visits every buffer whose bytes travel with the message, in their order.
+  @inline(__always)
+  mutating func forEachBuffer(_ body: (inout UnsafeRawBufferPointer) -> Void) {
+    var map = UnsafeRawBufferPointer(start: operation.key.map, count: operation.key.mapCount)
+    var key = UnsafeRawBufferPointer(start: operation.key.key, count: operation.key.keyCount)
+    body(&map)
+    body(&key)
+    operation.key = KeyRef(
+      map: map.baseAddress ?? key.baseAddress!, mapCount: map.count, key: key.baseAddress!, keyCount: key.count,
+      hash: operation.key.hash)
+    if !isBoxed && !operation.isStaged { body(&operation.body) }
+    body(&operation.contentTypeLiteral)
+    guard operation.hasOptions else { return }
+    body(&operation.options.ifMatch)
+    body(&operation.options.ifNoneMatch)
+    body(&operation.options.pointer)
+    body(&operation.options.idempotencyKey)
+  }
+}

@@ -1,0 +1,274 @@
+import Wire
+
+/// What a core is told when it is made.
+package struct CoreConfiguration {
+  /// This core, and how many share the node.
+  package var index: Int
+  package var count: Int
+  package var limits: Limits
+  package var name: String
+  package var version: String
+  package var logLevel: LogLevel
+  package var eviction: Eviction
+  /// The process-wide reservation, and this core's part of it in bytes from its start.
+  package var memory: UnsafeMutableRawPointer
+  package var memoryRange: Range<Int>
+  /// Bytes of it that this core may use.
+  package var memoryLimit: Int
+  /// A random number drawn at start: the node's identity.
+  package var nodeID: (UInt64, UInt64)
+
+  package init(
+    index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,
+    memory: UnsafeMutableRawPointer, memoryRange: Range<Int>, memoryLimit: Int, nodeID: (UInt64, UInt64)
+  ) {
+    self.index = index
+    self.count = count
+    self.limits = limits
+    self.name = name
+    self.version = version
+    self.logLevel = logLevel
+    self.eviction = eviction
+    self.memory = memory
+    self.memoryRange = memoryRange
+    self.memoryLimit = memoryLimit
+    self.nodeID = nodeID
+  }
+}
+
+/// One core's whole server, pure: received bytes, mail and time go in, effects come out.
+///
+/// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and `receiveMail`, then
+/// `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay unchanged until `endTurn`
+/// returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed and its table slot
+/// prefetched as it comes; when the batch runs, all records are prefetched and then each is answered, so that cache and TLB
+/// misses of independent requests overlap.
+package struct Core: ~Copyable {
+  let index: Int
+  let coreCount: Int
+  let configuration: CoreConfiguration
+  let limits: Limits
+  /// The partitions this core owns; a contiguous block.
+  let partitions: Range<Int>
+
+  var store: Store
+  package var effects = EffectBuffer()
+  var connections: UnsafeMutablePointer<Connection>
+  let connectionCapacity: Int
+  /// Entries of `connections` below this are initialised; those above have never been used.
+  private var connectionHigh = 0
+  package private(set) var openConnections = 0
+  var chunks = ChunkPool()
+  var scratch = Scratch(capacity: 1 << 20)
+  /// Log lines of this turn; valid until the next turn begins.
+  var logScratch = Scratch(capacity: 1 << 14)
+  var metrics = Metrics()
+  var outboxes: [Outbox]
+  var gathers: [UInt32: Gather] = [:]
+  var nextGather: UInt32 = 1
+  var maps = MapTable()
+  var dedup = Dedup()
+
+  /// The batch: requests parsed and not yet answered, their heads, and who asked.
+  static var batchCapacity: Int { 32 }
+  let operations: UnsafeMutablePointer<Operation>
+  let requests: UnsafeMutablePointer<BatchEntry>
+  var batchCount = 0
+
+  /// Connections with output to flush when the turn ends.
+  var dirty: [UInt32] = []
+  /// Connections that stopped parsing because of a bound and may go on.
+  var blocked: [UInt32] = []
+
+  /// Wall clock in milliseconds since 1970 and monotonic clock in nanoseconds and milliseconds, as of this turn.
+  var wall: UInt64 = 0
+  var monotonic: UInt64 = 0
+  var monotonicMilliseconds: UInt64 { monotonic / 1_000_000 }
+  /// The next time connections are looked at for time-outs (monotonic milliseconds).
+  var nextSweep = UInt64.max
+  /// The `Date` header's 29 bytes and the second they stand for.
+  let date: UnsafeMutableRawPointer
+  private var dateSecond = UInt64.max
+  var hasMaintenance = false
+  /// Bytes of bodies being collected in memory, over all connections.
+  var collectedBytes = 0
+  /// No new requests: the node is going down.
+  package private(set) var isShuttingDown = false
+  let startedAt: UInt64
+
+  /// Makes a core whose clock reads `wall` (milliseconds since 1970).
+  package init(_ configuration: CoreConfiguration, wall: UInt64) {
+    Metrics.checkInvariants()
+    self.configuration = configuration
+    index = configuration.index
+    coreCount = configuration.count
+    limits = configuration.limits
+    partitions = Core.partitions(of: configuration.index, count: configuration.count)
+    store = Store(
+      processBase: configuration.memory, range: configuration.memoryRange, partitions: partitions,
+      limit: configuration.memoryLimit, eviction: configuration.eviction)
+    connectionCapacity = configuration.limits.connections + 1024
+    connections = .allocate(capacity: connectionCapacity)
+    outboxes = (0..<configuration.count).map { _ in Outbox() }
+    operations = .allocate(capacity: Core.batchCapacity)
+    requests = .allocate(capacity: Core.batchCapacity)
+    date = .allocate(byteCount: 32, alignment: 8)
+    startedAt = wall
+  }
+
+  deinit {
+    operations.deallocate()
+    requests.deallocate()
+    connections.deallocate()
+    date.deallocate()
+  }
+
+  /// The block of partitions that belongs to a core: contiguous, as equal as can be.
+  package static func partitions(of core: Int, count: Int) -> Range<Int> {
+    (core * partitionCount / count)..<((core + 1) * partitionCount / count)
+  }
+
+  /// The core that owns a partition; the inverse of `partitions(of:count:)`.
+  @inline(__always) func core(of partition: PartitionID) -> Int {
+    coreCount == 1 ? 0 : ((Int(partition.rawValue) + 1) * coreCount - 1) / partitionCount
+  }
+
+  // MARK: The turn
+
+  /// Starts a turn at this time.
+  package mutating func beginTurn(wall: UInt64, monotonic: UInt64) {
+    self.wall = wall
+    self.monotonic = monotonic
+    let second = wall / 1000
+    if second != dateSecond {
+      dateSecond = second
+      Text.writeHTTPDate(unixSeconds: Int64(second), to: date.assumingMemoryBound(to: UInt8.self))
+    }
+    logScratch.reset()
+    metrics.count(.turns)
+  }
+
+  /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
+  package mutating func endTurn() {
+    runBatch()
+    resumeBlocked()
+    if monotonicMilliseconds >= nextSweep { sweepConnections() }
+    hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
+    releaseForeign()
+    flushDirty()
+  }
+
+  /// Whether the turn answered requests, so that their latency wants the time at its end.
+  package var wantsTurnEnd: Bool { metrics.hasTurn }
+
+  /// Notes the latency of this turn's answers: monotonic nanoseconds after its sends were handed over.
+  package mutating func turnEnded(monotonic end: UInt64) {
+    metrics.endTurn(nanoseconds: end &- monotonic)
+  }
+
+  /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
+  package var deadline: UInt64 {
+    if hasMaintenance || batchCount > 0 || !blocked.isEmpty { return 0 }
+    var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    let expiry = store.nextExpiry
+    if expiry != .max {
+      let wait = expiry > wall ? expiry - wall : 0
+      next = min(next, monotonic + (wait + 1) * 1_000_000)
+    }
+    return next
+  }
+
+  // MARK: Connections
+
+  /// A connection was accepted. Beyond the limit it is told so and closed.
+  package mutating func opened(_ id: ConnectionID) {
+    precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
+    while connectionHigh <= Int(id.index) {
+      (connections + connectionHigh).initialize(to: .free)
+      connectionHigh += 1
+    }
+    let connection = connections + Int(id.index)
+    connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
+    openConnections += 1
+    metrics.count(.connectionsOpened)
+    if isShuttingDown || openConnections > limits.connections {
+      fail(connection, .tooManyConnections, route: .other)
+    }
+    schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
+  }
+
+  /// The live connection of this id, or nil when it is gone.
+  @inline(__always)
+  func connection(_ id: ConnectionID) -> UnsafeMutablePointer<Connection>? {
+    guard Int(id.index) < connectionHigh else { return nil }
+    let connection = connections + Int(id.index)
+    return connection.pointee.id == id && connection.pointee.state != .free ? connection : nil
+  }
+
+  /// The client sends no more: what it asked for is still answered.
+  package mutating func ended(_ id: ConnectionID) {
+    guard let connection = connection(id) else { return }
+    runBatch()
+    if connection.pointee.state == .draining { return close(connection) }
+    connection.pointee.hasEnded = true
+    connection.pointee.isLast = true
+    markDirty(connection)
+  }
+
+  /// The connection broke; nothing can be sent any more.
+  package mutating func failed(_ id: ConnectionID) {
+    guard let connection = connection(id), connection.pointee.state != .closing else { return }
+    runBatch()
+    close(connection)
+  }
+
+  /// The reactor has nothing of this connection in flight any more; its memory is free.
+  package mutating func closed(_ id: ConnectionID) {
+    guard let connection = connection(id) else { return }
+    runBatch()
+    releaseOutput(connection)
+    abandonBody(connection)
+    connection.pointee.input.removeAll()
+    connection.pointee.state = .free
+    openConnections -= 1
+    metrics.count(.connectionsClosed)
+  }
+
+  /// Asks the reactor to close; `closed` follows.
+  mutating func close(_ connection: UnsafeMutablePointer<Connection>) {
+    guard connection.pointee.state != .closing else { return }
+    connection.pointee.state = .closing
+    abandonBody(connection)
+    connection.pointee.input.removeAll()
+    effects.append(.close(connection.pointee.id))
+  }
+
+  /// Stops taking requests: idle connections are closed, the others after their last answer.
+  package mutating func beginShutdown() {
+    guard !isShuttingDown else { return }
+    isShuttingDown = true
+    forEachConnection { core, connection in
+      guard connection.pointee.state == .open else { return }
+      if connection.pointee.phase == .idle && connection.pointee.output.isEmpty {
+        core.close(connection)
+      }
+    }
+  }
+
+  /// Closes what is left when a shutdown has waited long enough.
+  package mutating func closeAll() {
+    forEachConnection { core, connection in
+      if connection.pointee.state != .closing { core.close(connection) }
+    }
+  }
+
+  /// Visits every connection that isn't free.
+  mutating func forEachConnection(_ body: (inout Core, UnsafeMutablePointer<Connection>) -> Void) {
+    var index = 0
+    while index < connectionHigh {
+      let connection = connections + index
+      if connection.pointee.state != .free { body(&self, connection) }
+      index += 1
+    }
+  }
+}

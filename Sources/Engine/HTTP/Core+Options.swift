@@ -1,0 +1,183 @@
+import Wire
+
+// The query words and header fields that make an operation more than a plain one.
+extension Core {
+  /// The words a key's query may have, for the client that used another.
+  private static var knownWords: StaticString {
+    "This query word is not known here. Known are at, op, by, ttl, w, timeout, read and min-revision."
+  }
+
+  /// Reads query and conditional fields into the operation, which may change its kind.
+  @inline(never)
+  mutating func prepareOptions(
+    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    operation.pointee.hasOptions = true
+    operation.pointee.options = OperationOptions()
+    if RequestHead.isPresent(head.ifMatch) {
+      operation.pointee.options.ifMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifMatch)
+    }
+    if RequestHead.isPresent(head.ifNoneMatch) {
+      operation.pointee.options.ifNoneMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifNoneMatch)
+    }
+    if RequestHead.isPresent(head.idempotencyKey) && head.idempotencyKey.count > 0 {
+      guard Int(head.idempotencyKey.count) <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
+      operation.pointee.options.idempotencyKey = UnsafeRawBufferPointer(start: bytes, slice: head.idempotencyKey)
+    }
+    guard head.hasQuery else { return }
+    var words = KeyWords()
+    try readQuery(head, bytes) { (core, name, value) throws(Problem) in
+      try core.read(word: name, value, into: &words, operation)
+    }
+    try settle(words, operation)
+  }
+
+  /// Visits the decoded pairs of the query.
+  mutating func readQuery(
+    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
+    _ body: (inout Core, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(Problem) -> Void
+  ) throws(Problem) {
+    guard head.hasQuery else { return }
+    let room = scratch.take(Int(head.query.count) + 1).assumingMemoryBound(to: UInt8.self)
+    var query = QueryIterator(head.query)
+    while true {
+      switch query.next(bytes, into: room) {
+      case .pair(let pair):
+        try body(
+          &self, UnsafeRawBufferPointer(start: room, slice: pair.name),
+          UnsafeRawBufferPointer(start: room, slice: pair.value))
+      case .end: return
+      case .badEscape: throw .badEscape
+      }
+    }
+  }
+
+  /// What the query said that decides only together with the method.
+  private struct KeyWords {
+    var hasPointer = false
+    var isIncrement = false
+    var isAppend = false
+    var hasDelta = false
+    var hasTimeToLive = false
+  }
+
+  private func read(
+    word name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into words: inout KeyWords,
+    _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    if name.equals("ttl") {
+      guard let milliseconds = Text.parseDuration(value), milliseconds > 0 else {
+        throw Problem(400, "ttl is a duration above zero such as 500ms, 30s, 5m, 1h or 2d; a plain number is seconds.")
+      }
+      operation.pointee.options.timeToLive = milliseconds
+      words.hasTimeToLive = true
+    } else if name.equals("at") {
+      operation.pointee.options.pointer = value
+      words.hasPointer = true
+    } else if name.equals("op") {
+      words.isIncrement = value.equals("incr")
+      words.isAppend = value.equals("append")
+      if !words.isIncrement && !words.isAppend { throw Problem(400, "op is incr or append.") }
+    } else if name.equals("by") {
+      guard let delta = Text.parseSigned(value) else { throw Problem(400, "by is a decimal 64-bit integer.") }
+      operation.pointee.options.delta = delta
+      words.hasDelta = true
+    } else {
+      try read(clusterWord: name, value, operation)
+    }
+  }
+
+  /// The words that matter between nodes: write concern and read level.
+  private func read(
+    clusterWord name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
+    _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    if name.equals("w") {
+      if value.equals("majority") || value.equals("all") { return }
+      guard let nodes = Text.parseSigned(value), nodes >= 1 else {
+        throw Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1.")
+      }
+      if nodes > 1 && operation.pointee.kind.isWrite { throw .concernUnreachable }
+    } else if name.equals("timeout") {
+      guard Text.parseDuration(value) != nil else {
+        throw Problem(400, "timeout is a duration such as 500ms, 2s or 1m; a plain number is seconds.")
+      }
+    } else if name.equals("read") {
+      if value.equals("local") || value.equals("committed") || value.equals("linearizable") { return }
+      throw Problem(400, "read is local, committed or linearizable.")
+    } else if name.equals("min-revision") {
+      guard let revision = Text.parseRevision(value) else {
+        throw Problem(400, "min-revision is a revision as ETag shows it, without quotes: partition-epoch-offset.")
+      }
+      operation.pointee.options.minRevision = revision
+      operation.pointee.options.hasMinRevision = true
+    } else {
+      throw Problem(400, Core.knownWords)
+    }
+  }
+
+  /// What method and query mean together.
+  private func settle(_ words: KeyWords, _ operation: UnsafeMutablePointer<Operation>) throws(Problem) {
+    if words.hasPointer {
+      if words.isIncrement || words.isAppend { throw Problem(400, "at and op exclude each other.") }
+      switch operation.pointee.kind {
+      case .get: operation.pointee.kind = .pointerGet
+      case .put: operation.pointee.kind = .pointerSet
+      case .delete: operation.pointee.kind = .pointerRemove
+      default: throw Problem(400, "PATCH takes no at: a patch names its own pointers.")
+      }
+    } else if words.isIncrement || words.isAppend {
+      guard operation.pointee.kind == .put else { throw Problem(400, "op goes with PUT or POST.") }
+      operation.pointee.kind = words.isIncrement ? .increment : .append
+    }
+    if words.hasDelta && !words.isIncrement { throw Problem(400, "by goes with op=incr.") }
+    let kind = operation.pointee.kind
+    if words.hasTimeToLive && (!kind.isWrite || kind == .delete) {
+      throw Problem(400, "ttl goes with a write that stores a value.")
+    }
+  }
+
+  /// What makes two requests the same, for idempotency keys: everything that decides their effect.
+  func fingerprint(_ operation: UnsafeMutablePointer<Operation>) {
+    guard operation.pointee.options.idempotencyKey.count > 0 else { return }
+    let options = operation.pointee.options
+    var hash = operation.pointee.key.hash ^ UInt64(operation.pointee.kind.rawValue)
+    if operation.pointee.isStaged {
+      hash = hash &* 31 &+ operation.pointee.staged.valueHash
+    } else {
+      hash = byteHash(operation.pointee.body, seed: hash)
+    }
+    hash = byteHash(options.pointer, seed: hash)
+    hash = byteHash(options.ifMatch, seed: hash)
+    hash = byteHash(options.ifNoneMatch, seed: hash)
+    operation.pointee.options.fingerprint = hash &* 31 &+ UInt64(bitPattern: options.delta) &+ options.timeToLive
+  }
+}
+
+extension Text {
+  /// `parseDuration` over a buffer.
+  static func parseDuration(_ bytes: UnsafeRawBufferPointer) -> UInt64? {
+    guard let base = bytes.baseAddress else { return nil }
+    return parseDuration(base.assumingMemoryBound(to: UInt8.self), bytes.count)
+  }
+
+  /// `parseSigned` over a buffer.
+  static func parseSigned(_ bytes: UnsafeRawBufferPointer) -> Int64? {
+    guard let base = bytes.baseAddress else { return nil }
+    return parseSigned(base.assumingMemoryBound(to: UInt8.self), bytes.count)
+  }
+
+  /// `parseRevision` over a buffer.
+  static func parseRevision(_ bytes: UnsafeRawBufferPointer) -> Revision? {
+    guard let base = bytes.baseAddress else { return nil }
+    return parseRevision(base.assumingMemoryBound(to: UInt8.self), bytes.count)
+  }
+}
+
+extension EntityTagCondition {
+  /// `matches` over a buffer.
+  static func matches(_ bytes: UnsafeRawBufferPointer, current: Revision?, weak: Bool) -> Bool? {
+    guard let base = bytes.baseAddress else { return nil }
+    return matches(base.assumingMemoryBound(to: UInt8.self), bytes.count, current: current, weak: weak)
+  }
+}

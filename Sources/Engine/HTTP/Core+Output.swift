@@ -1,0 +1,144 @@
+import Wire
+
+// From answers to sends.
+extension Core {
+  /// The connection has something to flush when the turn ends.
+  @inline(__always)
+  mutating func markDirty(_ connection: UnsafeMutablePointer<Connection>) {
+    if !connection.pointee.isDirty {
+      connection.pointee.isDirty = true
+      dirty.append(connection.pointee.id.index)
+    }
+  }
+
+  /// Room for `count` bytes of an answer at the end of the output; `count` must fit a chunk.
+  @inline(__always)
+  mutating func reserve(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) -> UnsafeMutablePointer<Chunk> {
+    if let last = connection.pointee.output.last, !last.pointee.isGap, last.pointee.tail == nil, last.room >= count {
+      return last
+    }
+    let chunk = chunks.take()
+    connection.pointee.output.append(chunk)
+    return chunk
+  }
+
+  /// Notes `count` bytes written behind the chunk's bytes.
+  @inline(__always)
+  mutating func advance(
+    _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>, _ count: Int
+  ) {
+    chunk.pointee.count &+= Int32(truncatingIfNeeded: count)
+    connection.pointee.output.unsent &+= count
+    markDirty(connection)
+  }
+
+  /// Flushes every connection that has something new, once per turn.
+  mutating func flushDirty() {
+    var position = 0
+    while position < dirty.count {
+      let connection = connections + Int(dirty[position])
+      connection.pointee.isDirty = false
+      if connection.pointee.state == .open { flush(connection) }
+      position += 1
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+
+  /// Hands the next chunk to the reactor, if none is in flight and the first isn't a gap; after the last answer, ends.
+  mutating func flush(_ connection: UnsafeMutablePointer<Connection>) {
+    guard connection.pointee.output.inFlight == nil else { return }
+    guard let first = connection.pointee.output.first else { return finishIfLast(connection) }
+    guard !first.pointee.isGap else { return }
+    mergeChunks(connection, first)
+    let chunk = connection.pointee.output.removeFirst()
+    connection.pointee.output.inFlight = chunk
+    let count = Int(chunk.pointee.count)
+    connection.pointee.output.unsent &-= count &+ chunk.pointee.tailCount
+    metrics.count(.sentBytes, count &+ chunk.pointee.tailCount)
+    schedule(monotonicMilliseconds + UInt64(limits.sendTimeout))
+    if let tail = chunk.pointee.tail {
+      effects.append(
+        .sendPair(
+          connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: chunk.pointee.tailCount))
+    } else {
+      effects.append(.send(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count))
+    }
+  }
+
+  /// Answers that were made one by one (behind gaps) leave in one send where they fit one page.
+  @inline(__always)
+  private mutating func mergeChunks(
+    _ connection: UnsafeMutablePointer<Connection>, _ first: UnsafeMutablePointer<Chunk>
+  ) {
+    while first.pointee.tail == nil, let next = first.pointee.next, !next.pointee.isGap,
+      first.room >= Int(next.pointee.count)
+    {
+      (first.bytes + Int(first.pointee.count)).copyMemory(from: next.bytes, byteCount: Int(next.pointee.count))
+      first.pointee.count &+= next.pointee.count
+      first.pointee.tail = next.pointee.tail
+      first.pointee.tailCount = next.pointee.tailCount
+      first.pointee.pin = next.pointee.pin
+      first.pointee.next = next.pointee.next
+      if connection.pointee.output.last == next { connection.pointee.output.last = first }
+      chunks.give(next)
+    }
+  }
+
+  /// The reactor has delivered the connection's send to the kernel, whole.
+  package mutating func sent(_ id: ConnectionID) {
+    guard let connection = connection(id), let chunk = connection.pointee.output.inFlight else { return }
+    connection.pointee.output.inFlight = nil
+    connection.pointee.activity = monotonicMilliseconds
+    release(chunk)
+    guard connection.pointee.state == .open else { return }
+    unblock(connection)
+    if connection.pointee.output.first != nil || connection.pointee.isLast || isShuttingDown {
+      markDirty(connection)
+    }
+  }
+
+  /// Frees a chunk and what it pins.
+  mutating func release(_ chunk: UnsafeMutablePointer<Chunk>) {
+    switch chunk.pointee.pin.kind {
+    case .none: break
+    case .segment: unpin(chunk.pointee.pin)
+    case .heap: chunk.pointee.tail?.deallocate()
+    }
+    chunks.give(chunk)
+  }
+
+  /// Lets go of a slice of a log, here or on the core that owns it.
+  mutating func unpin(_ pin: Pin) {
+    if Int(pin.core) == index {
+      store.unpin(pin.segment)
+    } else {
+      outboxes[Int(pin.core)].post(.unpin, pin.segment)
+    }
+  }
+
+  /// Frees all output of a connection that is gone.
+  mutating func releaseOutput(_ connection: UnsafeMutablePointer<Connection>) {
+    if let chunk = connection.pointee.output.inFlight { release(chunk) }
+    while connection.pointee.output.first != nil { release(connection.pointee.output.removeFirst()) }
+    connection.pointee.output = Output()
+  }
+
+  /// Behind the last answer: tells the client that nothing more comes, and drains what it still sends for a while, since
+  /// closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
+  private mutating func finishIfLast(_ connection: UnsafeMutablePointer<Connection>) {
+    let isIdle = connection.pointee.body == nil && connection.pointee.input.isEmpty
+    let isLast = connection.pointee.isLast || (isShuttingDown && isIdle && !connection.pointee.isBlocked)
+    guard isLast, connection.pointee.output.gaps == 0 else { return }
+    if connection.pointee.hasEnded { return close(connection) }
+    abandonBody(connection)
+    connection.pointee.state = .draining
+    connection.pointee.phaseStart = monotonicMilliseconds
+    connection.pointee.input.removeAll()
+    if connection.pointee.isPaused {
+      connection.pointee.isPaused = false
+      effects.append(.resume(connection.pointee.id))
+    }
+    effects.append(.shutdownWrite(connection.pointee.id))
+    schedule(monotonicMilliseconds + UInt64(limits.lingerTimeout))
+  }
+}

@@ -1,0 +1,202 @@
+import Wire
+
+// From a parsed head to an operation in the batch.
+extension Core {
+  /// Takes a whole request: operations on keys join the batch, everything else is answered now (in order).
+  ///
+  /// `bytes` is where the head starts; head, body and staged value stay unchanged until the batch has run.
+  @inline(__always)
+  mutating func dispatch(
+    _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
+    _ body: UnsafeRawBufferPointer, staged: StagedValue?, started: UInt64
+  ) {
+    let path = UnsafeRawBufferPointer(start: bytes + Int(head.path.offset), count: Int(head.path.count))
+    let request = requests + batchCount
+    request.initialize(
+      to: BatchEntry(
+        connection: connection, route: .other, isHead: head.method == .head, keepAlive: head.keepAlive,
+        isHTTP10: !head.http11, core: 0, started: started))
+    if !head.keepAlive || isShuttingDown {
+      request.pointee.keepAlive = false
+      connection.pointee.isLast = true
+    }
+    guard case .key(let map, let key) = Resource.route(path), head.method != .options else {
+      return dispatchOther(connection, head, bytes, body, path)
+    }
+    let operation = operations + batchCount
+    do {
+      try prepare(head, bytes, map: map, key: key, into: operation)
+    } catch {
+      if let staged { discard(staged) }
+      return dispatchFailed(error, head.method)
+    }
+    operation.pointee.body = body
+    operation.pointee.isStaged = false
+    if let staged {
+      operation.pointee.staged = staged
+      operation.pointee.isStaged = true
+    }
+    if operation.pointee.hasOptions { fingerprint(operation) }
+    request.pointee.route = operation.pointee.kind.route
+    let core = core(of: operation.pointee.key.partition)
+    request.pointee.core = Int32(truncatingIfNeeded: core)
+    if core == index { store.prefetchSlot(operation.pointee.key.hash) }
+    batchCount &+= 1
+  }
+
+  /// Answers the requests of the batch in their order.
+  @inline(__always)
+  mutating func runBatch() {
+    if batchCount > 0 { runFullBatch() }
+  }
+
+  private mutating func runFullBatch() {
+    let count = batchCount
+    batchCount = 0
+    var position = 0
+    while position < count {
+      if Int(requests[position].core) == index { store.prefetchRecord(operations[position].key.hash) }
+      position &+= 1
+    }
+    position = 0
+    while position < count {
+      run(operations + position, requests + position)
+      position &+= 1
+    }
+    scratch.reset()
+  }
+
+  @inline(__always)
+  private mutating func run(_ operation: UnsafeMutablePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
+    let connection = request.pointee.connection
+    guard connection.pointee.state == .open else {
+      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      return
+    }
+    let core = Int(request.pointee.core)
+    if core == index {
+      answer(connection, request, execute(operation))
+    } else if isOverloaded(core) {
+      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      answer(connection, request, Outcome(.overloaded))
+    } else {
+      let gap = openGap(connection, request)
+      let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+      forward(operation, to: core, target)
+    }
+  }
+
+  /// A request that failed before it became an operation is answered in its turn.
+  @inline(never)
+  mutating func dispatchFailed(_ problem: Problem, _ method: HTTPMethod) {
+    let request = requests[batchCount]
+    runBatch()
+    metrics.count(.badRequests)
+    withUnsafePointer(to: request) { answer(request.connection, $0, Outcome(problem)) }
+  }
+
+  // MARK: Preparing
+
+  /// Fills in everything of an operation but its body: method, key, content type, options.
+  @inline(__always)
+  mutating func prepare(
+    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
+    into operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    operation.pointee.hasOptions = false
+    operation.pointee.isStaged = false
+    operation.pointee.contentTypeCode = 0
+    operation.pointee.contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+    switch head.method {
+    case .get, .head: operation.pointee.kind = .get
+    case .put, .post:
+      operation.pointee.kind = .put
+      if RequestHead.isPresent(head.contentType) {
+        prepareContentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType), operation)
+      }
+    case .delete: operation.pointee.kind = .delete
+    default: try preparePatch(head, bytes, operation)
+    }
+    // The parser lets only visible ASCII through, so a key without escapes is valid UTF-8 as it stands.
+    if map.isEmpty && !head.pathHasEscapes && key.count > 0 && key.count <= limits.key {
+      operation.pointee.key = KeyRef(key)
+    } else {
+      operation.pointee.key = try decodeKey(map: map, key: key, head)
+    }
+    if head.hasQuery || RequestHead.isPresent(head.ifMatch) || RequestHead.isPresent(head.ifNoneMatch)
+      || RequestHead.isPresent(head.idempotencyKey)
+    {
+      try prepareOptions(head, bytes, operation)
+    }
+  }
+
+  /// The key, decoded into scratch memory behind its map's name.
+  @inline(never)
+  private mutating func decodeKey(
+    map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, _ head: RequestHead
+  ) throws(Problem) -> KeyRef {
+    try checkMapName(map)
+    let isDefault = map.isEmpty || map.equals("default")
+    let mapCount = isDefault ? 0 : map.count
+    guard key.count > 0 else { throw .keyEmpty }
+    guard key.count <= limits.key * 3 else { throw .keyTooLong }
+    let room = scratch.take(mapCount + key.count)
+    if mapCount > 0 { room.copyMemory(from: map.baseAddress!, byteCount: mapCount) }
+    let text = (room + mapCount).assumingMemoryBound(to: UInt8.self)
+    let count = Text.decodePercent(key.baseAddress!.assumingMemoryBound(to: UInt8.self), key.count, into: text)
+    guard count >= 0 else { throw .badEscape }
+    guard count <= limits.key else { throw .keyTooLong }
+    guard Text.isUTF8(text, count) else { throw .keyNotText }
+    let decoded = UnsafeRawBufferPointer(start: text, count: count)
+    return KeyRef(map: UnsafeRawBufferPointer(start: room, count: mapCount), key: decoded)
+  }
+
+  /// A map's name stands in paths, metrics and records, so it is kept to a plain alphabet.
+  func checkMapName(_ map: UnsafeRawBufferPointer) throws(Problem) {
+    guard !map.isEmpty else { return }
+    guard map.count <= min(200, limits.mapName) else { throw .badMapName }
+    for (position, byte) in map.enumerated() {
+      let isLetter = (byte | 0x20) >= UInt8(ascii: "a") && (byte | 0x20) <= UInt8(ascii: "z")
+      let isDigit = byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+      let isMark = byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") || byte == UInt8(ascii: ".")
+      guard isLetter || isDigit || (isMark && position > 0) else { throw .badMapName }
+    }
+  }
+
+  private func prepareContentType(_ text: UnsafeRawBufferPointer, _ operation: UnsafeMutablePointer<Operation>) {
+    let code = ContentType.code(of: text)
+    operation.pointee.contentTypeCode = code
+    if code == ContentType.literal { operation.pointee.contentTypeLiteral = text }
+  }
+
+  private func preparePatch(
+    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    let code = ContentType.code(of: UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
+    switch code {
+    case ContentType.mergePatch: operation.pointee.kind = .mergePatch
+    case ContentType.jsonPatch: operation.pointee.kind = .jsonPatch
+    default: throw .unknownPatch
+    }
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// The bytes of a slice of some buffer.
+  @inline(__always)
+  init(start: UnsafePointer<UInt8>, slice: Slice) {
+    self.init(start: start + Int(slice.offset), count: Int(slice.count))
+  }
+}
+
+extension OperationKind {
+  /// What it is counted under.
+  @inline(__always) var route: Route {
+    switch self {
+    case .get, .pointerGet: .get
+    case .put, .increment, .append, .pointerSet: .put
+    case .delete, .pointerRemove: .delete
+    case .mergePatch, .jsonPatch: .patch
+    }
+  }
+}

@@ -1,0 +1,216 @@
+import Wire
+
+// Everything that isn't an operation on one key: status, probes, metrics, maps, batches.
+extension Core {
+  /// Answers a request for any other resource, after the requests before it.
+  @inline(never)
+  mutating func dispatchOther(
+    _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
+    _ body: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer
+  ) {
+    var entry = requests[batchCount]
+    runBatch()
+    let resource = Resource.route(path)
+    do {
+      if head.method == .options {
+        var outcome = Outcome(status: 204)
+        outcome.allow = resource.allow
+        return answer(connection, entry, outcome)
+      }
+      try serve(resource, head, bytes, body, &entry)
+    } catch {
+      metrics.count(.badRequests)
+      var outcome = Outcome(error)
+      if error.status == 405 { outcome.allow = resource.allow }
+      answer(connection, entry, outcome)
+    }
+    scratch.reset()
+  }
+
+  private mutating func serve(
+    _ resource: Resource, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ body: UnsafeRawBufferPointer,
+    _ entry: inout BatchEntry
+  ) throws(Problem) {
+    let isRead = head.method == .get || head.method == .head
+    switch resource {
+    case .status:
+      entry.route = .status
+      guard isRead else { throw .methodNotAllowed }
+      answer(entry, json: statusText())
+    case .live:
+      entry.route = .probe
+      guard isRead else { throw .methodNotAllowed }
+      answer(entry, text: "ok\n")
+    case .ready:
+      entry.route = .probe
+      guard isRead else { throw .methodNotAllowed }
+      try serveReady(head, bytes, entry)
+    case .metrics:
+      entry.route = .metrics
+      guard isRead else { throw .methodNotAllowed }
+      startMetrics(entry)
+    case .map(let name):
+      try checkMapName(name)
+      guard !name.isEmpty else { throw .badMapName }
+      if isRead {
+        entry.route = .list
+        try serveList(name, head, bytes, entry)
+      } else if head.method == .put {
+        entry.route = .settings
+        try serveSettings(name, body, entry)
+      } else {
+        throw .methodNotAllowed
+      }
+    case .batch:
+      entry.route = .batch
+      guard head.method == .post else { throw .methodNotAllowed }
+      try serveBatch(body, entry)
+    case .reserved: throw .notInThisVersion
+    case .unknown, .server, .key: throw .noSuchResource
+    }
+  }
+
+  // MARK: Status and probes
+
+  private func statusText() -> [UInt8] {
+    var text: [UInt8] = []
+    appendJSON("{\"status\":\"goose\",\"node\":{\"name\":", to: &text)
+    appendJSONString(configuration.name, to: &text)
+    appendJSON(",\"id\":\"", to: &text)
+    appendHex(configuration.nodeID.0, to: &text)
+    appendHex(configuration.nodeID.1, to: &text)
+    appendJSON("\"},\"leader\":", to: &text)
+    appendJSONString(configuration.name, to: &text)
+    appendJSON(",\"cluster\":{\"name\":\"kvd\",\"id\":\"", to: &text)
+    appendHex(configuration.nodeID.0, to: &text)
+    appendHex(configuration.nodeID.1, to: &text)
+    appendJSON("\"},\"epoch\":1,\"quorum\":true,\"version\":", to: &text)
+    appendJSONString(configuration.version, to: &text)
+    appendJSON(",\"cores\":", to: &text)
+    appendJSONInteger(Int64(coreCount), to: &text)
+    appendJSON(",\"uptime_seconds\":", to: &text)
+    appendJSONInteger(Int64((wall - min(wall, startedAt)) / 1000), to: &text)
+    appendJSON("}\n", to: &text)
+    return text
+  }
+
+  private mutating func serveReady(
+    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
+  ) throws(Problem) {
+    var isVerbose = false
+    try readQuery(head, bytes) { (_, name, _) throws(Problem) in
+      guard name.equals("verbose") else { throw Problem(400, "readyz knows the query word verbose.") }
+      isVerbose = true
+    }
+    if isShuttingDown { throw Problem(503, "The node is shutting down.") }
+    answer(
+      entry,
+      text: isVerbose
+        ? "[+]listener ok\n[+]store ok\n[+]cluster ok: single node\nreadyz check passed\n" : "ok\n")
+  }
+
+  // MARK: Settings of a map
+
+  private mutating func serveSettings(
+    _ name: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, _ entry: BatchEntry
+  ) throws(Problem) {
+    let map = name.equals("default") ? UnsafeRawBufferPointer(start: nil, count: 0) : name
+    guard maps.hasRoom(for: map) else {
+      throw Problem(507, "As many maps as a node takes have settings. Maps without settings need none.")
+    }
+    let settings = try MapSettings(body)
+    maps.set(map, settings)
+    let gather = Gather(entry, kind: .settings, expected: coreCount - 1)
+    gather.text = settingsText(name, settings)
+    var request = GatherRequest()
+    request.settings = settings
+    broadcast(gather, request, map: [UInt8](map))
+    finishIfDone(gather)
+  }
+
+  /// The JSON of a map's settings, as `GET` and `PUT /v1/maps/{map}` show it.
+  func settingsText(_ name: UnsafeRawBufferPointer, _ settings: MapSettings) -> [UInt8] {
+    var text: [UInt8] = []
+    appendJSON("{\"map\":", to: &text)
+    Wire.appendJSONString(name, to: &text)
+    appendJSON(",\"settings\":", to: &text)
+    settings.append(to: &text)
+    appendJSON("}\n", to: &text)
+    return text
+  }
+}
+
+extension MapSettings {
+  /// Reads the body of `PUT /v1/maps/{map}`: an object of the four settings, each optional.
+  init(_ body: UnsafeRawBufferPointer) throws(Problem) {
+    self.init()
+    let document: JSONValue
+    do {
+      document = try JSONValue(validating: body)
+    } catch {
+      throw Problem(400, "The body is not valid JSON (RFC 8259).")
+    }
+    guard document.kind == .object else { throw Problem(400, "The settings of a map are a JSON object.") }
+    var members = document.members()
+    while let member = members.next() { try read(member) }
+  }
+
+  private mutating func read(_ member: JSONMember) throws(Problem) {
+    if member.name.isString("replicas") {
+      guard let count = member.value.integer, count >= 1, count <= 64 else {
+        throw Problem(400, "replicas is a whole number from 1 to 64.")
+      }
+      replicas = UInt16(count)
+    } else if member.name.isString("mode") {
+      guard member.value.isString("replicated") || member.value.isString("cache") else {
+        throw Problem(400, "mode is replicated or cache.")
+      }
+      mode = member.value.isString("cache") ? .cache : .replicated
+    } else if member.name.isString("ttl") {
+      var text: [UInt8] = []
+      if !member.value.string(into: &text) { text = [UInt8](member.value.bytes) }
+      guard let milliseconds = text.withUnsafeBytes({ Text.parseDuration($0) }) else {
+        throw Problem(400, "ttl is a duration such as 500ms, 30s, 5m, 1h or 2d; 0 for none.")
+      }
+      timeToLive = milliseconds
+    } else if member.name.isString("history") {
+      var text: [UInt8] = []
+      if !member.value.string(into: &text) { text = [UInt8](member.value.bytes) }
+      guard let bytes = text.withUnsafeBufferPointer({ Text.parseSize($0.baseAddress!, $0.count) }) else {
+        throw Problem(400, "history is a size such as 64MiB.")
+      }
+      history = bytes
+    } else {
+      throw Problem(400, "A setting is not known here. Known are replicas, mode, ttl and history.")
+    }
+  }
+
+  /// Appends the settings as a JSON object.
+  func append(to text: inout [UInt8]) {
+    appendJSON("{\"replicas\":", to: &text)
+    if replicas == 0 { appendJSON("null", to: &text) } else { appendJSONInteger(Int64(replicas), to: &text) }
+    appendJSON(mode == .cache ? ",\"mode\":\"cache\"" : ",\"mode\":\"replicated\"", to: &text)
+    appendJSON(",\"ttl\":\"", to: &text)
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { room in
+      let count = Text.writeDuration(timeToLive, to: room.baseAddress!)
+      text.append(contentsOf: room[..<count])
+    }
+    appendJSON("\",\"history\":", to: &text)
+    appendJSONInteger(history, to: &text)
+    appendJSON("}", to: &text)
+  }
+}
+
+/// Appends a Swift string as a JSON string.
+func appendJSONString(_ string: String, to text: inout [UInt8]) {
+  var string = string
+  string.withUTF8 { Wire.appendJSONString(UnsafeRawBufferPointer($0), to: &text) }
+}
+
+/// Appends sixteen hexadecimal digits.
+func appendHex(_ number: UInt64, to text: inout [UInt8]) {
+  for shift in stride(from: 60, through: 0, by: -4) {
+    let digit = UInt8(truncatingIfNeeded: number >> UInt64(shift)) & 15
+    text.append(digit < 10 ? 48 + digit : 87 + digit)
+  }
+}
