@@ -93,8 +93,8 @@ def test_a_request_in_single_bytes(node, key):
 
 @pytest.mark.parametrize("cut", range(1, 130, 3))
 def test_a_pipeline_cut_anywhere(node, key, cut):
-    data = (request("PUT", key, b"12345") + b"POST %s?op=append HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-            b"2\r\n67\r\n0\r\n\r\n" % key.encode() + request("GET", key))
+    append = b"POST %s?op=append HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % key.encode()
+    data = request("PUT", key, b"12345") + append + b"2\r\n67\r\n0\r\n\r\n" + request("GET", key)
     with node.connect() as connection:
         connection.send(data[:cut])
         connection.readable(0.005)
@@ -265,11 +265,11 @@ class TestSlowClients:
 
     def test_clients_that_reset_their_connections_harm_nobody(self, node, key):
         node.call("PUT", key, value(MIB))
+        unfinished = b"PUT /r HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nab"
         with Bystander(node):
             for i in range(200):
                 connection = node.connect(receive_buffer=4096)
-                connection.send([request("GET", key), b"PUT /r HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nab", b"G",
-                                 request("GET", key) * 50][i % 4])
+                connection.send([request("GET", key), unfinished, b"G", request("GET", key) * 50][i % 4])
                 if i % 3 == 0:
                     connection.readable(0.01)
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

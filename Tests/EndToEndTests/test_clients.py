@@ -20,17 +20,18 @@ def curl(*arguments, data=None):
 class TestCurl:
     def test_the_readme_lines(self, node, key):
         url = node.url + key
-        assert curl("-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT", "--data-binary", "hello, world", url) == b"201"
+        status = ("-o", "/dev/null", "-w", "%{http_code}")
+        assert curl(*status, "-X", "PUT", "--data-binary", "hello, world", url) == b"201"
         shown = curl("-i", url).decode()
         assert shown.startswith("HTTP/1.1 200") and shown.endswith("hello, world")
         assert curl("-X", "POST", f"{url}-visits?op=incr&by=1").strip() == b"1"
-        assert curl("-o", "/dev/null", "-w", "%{http_code}", "-X", "DELETE", url) == b"204"
+        assert curl(*status, "-X", "DELETE", url) == b"204"
 
     def test_an_upload_waits_for_100_continue(self, node, key, tmp_path):
         file = tmp_path / "file"
         file.write_bytes(bytes(range(256)) * (4096 * 3))
-        trace = subprocess.run(["curl", "-v", "--silent", "-H", "Expect: 100-continue", "-T", str(file), node.url + key],
-                               capture_output=True, text=True, timeout=30).stderr
+        upload = ["curl", "-v", "--silent", "-H", "Expect: 100-continue", "-T", str(file), node.url + key]
+        trace = subprocess.run(upload, capture_output=True, text=True, timeout=30).stderr
         assert "< HTTP/1.1 100" in trace and "< HTTP/1.1 201" in trace
         assert curl(node.url + key) == file.read_bytes()
 
@@ -121,8 +122,8 @@ class TestBrowserLike:
 
 class TestLoad:
     def run_wrk(self, node, path, *arguments):
-        out = subprocess.run(["wrk", "-t1", "-c50", "-d2s", *arguments, node.url + path], capture_output=True, text=True,
-                             timeout=30, check=True).stdout
+        command = ["wrk", "-t1", "-c50", "-d2s", *arguments, node.url + path]
+        out = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
         assert "Socket errors" not in out, out
         assert "Non-2xx" not in out, out
         requests_done = int(re.search(r"(\d+) requests in", out)[1])

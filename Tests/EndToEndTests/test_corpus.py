@@ -96,7 +96,8 @@ def listed(node):
     """All keys of the map, page by page."""
     after, names = None, []
     while True:
-        page = node.call("GET", "/v1/maps/corpus?limit=1000" + (f"&after={quote(after, safe='')}" if after else "")).json()
+        start = f"&after={quote(after, safe='')}" if after else ""
+        page = node.call("GET", "/v1/maps/corpus?limit=1000" + start).json()
         names += page["keys"]
         after = page["next"]
         if after is None:

@@ -104,8 +104,8 @@ class TestPointer:
         node.call("PUT", path + "?at=/a/b/9", b"1").problem(404, 409, 422)
         assert node.call("GET", path).body == self.DOCUMENT
 
-    @pytest.mark.parametrize("value", [b"", b"{", b"01", b"nul", b"'a'", b'"\x01"', b"[1,]", b'{"a":1,}', b"1 2", b'"\xff"',
-                                       b"[" * 10_000 + b"]" * 10_000])
+    @pytest.mark.parametrize("value", [b"", b"{", b"01", b"nul", b"'a'", b'"\x01"', b"[1,]", b'{"a":1,}', b"1 2",
+                                       b'"\xff"', b"[" * 10_000 + b"]" * 10_000])
     def test_what_is_no_json_is_refused(self, node, path, value):
         node.call("PUT", path + "?at=/a", value).problem(400, 413, 422)
         assert node.call("GET", path).body == self.DOCUMENT
@@ -210,7 +210,7 @@ def test_a_patch_of_another_type_names_the_accepted_ones(node, key):
 
 def test_a_patch_of_a_missing_key(node, key):
     node.call("PATCH", key, b'[{"op":"add","path":"/a","value":1}]', PATCH).problem(404)
-    node.call("PATCH", key, b'{"a":1}', MERGE).status in (201, 404)
+    assert node.call("PATCH", key, b'{"a":1}', MERGE).status in (201, 404)
 
 
 def test_an_edit_keeps_content_type_and_expiry(node, key):
@@ -278,13 +278,14 @@ def test_random_json_patches_agree_with_another_implementation(node, key):
             assert stored == document, context
         else:
             assert answer.status in (200, 204), f"{context}: {answer.body}"
-            assert stored == expected and json.dumps(stored, sort_keys=True) == json.dumps(expected, sort_keys=True), context
+            # As text, since in Python True equals 1.
+            assert json.dumps(stored, sort_keys=True) == json.dumps(expected, sort_keys=True), context
             applied += 1
     assert applied > 50
 
 
 def whole_or_inside(operation):
-    """Whether the other implementation departs from RFC 6902: removing or moving the root, a move into itself, `-` read."""
+    """Whether the other implementation departs from RFC 6902: the root removed, a move into itself, `-` read."""
     source = operation.get("from", "")
     return (operation["path"] == "" or "from" in operation and (source == "" or operation["path"].startswith(source))
             or source.endswith("/-") or (operation["op"] != "add" and operation["path"].endswith("/-")

@@ -56,7 +56,8 @@ class TestStart:
     @pytest.mark.parametrize("arguments, word", [
         (["--colour", "red"], "colour"), (["--io", "kqueue"], "kqueue"), (["--cores", "0"], "cores"),
         (["--cores", "many"], "cores"), (["--memory", "lots"], "memory"), (["--memory", "-1"], "memory"),
-        (["--http", "nowhere"], "http"), (["--http", "127.0.0.1:99999"], "99999"), (["--http", "300.1.1.1:80"], "300.1.1.1"),
+        (["--http", "nowhere"], "http"), (["--http", "127.0.0.1:99999"], "99999"),
+        (["--http", "300.1.1.1:80"], "300.1.1.1"),
         (["--log", "xml"], "xml"), (["--log-level", "loud"], "loud"), (["--config", "/nowhere.json"], "/nowhere.json"),
         (["--evict", "maybe"], "maybe"), (["extra"], "extra"),
     ])

@@ -1,4 +1,4 @@
-"""A small, strict HTTP/1.1 client on a raw socket: it sends exactly the bytes it is given and accepts only correct answers."""
+"""A small, strict HTTP/1.1 client on a raw socket: it sends the bytes it is given and takes only correct answers."""
 
 import json
 import re

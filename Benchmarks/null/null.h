@@ -1,0 +1,117 @@
+/* What both null servers share: the least that an HTTP server can do and still be correct for a load generator.
+ *
+ * A null server answers every request with the same bytes. It doesn't parse: it counts the empty lines that end heads,
+ * so that pipelined requests get as many answers. What it costs per request is what the kernel and the memory copies
+ * cost, and so the mark that kvd's figures are divided by. */
+#pragma once
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+  max_connections = 65536,
+  max_burst = 4096, /* answers in one send */
+  receive_bytes = 16384
+};
+
+/* Per connection: answers that are owed or being sent, and the last bytes received, for an end that is cut in two. */
+struct connection {
+  size_t owed_bytes;   /* bytes of answers that no send has been started for */
+  size_t sending;      /* bytes of the send that is under way */
+  size_t phase;        /* where in an answer the next byte to send lies */
+  unsigned carry;      /* the last three bytes received */
+  unsigned generation; /* of this descriptor, so that a late completion is recognised */
+};
+
+static struct connection connections[max_connections];
+static char *answers;        /* max_burst + 1 copies of the answer */
+static size_t answer_bytes;
+
+static inline void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+/* The answer that kvd gives to a read of a value of `value_bytes` bytes. */
+static inline void make_answers(int value_bytes) {
+  char head[256];
+  int head_bytes = snprintf(head, sizeof head,
+                            "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: application/octet-stream\r\n"
+                            "ETag: \"517-1-100000\"\r\n\r\n",
+                            value_bytes);
+  answer_bytes = (size_t)(head_bytes + value_bytes);
+  answers = malloc(answer_bytes * (max_burst + 1));
+  if (!answers) die("malloc");
+  for (int i = 0; i <= max_burst; i++) {
+    memcpy(answers + (size_t)i * answer_bytes, head, (size_t)head_bytes);
+    memset(answers + (size_t)i * answer_bytes + head_bytes, 'x', (size_t)value_bytes);
+  }
+}
+
+/* Heads that end within these bytes. Looks at every fourth byte: an end is four bytes long and so can't be jumped. */
+static inline size_t count_ends(struct connection *connection, const char *bytes, size_t count) {
+  size_t ends = 0;
+  unsigned window = connection->carry;
+  for (size_t i = 0; i < count && i < 3; i++) { /* the ends that began in what came before */
+    window = window << 8 | (unsigned char)bytes[i];
+    if (window == 0x0d0a0d0a) ends++;
+  }
+  size_t i = 3;
+  while (i < count) {
+    char last = bytes[i];
+    if (last == '\n' && bytes[i - 1] == '\r' && bytes[i - 2] == '\n' && bytes[i - 3] == '\r') {
+      ends++;
+      i += 4;
+    } else {
+      i += last == '\n' || last == '\r' ? 1 : 4; /* part of an end perhaps: look closely */
+    }
+  }
+  if (count >= 3) {
+    connection->carry = (unsigned char)bytes[count - 3] << 16 | (unsigned char)bytes[count - 2] << 8 |
+                        (unsigned char)bytes[count - 1];
+  } else {
+    connection->carry = window & 0xffffff;
+  }
+  return ends;
+}
+
+/* The bytes to send next, at most a burst; they begin where the last send stopped within an answer. */
+static inline size_t next_burst(const struct connection *connection, const char **start) {
+  size_t most = answer_bytes * max_burst;
+  *start = answers + connection->phase;
+  return connection->owed_bytes < most ? connection->owed_bytes : most;
+}
+
+/* A listening socket with kvd's options. */
+static inline int listen_on(int port, int extra_type) {
+  int listener = socket(AF_INET, SOCK_STREAM | extra_type, 0);
+  if (listener < 0) die("socket");
+  int on = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
+  struct sockaddr_in address = {
+      .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0) die("bind");
+  if (listen(listener, 4096) < 0) die("listen");
+  return listener;
+}
+
+/* Arguments: PORT [VALUE BYTES]. */
+static inline int start(int count, char **arguments) {
+  if (count < 2) {
+    fprintf(stderr, "usage: %s PORT [VALUE_BYTES]\n", arguments[0]);
+    exit(2);
+  }
+  signal(SIGPIPE, SIG_IGN);
+  make_answers(count > 2 ? atoi(arguments[2]) : 100);
+  return atoi(arguments[1]);
+}
