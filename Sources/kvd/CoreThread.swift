@@ -62,13 +62,20 @@ struct CoreThread: ~Copyable {
     switch event.pointee.kind {
     case .received: core.receive(id, event.pointee.bytes, event.pointee.count)
     case .sent: core.sent(id)
-    case .accepted: core.opened(id)
+    case .accepted: core.opened(id, isBeyondLimit: isBeyondLimit())
     case .ended: core.ended(id)
     case .failed: core.failed(id)
-    case .closed: core.closed(id)
+    case .closed:
+      shared.connections.subtract(1, ordering: .relaxed)
+      core.closed(id)
     case .signal: signalled()
     case .stale, .woken, .connected, .readable: break
     }
+  }
+
+  /// Counts a connection of the node; whether there are too many.
+  private func isBeyondLimit() -> Bool {
+    shared.connections.add(1, ordering: .relaxed).newValue > shared.connectionLimit
   }
 
   private mutating func readMail() {
@@ -89,6 +96,7 @@ struct CoreThread: ~Copyable {
       case .send(let id, let bytes, let count): loop.send(SocketID(id), bytes, count)
       case .sendPair(let id, let head, let count, let tail, let tailCount):
         loop.send(SocketID(id), head: head, count, body: tail, tailCount)
+      case .abort(let id): loop.resetOnClose(SocketID(id))
       case .shutdownWrite(let id): loop.shutdownWrite(SocketID(id))
       case .close(let id): loop.close(SocketID(id))
       case .pause(let id): loop.pause(SocketID(id))

@@ -19,12 +19,12 @@ struct Server {
     let signals = try SignalSource.block([SIGTERM, SIGINT])
     let backend = try ReactorProbe.choose(settings.io)
     let descriptors = DescriptorLimit.raise()
-    let connections = connectionsPerCore(descriptors, logger)
+    let connections = connectionLimit(descriptors, logger)
     let share = memoryShare
     let memory = try MemoryRegion.reserve(share * settings.cores)
     let listener = try Listener.listen(on: settings.http, shared: settings.cores > 1)
     let address = listener.address
-    let shared = SharedState(settings: settings, log: log, backend: backend.backend, connections: connections)
+    let shared = SharedState(settings: settings, log: log, backend: backend.backend, connectionLimit: connections)
     try shared.prepare(base: memory.base, share: share)
     for core in 1..<max(1, settings.cores) {
       let another = try Listener.another(like: listener)
@@ -42,8 +42,8 @@ struct Server {
     logger.info("stopped")
   }
 
-  /// Connections of one core: an equal share of the limit, as far as descriptors go.
-  private func connectionsPerCore(_ descriptors: DescriptorLimit, _ logger: Logger) -> Int {
+  /// Connections of the node: the limit, as far as descriptors go.
+  private func connectionLimit(_ descriptors: DescriptorLimit, _ logger: Logger) -> Int {
     let wanted = settings.limits.connections
     let possible = max(16, descriptors.count - 32 - 8 * settings.cores)
     if possible < wanted {
@@ -51,7 +51,7 @@ struct Server {
         "fewer connections than limits.connections: the limit on open files (ulimit -n) allows no more",
         metadata: ["connections": "\(possible)", "files": "\(descriptors.count)"])
     }
-    return (min(wanted, possible) + settings.cores - 1) / settings.cores
+    return min(wanted, possible)
   }
 
   /// Address space of one core: twice its memory, since a run of pages needs an aligned hole; whole huge pages.

@@ -9,8 +9,9 @@ final class SharedState: @unchecked Sendable {
   let settings: ServerSettings
   let log: LogSink
   let backend: Backend
-  /// Connections of one core.
-  let connections: Int
+  /// Connections of the node at most, and now.
+  let connectionLimit: Int
+  let connections = Atomic<Int>(0)
   let nodeID: (UInt64, UInt64)
   private(set) var wakers: [Waker] = []
   /// Set once by the core that gets the signal.
@@ -23,11 +24,11 @@ final class SharedState: @unchecked Sendable {
   private var configurations: [CoreConfiguration] = []
   private var threads: [Handover<Thread>] = []
 
-  init(settings: ServerSettings, log: LogSink, backend: Backend, connections: Int) {
+  init(settings: ServerSettings, log: LogSink, backend: Backend, connectionLimit: Int) {
     self.settings = settings
     self.log = log
     self.backend = backend
-    self.connections = connections
+    self.connectionLimit = connectionLimit
     var random = SystemRandomNumberGenerator()
     nodeID = (random.next(), random.next())
   }
@@ -47,7 +48,7 @@ final class SharedState: @unchecked Sendable {
     }
     self.posts = posts
     var limits = settings.limits
-    limits.connections = connections
+    limits.connections = connectionLimit
     for core in 0..<count {
       configurations.append(
         CoreConfiguration(
@@ -92,7 +93,7 @@ final class SharedState: @unchecked Sendable {
 
   private func coreThread(_ core: Int) throws -> CoreThread {
     var options = LoopOptions(backend: backend)
-    options.connections = connections
+    options.connections = connectionLimit
     return try CoreThread(
       shared: self, post: posts[core], configuration: configurations[core], options: options, waker: wakers[core])
   }

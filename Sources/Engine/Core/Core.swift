@@ -67,6 +67,10 @@ package struct Core: ~Copyable {
   var gathers: [UInt32: Gather] = [:]
   var nextGather: UInt32 = 1
   var maps = MapTable()
+  /// The sentence of the refusal made last, where it isn't a fixed one.
+  var problemText: [UInt8] = []
+  /// The requests of open gaps, kept only when requests are logged.
+  var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
@@ -182,8 +186,8 @@ package struct Core: ~Copyable {
 
   // MARK: Connections
 
-  /// A connection was accepted. Beyond the limit it is told so and closed.
-  package mutating func opened(_ id: ConnectionID) {
+  /// A connection was accepted. One beyond the node's limit is told so and closed.
+  package mutating func opened(_ id: ConnectionID, isBeyondLimit: Bool = false) {
     precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
     while connectionHigh <= Int(id.index) {
       (connections + connectionHigh).initialize(to: .free)
@@ -193,7 +197,7 @@ package struct Core: ~Copyable {
     connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
     openConnections += 1
     metrics.count(.connectionsOpened)
-    if isShuttingDown || openConnections > limits.connections {
+    if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
       fail(connection, .tooManyConnections, route: .other)
     }
     schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
@@ -234,6 +238,13 @@ package struct Core: ~Copyable {
     connection.pointee.state = .free
     openConnections -= 1
     metrics.count(.connectionsClosed)
+  }
+
+  /// Asks the reactor to reset a connection whose client takes nothing; `closed` follows.
+  mutating func abort(_ connection: UnsafeMutablePointer<Connection>) {
+    guard connection.pointee.state != .closing else { return }
+    effects.append(.abort(connection.pointee.id))
+    close(connection)
   }
 
   /// Asks the reactor to close; `closed` follows.

@@ -40,7 +40,7 @@ extension Core {
     finishIfDone(gather)
   }
 
-  private func read(
+  private mutating func read(
     listWord word: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ gather: Gather
   ) throws(Problem) {
     if word.equals("prefix") {
@@ -58,7 +58,7 @@ extension Core {
       gather.listing.partition = partition
       gather.listing.tag = tag
     } else {
-      throw Problem(400, "This query word is not known here. Known are prefix, after and limit.")
+      throw unknownWord(word, known: "prefix, after and limit")
     }
   }
 

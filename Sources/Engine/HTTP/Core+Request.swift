@@ -15,7 +15,7 @@ extension Core {
     request.initialize(
       to: BatchEntry(
         connection: connection, route: .other, isHead: head.method == .head, keepAlive: head.keepAlive,
-        isHTTP10: !head.http11, core: 0, started: started))
+        isHTTP10: !head.http11, method: head.method, core: 0, started: started, path: path))
     if !head.keepAlive || isShuttingDown {
       request.pointee.keepAlive = false
       connection.pointee.isLast = true
@@ -29,6 +29,10 @@ extension Core {
     } catch {
       if let staged { discard(staged) }
       return dispatchFailed(error, head.method)
+    }
+    let limit = operation.pointee.kind == .put ? limits.value : limits.editedValue
+    if body.count > limit {
+      return dispatchFailed(operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge, head.method)
     }
     operation.pointee.body = body
     operation.pointee.staged = staged
@@ -89,7 +93,8 @@ extension Core {
     let request = requests[batchCount]
     runBatch()
     metrics.count(.badRequests)
-    withUnsafePointer(to: request) { answer(request.connection, $0, Outcome(problem)) }
+    answer(request.connection, request, refused(problem))
+    scratch.reset()
   }
 
   // MARK: Preparing
@@ -111,7 +116,7 @@ extension Core {
         operation.pointee.contentType = try contentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
       }
     case .delete: operation.pointee.kind = .delete
-    default: try preparePatch(head, bytes, operation)
+    default: operation.pointee.kind = .mergePatch
     }
     // The parser lets only visible ASCII through, so a key without escapes is valid UTF-8 as it stands.
     if map.isEmpty && !head.pathHasEscapes && key.count > 0 && key.count <= limits.key {
@@ -124,6 +129,7 @@ extension Core {
     {
       try prepareOptions(head, bytes, operation)
     }
+    if operation.pointee.kind == .mergePatch { try preparePatch(head, bytes, operation) }
   }
 
   /// The key, decoded into scratch memory behind its map's name.

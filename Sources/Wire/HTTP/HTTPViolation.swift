@@ -21,7 +21,7 @@
   /// The status of the answer.
   public var status: HTTPStatus {
     switch self {
-    case .unknownMethod, .connect, .unsupportedTransferEncoding: .notImplemented
+    case .unknownMethod, .methodCase, .connect, .unsupportedTransferEncoding: .notImplemented
     case .http2Preface, .unsupportedVersion: .versionNotSupported
     case .requestLineTooLong: .uriTooLong
     case .headTooLarge, .chunkOverheadTooLarge: .headerFieldsTooLarge
