@@ -73,7 +73,7 @@ def kvd_takes(node, data, most):
         count = 0
         try:
             while count <= most:
-                answer = connection.response(METHODS_OF_ANSWERS.get(count, "GET"))
+                answer = connection.response()
                 if answer.status in (400, 413, 414, 417, 431, 501, 505) and answer.header("connection") == "close":
                     return count, False, answer
                 if answer.status == 408:
@@ -83,9 +83,6 @@ def kvd_takes(node, data, most):
             assert closed.received == b"", f"a torn answer: {closed.received[:200]!r}"
         return count, True, None
 
-
-# No HEAD is sent, so that every answer's body can be measured.
-METHODS_OF_ANSWERS = {}
 
 # Why kvd may refuse what both others take, as a pattern of the bytes; besides these, a Host that is missing, repeated or
 # malformed, which its answer names.
