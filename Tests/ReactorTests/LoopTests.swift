@@ -23,7 +23,8 @@ import Testing
     for (client, input) in zip(clients, inputs) { #expect(client.received == input) }
     for client in clients { client.close() }
     try server.turn("every socket is closed") { server.count(.closed) == clients.count }
-    #expect(server.loop.socketCount == 0)
+    let left = server.loop.socketCount
+    #expect(left == 0)
     #expect(server.count(.accepted) == clients.count)
     #expect(server.history.allSatisfy { $0.kind != .accepted || ($0.tag == 7 && !$0.isOverflow) })
   }
@@ -91,7 +92,8 @@ import Testing
     try server.turn("closed") { server.count(.closed) == 1 }
     #expect(server.history.map(\.kind) == [.accepted, .failed, .closed])
     #expect([ECONNRESET, EPIPE].contains(server.history[1].code))
-    #expect(server.loop.socketCount == 0)
+    let left = server.loop.socketCount
+    #expect(left == 0)
   }
 
   @Test("goes on sending after the peer's end of file", arguments: backends)
@@ -226,15 +228,16 @@ import Testing
     }
     let closed = try #require(server.history.first { $0.kind == .closed }?.socket)
     #expect(server.history.filter { $0.socket == closed }.map(\.kind) == [.accepted, .closed])
-    #expect(!server.loop.isOpen(closed))
+    let isOpen = server.loop.isOpen(closed)
+    #expect(!isOpen)
   }
 
   @Test("marks connections over the limit and closes those beyond its slots", arguments: backends)
   func limit(_ backend: Backend) throws {
-    let server = try Server(backend, { options in
+    let server = try Server(backend) { options in
       options.connections = 3
       options.overflow = 2
-    })
+    }
     let clients = try (0..<8).map { _ in try Client(server.address) }
     try server.turn("all are taken or turned away") { server.loop.statistics.rejected == 3 }
     #expect(server.history.filter { $0.kind == .accepted }.map(\.isOverflow) == [false, false, false, true, true])
@@ -254,11 +257,11 @@ import Testing
 
   @Test("hears everything although buffers and event slots are few", arguments: backends)
   func scarcity(_ backend: Backend) throws {
-    let server = try Server(backend, { options in
+    let server = try Server(backend) { options in
       options.receiveBytes = 512
       options.receiveBuffers = 2
       options.events = 64
-    })
+    }
     let clients = try (0..<150).map { _ in try Client(server.address) }
     let input = pattern(40_000, seed: 8)
     try server.turn("accepted") { server.count(.accepted) == clients.count }
@@ -297,7 +300,8 @@ import Testing
     let socket = try server.loop.connect(server.address)
     try server.turn("heard") { server.received.values.contains { $0 == Array("hello".utf8) } }
     #expect(server.count(.connected, socket) == 1)
-    #expect(server.loop.peerAddress(socket) == server.address)
+    let peer = server.loop.peerAddress(socket)
+    #expect(peer == server.address)
     // A port that was free a moment ago.
     let closedPort = try Listener.listen(on: try SocketAddress.parse("127.0.0.1:0")).address
     let refused = try server.loop.connect(closedPort)

@@ -18,7 +18,8 @@ import Testing
   @Test(
     "bad text is refused with a sentence",
     arguments: [
-      "", ":", "host", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "::1:3000", "[::1]", "[::1]3000",
+      "", ":", "host", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "::1:3000", "[::1]",
+      "[::1]3000",
       "[]:1", "[1.2.3.4]:1", "[::1]:", "a b:1", "1.2.3.4:+1", "1.2.3.4:000001", "\u{0}:1", "[::1:3000",
     ])
   func refuse(_ text: String) {
@@ -90,10 +91,10 @@ import Testing
     bytes[0] = 1
     bytes[(1 << 36) - 1] = 2
     bytes[1 << 20] = 3
-    #expect(region.discard(1..<(1 << 36) - 1))
+    region.discard(1..<(1 << 36) - 1)
     // Only whole pages go back: the bytes at both ends stay.
     #expect(bytes[0] == 1 && bytes[(1 << 36) - 1] == 2 && bytes[1 << 20] == 0)
-    #expect(region.discard(0..<1 << 36))
+    region.discard(0..<1 << 36)
     #expect(bytes[0] == 0)
   }
 
@@ -132,7 +133,8 @@ import Testing
     result.initialize(to: -1)
     let address = UInt(bitPattern: result)
     let thread = try Thread.start(name: "a name longer than fifteen bytes", cpu: cpu) {
-      UnsafeMutablePointer<Int>(bitPattern: address)!.pointee = Int(sched_getcpu())
+      UnsafeMutablePointer<Int>(bitPattern: address)!.pointee =
+        Processors.current().allowed == [cpu] ? cpu : -2
     }
     thread.join()
     #expect(result.pointee == cpu)
@@ -152,7 +154,7 @@ import Testing
 @Suite("What needs a process of its own") struct ProcessTests {
   /// Few descriptors, many clients: the server must neither spin nor die, and take the rest when it can.
   static func exhaust(_ backend: Backend) throws {
-    let server = try Server(backend, { $0.acceptRetry = 20_000_000 })
+    let server = try Server(backend) { $0.acceptRetry = 20_000_000 }
     var clients: [Client] = []
     for _ in 0..<10 { clients.append(try Client(server.address)) }
     try server.turn("accepted") { server.count(.accepted) == 10 }
