@@ -183,9 +183,10 @@ private final class PingPong: @unchecked Sendable {
         while let message = readers[side].next() {
           #expect(message.load(as: UInt64.self) == heard)
           heard += 1
+          // Before answering: while both are awake this loop may never find its mailbox empty.
+          readers[side].release()
           if side == 1 || heard < rounds { say(side == 0 ? heard : heard - 1, side) }
         }
-        readers[side].release()
         results[side] = heard
         if heard == rounds { break }
         loop.announceSleep()
