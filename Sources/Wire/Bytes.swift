@@ -62,8 +62,3 @@ package func xxh3(_ bytes: UnsafeRawPointer?, count: Int, seed: UInt64) -> UInt6
   /// The hash of everything taken; frees the state.
   package func finish() -> UInt64 { kvd_xxh3_stream_finish(state) }
 }
-
-extension HashStream {
-  /// The hash of what was taken so far; more may follow.
-  package func digest() -> UInt64 { kvd_xxh3_stream_digest(state) }
-}

@@ -59,6 +59,8 @@ extension Store {
     var tag = Int(cursor.partition.rawValue) < firstPartition ? 0 : UInt64(cursor.tag)
     let lastCount = list.count + maximumKeys
     var slots = 0
+    // Every page gets somewhere, be its bounds ever so small.
+    var hasMoved = false
     while index < partitionTotal {
       let p = partitions + index
       let start = TableLayout.home(tag: tag, capacity: p.pointee.capacity)
@@ -70,16 +72,18 @@ extension Store {
         slots += 1
         if place + 8 < end { prefetch(record(TableLayout.position(of: p.pointee.slots[place + 8])).base) }
         if word == 0 || found < tag { continue }
-        if found != previous && (slots > maximumSlots || list.count >= lastCount) {
+        if found != previous && hasMoved && (slots > maximumSlots || list.count >= lastCount) {
           return ListCursor(partition: id(p), tag: UInt32(found))
         }
         previous = found
+        hasMoved = true
         let record = self.record(TableLayout.position(of: word))
         if matches(record, map, prefix), !record.isExpired(at: now) { list.append(record) }
       }
       slots += 1
       index += 1
       tag = 0
+      hasMoved = true
       if index < partitionTotal && (slots > maximumSlots || list.count >= lastCount) {
         return ListCursor(partition: id(partitions + index), tag: 0)
       }

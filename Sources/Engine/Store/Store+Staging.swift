@@ -143,10 +143,9 @@ extension Store {
     let isOwn = pages.owns(page: page)
     if isOwn { stagedPages -= staged.pageCount }
     sealOpen(p)
-    // What the value did not fill goes back when the segment is sealed, which has no reason to wait.
     link(
-      p, id, page: page, pages: staged.pageCount, lead: lead, flags: isOwn ? [.busy, .large] : [.busy, .large, .foreign],
-      before: 0)
+      p, id, page: page, pages: staged.pageCount, lead: lead,
+      flags: isOwn ? [.busy, .large] : [.busy, .large, .foreign], before: 0)
     segments[Int(id)].firstOffset = p.pointee.nextOffset
     let used = PageAllocator.pages(staged.valueStart + staged.filled)
     if used < staged.pageCount {
