@@ -20,6 +20,7 @@ kvd_xxh3_stream *kvd_xxh3_stream_create(uint64_t seed) {
 void kvd_xxh3_stream_update(kvd_xxh3_stream *stream, const void *bytes, size_t count) {
   XXH3_64bits_update(&stream->state, bytes, count);
 }
+uint64_t kvd_xxh3_stream_digest(const kvd_xxh3_stream *stream) { return XXH3_64bits_digest(&stream->state); }
 uint64_t kvd_xxh3_stream_finish(kvd_xxh3_stream *stream) {
   uint64_t hash = XXH3_64bits_digest(&stream->state);
   free(stream);

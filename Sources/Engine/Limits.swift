@@ -64,3 +64,47 @@ package struct Limits: Sendable, Equatable {
 
   package init() {}
 }
+
+/// One limit by its name in the configuration file, and the values it may have.
+package struct Limit: Sendable {
+  package let name: String
+  package let path: WritableKeyPath<Limits, Int> & Sendable
+  package let range: ClosedRange<Int>
+
+  init(_ name: String, _ path: WritableKeyPath<Limits, Int> & Sendable, _ range: ClosedRange<Int>) {
+    self.name = name
+    self.path = path
+    self.range = range
+  }
+}
+
+extension Limits {
+  /// All limits, for the configuration file.
+  package static let named: [Limit] = [
+    Limit("head", \.head, 1 << 10...1 << 20),
+    Limit("key", \.key, 1...65_535),
+    Limit("mapName", \.mapName, 1...200),
+    Limit("value", \.value, 1...1 << 30),
+    Limit("editedValue", \.editedValue, 1...16 << 20),
+    Limit("collectedBytes", \.collectedBytes, 1 << 20...1 << 40),
+    Limit("copiedValue", \.copiedValue, 0...4 << 10),
+    Limit("stagedBody", \.stagedBody, 1...1 << 20),
+    Limit("batchBody", \.batchBody, 1...16 << 20),
+    Limit("batchOperations", \.batchOperations, 1...1_000_000),
+    Limit("listingKeys", \.listingKeys, 1...100_000),
+    Limit("listingSlots", \.listingSlots, 512...1 << 20),
+    Limit("connections", \.connections, 1...1_000_000),
+    Limit("pipelinedRequests", \.pipelinedRequests, 1...65_536),
+    Limit("unsentBytes", \.unsentBytes, 1...1 << 30),
+    Limit("headTimeout", \.headTimeout, 1...604_800_000),
+    Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
+    Limit("idleTimeout", \.idleTimeout, 1...604_800_000),
+    Limit("sendTimeout", \.sendTimeout, 1...604_800_000),
+    Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
+    Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
+    Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
+    Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),
+    Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
+    Limit("mailbox", \.mailbox, 1 << 18...1 << 28),
+  ]
+}

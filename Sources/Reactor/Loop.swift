@@ -119,6 +119,14 @@ package struct Loop: ~Copyable {
     epoll!.pointee.close(socket)
   }
 
+  /// Makes the `close` to come reset the connection (SO_LINGER of 0): what the kernel still holds for a peer that takes
+  /// nothing is dropped instead of being kept for minutes.
+  package mutating func resetOnClose(_ socket: SocketID) {
+    var abort = linger(l_onoff: 1, l_linger: 0)
+    let size = socklen_t(MemoryLayout<linger>.size)
+    setsockopt(open(socket).pointee.descriptor, SOL_SOCKET, SO_LINGER, &abort, size)
+  }
+
   /// Stops reading, so that the peer's window fills. What is already on its way to this process still arrives.
   package mutating func pause(_ socket: SocketID) {
     if let uring { return uring.pointee.pause(socket) }

@@ -29,8 +29,6 @@ package struct Thread: ~Copyable, Sendable {
     return Thread(handle: handle)
   }
 
-  private init(handle: pthread_t) { self.handle = handle }
-
   /// Waits until the thread's body returned. Each thread is joined once.
   package consuming func join() { pthread_join(handle, nil) }
 }

@@ -2,8 +2,8 @@ import CXXHash
 
 /// Media types as one-byte codes: what a record stores of its value's Content-Type.
 ///
-/// A code stands for one spelling, byte for byte, so that a value comes back with the very Content-Type it was put with;
-/// any other spelling is stored as a literal. Codes are stored in records and sent between nodes: the table is
+/// A code stands for one spelling, byte for byte, so that a value comes back with the very Content-Type it was put
+/// with; any other spelling is stored as a literal. Codes are stored in records and sent between nodes: the table is
 /// append-only, and an entry never changes.
 public enum ContentType {
   /// The value was put without a Content-Type; it is served as `application/octet-stream`.

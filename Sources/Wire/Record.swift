@@ -34,15 +34,17 @@ import CXXHash
 /// while it arrives, before its epoch and offset are known. Fields are sliced when asked for, never decoded ahead.
 public enum RecordLayout {
   /// Bytes of the fixed header.
-  public static var headerCount: Int { 28 }
+  @inlinable public static var headerCount: Int { 28 }
   /// Records start at multiples of this in a log segment.
-  public static var alignment: Int { 8 }
-  package static var kindMask: UInt8 { 0x07 }
-  package static var hasExpiry: UInt8 { 0x80 }
-  package static var hasContentType: UInt8 { 0x40 }
-  package static var literalContentType: UInt8 { 255 }
+  @inlinable public static var alignment: Int { 8 }
+  @inlinable package static var kindMask: UInt8 { 0x07 }
+  /// The bits of byte 27 that are the writer's to use.
+  @inlinable package static var flagMask: UInt8 { 0x38 }
+  @inlinable package static var hasExpiry: UInt8 { 0x80 }
+  @inlinable package static var hasContentType: UInt8 { 0x40 }
+  @inlinable package static var literalContentType: UInt8 { 255 }
   /// The most bytes between the fixed header and the map name.
-  package static var maximumExtras: Int { 8 + 2 + 255 }
+  @inlinable package static var maximumExtras: Int { 8 + 2 + 255 }
 
   /// The room a record of `length` bytes takes in a segment.
   @inlinable package static func padded(_ length: Int) -> Int { (length &+ 7) & ~7 }

@@ -48,7 +48,11 @@ extension Text {
       writePair(rest % 100, to: bytes + end)
       rest /= 100
     }
-    if rest >= 10 { writePair(rest, to: bytes) } else { bytes[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest) }
+    if rest >= 10 {
+      writePair(rest, to: bytes)
+    } else {
+      bytes[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: rest)
+    }
     return count
   }
 

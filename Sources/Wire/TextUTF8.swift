@@ -1,7 +1,7 @@
 import CXXHash
 
 extension Text {
-  /// Whether bytes are well-formed UTF-8 (Unicode, table 3-7): no overlong forms, no surrogates, nothing above U+10FFFF.
+  /// Whether bytes are well-formed UTF-8 (Unicode, table 3-7): nothing overlong, no surrogates, nothing above U+10FFFF.
   package static func isUTF8(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
     var at = kvd_find_not_ascii(bytes, 0, count)
     while at < count {

@@ -1,6 +1,13 @@
-import Engine
-import Reactor
+import ArgumentParser
 
-@main struct Kvd {
-  static func main() {}
+/// The one binary: `kvd` is `kvd serve`; the other subcommands are small clients.
+@main struct Kvd: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "kvd",
+    abstract: "A self-clustering, in-memory key-value server that speaks HTTP.",
+    version: version,
+    subcommands: [Serve.self, Get.self, Set.self, Delete.self],
+    defaultSubcommand: Serve.self)
 }

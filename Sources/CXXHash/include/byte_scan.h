@@ -3,7 +3,8 @@
  * Each KVD_BYTE_SCAN defines two functions with the same answer:
  *   kvd_find_NAME(bytes, from, count)         vectors
  *   kvd_find_NAME_scalar(bytes, from, count)  the portable twin, which the tests hold the first one against
- * The answer is the index (from <= index <= count) of the first byte at or after `from` that is in the class, or `count`.
+ * The answer is the index (from <= index <= count) of the first byte at or after `from` that is in the class, or
+ * `count`.
  * Only bytes[0 ..< count] are read; the vector form may read again bytes before `from` instead of stepping one by one
  * through the tail. GNU C vectors: SSE2 and NEON come from the same source, and so does whatever else there is. */
 #pragma once

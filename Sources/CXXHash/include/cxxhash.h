@@ -18,6 +18,7 @@ uint64_t kvd_xxh3_long(const void *_Nullable bytes, size_t count, uint64_t seed)
 typedef struct kvd_xxh3_stream kvd_xxh3_stream;
 kvd_xxh3_stream *_Nonnull kvd_xxh3_stream_create(uint64_t seed);
 void kvd_xxh3_stream_update(kvd_xxh3_stream *_Nonnull stream, const void *_Nonnull bytes, size_t count);
+uint64_t kvd_xxh3_stream_digest(const kvd_xxh3_stream *_Nonnull stream); /* of what came so far */
 uint64_t kvd_xxh3_stream_finish(kvd_xxh3_stream *_Nonnull stream); /* also frees the stream */
 
 /* XXH3_64 with a seed; the one hash of kvd (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md). */

@@ -22,8 +22,7 @@ extension Core {
     }
     var outcome = found(record, operation.pointee.key.partition)
     outcome.value = value.bytes
-    outcome.contentTypeCode = ContentType.json
-    outcome.contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+    outcome.contentType = RecordContentType(code: ContentType.json)
     return outcome
   }
 
@@ -40,8 +39,7 @@ extension Core {
       return failed(error, kind)
     }
     return replace(
-      operation, record, scratch.copy(edited), contentType: record?.contentTypeCode ?? ContentType.json,
-      expiry: expiry)
+      operation, record, scratch.copy(edited), contentType: RecordContentType(code: ContentType.json), expiry: expiry)
   }
 
   private func apply(

@@ -25,8 +25,7 @@ extension Core {
     outcome.hasRevision = true
     outcome.isInLog = true
     outcome.revision = record.revision(in: partition)
-    outcome.contentTypeCode = record.contentTypeCode
-    outcome.contentTypeLiteral = record.contentTypeLiteral
+    outcome.contentType = record.contentType
     outcome.value = record.value
     let expiry = record.expiry
     if expiry != 0 { outcome.timeToLive = expiry &- wall }
@@ -45,16 +44,26 @@ extension Core {
     _ operation: UnsafePointer<Operation>, _ value: UnsafeRawBufferPointer, expiry: UInt64
   ) -> Outcome {
     do {
-      let stored =
-        operation.pointee.isStaged
-        ? try store.commit(operation.pointee.staged, expiry: expiry, time: wall)
-        : try store.put(
-          operation.pointee.key, value, UnsafeRawBufferPointer(start: nil, count: 0),
-          contentType: operation.pointee.contentTypeCode, literal: operation.pointee.contentTypeLiteral,
-          expiry: expiry, time: wall)
+      if let staged = operation.pointee.staged { return try commit(staged, operation, expiry: expiry) }
+      let stored = try store.put(
+        operation.pointee.key, value, contentType: operation.pointee.contentType, expiry: expiry, time: wall)
       return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
     } catch {
       return Outcome(Problem(error))
+    }
+  }
+
+  /// Stores a value that was received straight into an extent of a log; if that fails the extent is given back.
+  @inline(never)
+  private mutating func commit(
+    _ staged: StagedValue, _ operation: UnsafePointer<Operation>, expiry: UInt64
+  ) throws(StoreError) -> Outcome {
+    do {
+      let stored = try store.commit(staged, expiry: expiry, time: wall)
+      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+    } catch {
+      discard(staged)
+      throw error
     }
   }
 
@@ -128,14 +137,15 @@ extension Core {
 
   private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
     if wanted.partition != partition { return .revisionOfOtherPartition }
-    let last = store.lastRevision(of: partition)
-    if (wanted.epoch, wanted.offset) > (last.epoch, last.offset) { return .revisionNotReached }
+    if (wanted.epoch, wanted.offset) >= (store.epoch(of: partition), store.nextOffset(of: partition)) {
+      return .revisionNotReached
+    }
     return nil
   }
 
   /// A write that doesn't happen gives its staged value back.
   private mutating func discardStaged(_ operation: UnsafePointer<Operation>, _ outcome: Outcome) -> Outcome {
-    if operation.pointee.isStaged { discard(operation.pointee.staged) }
+    if let staged = operation.pointee.staged { discard(staged) }
     return outcome
   }
 
@@ -147,7 +157,13 @@ extension Core {
     switch operation.pointee.kind {
     case .get, .put: preconditionFailure("handled by its own path")
     case .delete:
-      guard let revision = store.remove(key, kind: .remove, time: wall) else { return Outcome(.notFound) }
+      let revision: Revision?
+      do {
+        revision = try store.remove(key, time: wall)
+      } catch {
+        return Outcome(Problem(error))
+      }
+      guard let revision else { return Outcome(.notFound) }
       var outcome = Outcome(status: 204)
       outcome.hasRevision = true
       outcome.revision = revision
@@ -172,10 +188,10 @@ extension Core {
     let text = scratch.take(24).assumingMemoryBound(to: UInt8.self)
     let value = UnsafeRawBufferPointer(start: text, count: Text.writeSigned(sum, to: text))
     var outcome = replace(
-      operation, record, value, contentType: record?.contentTypeCode ?? ContentType.textPlain, expiry: expiry)
+      operation, record, value, contentType: RecordContentType(code: ContentType.plainText), expiry: expiry)
     if outcome.status < 300 {
       outcome.value = value
-      outcome.contentTypeCode = ContentType.textPlain
+      outcome.contentType = RecordContentType(code: ContentType.plainText)
     }
     return outcome
   }
@@ -188,8 +204,7 @@ extension Core {
     do {
       let stored = try store.put(
         operation.pointee.key, old, operation.pointee.body,
-        contentType: record?.contentTypeCode ?? operation.pointee.contentTypeCode,
-        literal: record?.contentTypeLiteral ?? operation.pointee.contentTypeLiteral,
+        contentType: record?.contentType ?? operation.pointee.contentType,
         expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
       return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
     } catch {
@@ -199,13 +214,12 @@ extension Core {
 
   /// Stores a value made from the old one: content type and expiry stay unless the request says otherwise.
   mutating func replace(
-    _ operation: UnsafePointer<Operation>, _ record: RecordView?, _ value: UnsafeRawBufferPointer, contentType: UInt8,
-    expiry: UInt64
+    _ operation: UnsafePointer<Operation>, _ record: RecordView?, _ value: UnsafeRawBufferPointer,
+    contentType: RecordContentType, expiry: UInt64
   ) -> Outcome {
     do {
       let stored = try store.put(
-        operation.pointee.key, value, UnsafeRawBufferPointer(start: nil, count: 0), contentType: contentType,
-        literal: record?.contentTypeLiteral ?? UnsafeRawBufferPointer(start: nil, count: 0),
+        operation.pointee.key, value, contentType: record?.contentType ?? contentType,
         expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
       return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
     } catch {

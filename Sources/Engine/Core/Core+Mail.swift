@@ -86,15 +86,15 @@ extension Core {
   private mutating func reply(to core: Int, _ target: ReplyTarget, _ outcome: Outcome) {
     var reply = MailReply(target: target, pin: .none, outcome: outcome)
     if outcome.value.count > limits.copiedValue && outcome.isInLog {
-      let segment = store.pin(outcome.value.baseAddress!)
+      let segment = store.pin(outcome.value)
       reply.pin = Pin(kind: .segment, core: UInt16(index), segment: segment)
     }
     let value = reply.pin.kind == .segment ? 0 : outcome.value.count
-    let literal = outcome.contentTypeLiteral.count
+    let literal = Int(outcome.contentType.literalCount)
     let payload = outboxes[core].begin(.reply, MemoryLayout<MailReply>.stride + value + literal)
     payload.storeBytes(of: reply, as: MailReply.self)
     let at = payload + MemoryLayout<MailReply>.stride
-    if literal > 0 { at.copyMemory(from: outcome.contentTypeLiteral.baseAddress!, byteCount: literal) }
+    if literal > 0 { at.copyMemory(from: outcome.contentType.literal!, byteCount: literal) }
     if value > 0 { (at + literal).copyMemory(from: outcome.value.baseAddress!, byteCount: value) }
   }
 
@@ -102,9 +102,12 @@ extension Core {
     let reply = payload.load(as: MailReply.self)
     var outcome = reply.outcome
     let at = payload + MemoryLayout<MailReply>.stride
-    outcome.contentTypeLiteral = UnsafeRawBufferPointer(start: at, count: outcome.contentTypeLiteral.count)
+    let literal = Int(outcome.contentType.literalCount)
+    if literal > 0 {
+      outcome.contentType = RecordContentType(literal: UnsafeRawBufferPointer(start: at, count: literal))
+    }
     if reply.pin.kind == .none {
-      let value = at + outcome.contentTypeLiteral.count
+      let value = at + literal
       outcome.value = UnsafeRawBufferPointer(start: value, count: outcome.value.count)
     }
     if reply.target.gather != 0 {
@@ -125,17 +128,11 @@ extension Core {
 
   /// Returns pages of other cores that this core's store no longer needs.
   mutating func releaseForeign() {
-    while let range = store.takeForeignFree() {
-      let owner = owner(ofByte: range.lowerBound)
+    for range in store.takeForeignFrees() {
+      let owner = range.lowerBound / configuration.memoryRange.count
       outboxes[owner].post(.release, MailRange(offset: range.lowerBound, count: range.count))
     }
-  }
-
-  /// The core whose part of the reservation holds this byte.
-  private func owner(ofByte offset: Int) -> Int {
-    offset / (configuration.memoryRange.count)
-  }
-}
+  }}
 
 extension MailRequest {
   /// Visits every buffer whose bytes travel with the message, in their order.
@@ -148,8 +145,11 @@ extension MailRequest {
     operation.key = KeyRef(
       map: map.baseAddress ?? key.baseAddress!, mapCount: map.count, key: key.baseAddress!, keyCount: key.count,
       hash: operation.key.hash)
-    if !isBoxed && !operation.isStaged { body(&operation.body) }
-    body(&operation.contentTypeLiteral)
+    if !isBoxed { body(&operation.body) }
+    var literal = UnsafeRawBufferPointer(
+      start: operation.contentType.literal, count: Int(operation.contentType.literalCount))
+    body(&literal)
+    if literal.count > 0 { operation.contentType = RecordContentType(literal: literal) }
     guard operation.hasOptions else { return }
     body(&operation.options.ifMatch)
     body(&operation.options.ifNoneMatch)

@@ -67,6 +67,10 @@ package struct Core: ~Copyable {
   var gathers: [UInt32: Gather] = [:]
   var nextGather: UInt32 = 1
   var maps = MapTable()
+  /// The sentence of the refusal made last, where it isn't a fixed one.
+  var problemText: [UInt8] = []
+  /// The requests of open gaps, kept only when requests are logged.
+  var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
@@ -105,8 +109,10 @@ package struct Core: ~Copyable {
     limits = configuration.limits
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
-      processBase: configuration.memory, range: configuration.memoryRange, partitions: partitions,
-      limit: configuration.memoryLimit, eviction: configuration.eviction)
+      processBase: configuration.memory, processBytes: configuration.memoryRange.count * configuration.count,
+      range: configuration.memoryRange, partitions: partitions,
+      settings: StoreSettings(
+        memory: configuration.memoryLimit, eviction: configuration.eviction, maximumValue: configuration.limits.value))
     connectionCapacity = configuration.limits.connections + 1024
     connections = .allocate(capacity: connectionCapacity)
     outboxes = (0..<configuration.count).map { _ in Outbox() }
@@ -180,8 +186,8 @@ package struct Core: ~Copyable {
 
   // MARK: Connections
 
-  /// A connection was accepted. Beyond the limit it is told so and closed.
-  package mutating func opened(_ id: ConnectionID) {
+  /// A connection was accepted. One beyond the node's limit is told so and closed.
+  package mutating func opened(_ id: ConnectionID, isBeyondLimit: Bool = false) {
     precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
     while connectionHigh <= Int(id.index) {
       (connections + connectionHigh).initialize(to: .free)
@@ -191,7 +197,7 @@ package struct Core: ~Copyable {
     connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
     openConnections += 1
     metrics.count(.connectionsOpened)
-    if isShuttingDown || openConnections > limits.connections {
+    if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
       fail(connection, .tooManyConnections, route: .other)
     }
     schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
@@ -232,6 +238,13 @@ package struct Core: ~Copyable {
     connection.pointee.state = .free
     openConnections -= 1
     metrics.count(.connectionsClosed)
+  }
+
+  /// Asks the reactor to reset a connection whose client takes nothing; `closed` follows.
+  mutating func abort(_ connection: UnsafeMutablePointer<Connection>) {
+    guard connection.pointee.state != .closing else { return }
+    effects.append(.abort(connection.pointee.id))
+    close(connection)
   }
 
   /// Asks the reactor to close; `closed` follows.

@@ -31,6 +31,8 @@ package enum Effect {
   case sendPair(ConnectionID, UnsafeRawPointer, count: Int, UnsafeRawPointer, tailCount: Int)
   /// No more bytes will be sent; go on receiving.
   case shutdownWrite(ConnectionID)
+  /// Let the `close` that follows reset the connection instead of delivering what the kernel still holds.
+  case abort(ConnectionID)
   /// Give the connection up; `closed` follows when nothing of it is in flight any more.
   case close(ConnectionID)
   /// Stop (or take up again) receiving from this connection.

@@ -31,14 +31,11 @@ struct OperationOptions {
 struct Operation {
   var kind: OperationKind
   var hasOptions: Bool
-  /// The body is a staged value that already lies in an extent of a log.
-  var isStaged: Bool
-  /// Code of `ContentType`; `contentTypeLiteral` holds the bytes if it is the literal's code.
-  var contentTypeCode: UInt8
-  var contentTypeLiteral: UnsafeRawBufferPointer
+  var contentType: RecordContentType
   var key: KeyRef
   var body: UnsafeRawBufferPointer
-  var staged: StagedValue
+  /// The body, if it already lies in an extent of a log.
+  var staged: StagedValue?
   var options: OperationOptions
 }
 
@@ -49,8 +46,7 @@ struct Outcome {
   var hasRevision = false
   /// Whether the value is a slice of the log, which may be pinned and sent without a copy.
   var isInLog = false
-  var contentTypeCode: UInt8 = 0
-  var contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+  var contentType = RecordContentType()
   var revision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
   var value = UnsafeRawBufferPointer(start: nil, count: 0)
   /// Milliseconds the key has left to live; 0 when it has no expiry.

@@ -12,7 +12,7 @@ extension Core {
       isHead: request.pointee.isHead, keepAlive: request.pointee.keepAlive, isHTTP10: request.pointee.isHTTP10)
     write(connection, chunk, style, outcome, pin: .none)
     metrics.answered(request.pointee.route, outcome.status)
-    if configuration.logLevel <= .debug { log(request.pointee.route, outcome, connection.pointee.id) }
+    if configuration.logLevel <= .debug { log(request, outcome) }
   }
 
   /// The same for a request that isn't in the batch any more.
@@ -28,13 +28,14 @@ extension Core {
   }
 
   /// Answers with a plain text.
-  mutating func answer(_ request: BatchEntry, text: StaticString) {
-    answer(request, Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)), ContentType.textPlain)
+  mutating func answer(_ request: BatchEntry, text: StaticString, json: Bool = false) {
+    let bytes = Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
+    answer(request, bytes, json ? ContentType.json : ContentType.plainText)
   }
 
   private mutating func answer(_ request: BatchEntry, _ text: [UInt8], _ contentType: UInt8) {
     var outcome = Outcome(status: 200)
-    outcome.contentTypeCode = contentType
+    outcome.contentType = RecordContentType(code: contentType)
     text.withUnsafeBytes { bytes in
       outcome.value = bytes
       answer(request.connection, request, outcome)
@@ -54,6 +55,7 @@ extension Core {
     gap.pointee.isHTTP10 = request.pointee.isHTTP10
     gap.pointee.route = request.pointee.route
     gap.pointee.started = request.pointee.started
+    if configuration.logLevel <= .debug { gapRequests[gap] = LoggedRequest(request.pointee) }
     connection.pointee.output.append(gap)
     connection.pointee.output.gaps += 1
     return gap
@@ -72,7 +74,7 @@ extension Core {
       isHead: gap.pointee.isHead, keepAlive: gap.pointee.keepAlive, isHTTP10: gap.pointee.isHTTP10)
     write(connection, gap, style, outcome, pin: pin)
     metrics.answered(gap.pointee.route, outcome.status, nanoseconds: monotonic &- gap.pointee.started)
-    if configuration.logLevel <= .debug { log(gap.pointee.route, outcome, connection.pointee.id) }
+    if let request = gapRequests.removeValue(forKey: gap) { log(request, outcome, connection.pointee.id) }
     unblock(connection)
   }
 
@@ -106,9 +108,13 @@ extension Core {
     if outcome.status != 204 && outcome.status != 304 {
       head.contentLength = outcome.value.count
       let hasValue = outcome.isInLog || outcome.value.count > 0
-      head.contentType = outcome.contentTypeCode == 0 && hasValue ? ContentType.octetStream : outcome.contentTypeCode
-      head.contentTypeBytes = outcome.contentTypeLiteral.baseAddress?.assumingMemoryBound(to: UInt8.self)
-      head.contentTypeCount = outcome.contentTypeLiteral.count
+      if outcome.contentType.code != 0 {
+        head.contentType = outcome.contentType.code
+        head.contentTypeBytes = outcome.contentType.literal?.assumingMemoryBound(to: UInt8.self)
+        head.contentTypeCount = Int(outcome.contentType.literalCount)
+      } else if hasValue {
+        head.contentType = ContentType.octetStream
+      }
     }
     if outcome.hasRevision { head.revision = outcome.revision }
     if outcome.timeToLive > 0 { head.ttlMilliseconds = Int64(outcome.timeToLive) }
@@ -141,7 +147,7 @@ extension Core {
       chunk.pointee.pin = pin
       chunk.pointee.tail = outcome.value.baseAddress
     } else if outcome.isInLog {
-      let segment = store.pin(outcome.value.baseAddress!)
+      let segment = store.pin(outcome.value)
       chunk.pointee.pin = Pin(kind: .segment, core: UInt16(index), segment: segment)
       chunk.pointee.tail = outcome.value.baseAddress
     } else {
@@ -184,6 +190,13 @@ extension Core {
     }
   }
 
+  /// The outcome of a refusal; one without a fixed sentence has its sentence in `problemText`.
+  mutating func refused(_ problem: Problem) -> Outcome {
+    var outcome = Outcome(problem)
+    if problem.detail.utf8CodeUnitCount == 0 { outcome.value = scratch.copy(problemText) }
+    return outcome
+  }
+
   /// Answers a request that can't be read any further and ends the connection behind it.
   mutating func fail(_ connection: UnsafeMutablePointer<Connection>, _ problem: Problem, route: Route) {
     runBatch()
@@ -192,34 +205,8 @@ extension Core {
     abandonBody(connection)
     connection.pointee.isLast = true
     let request = BatchEntry(
-      connection: connection, route: route, isHead: isHead, keepAlive: false, isHTTP10: false, core: 0,
-      started: monotonic)
-    answer(connection, request, Outcome(problem))
-  }
-
-  // MARK: Log lines
-
-  /// One line per request, at level debug.
-  @inline(never)
-  private mutating func log(_ route: Route, _ outcome: Outcome, _ id: ConnectionID) {
-    var line: [UInt8] = []
-    appendJSON("\"type\":\"HTTP\",\"route\":\"", to: &line)
-    appendJSON(route.name, to: &line)
-    appendJSON("\",\"status\":", to: &line)
-    appendJSONInteger(Int64(outcome.status), to: &line)
-    appendJSON(",\"bytes\":", to: &line)
-    appendJSONInteger(Int64(outcome.value.count), to: &line)
-    if outcome.hasRevision {
-      appendJSON(",\"revision\":\"", to: &line)
-      withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Text.maximumRevision) { room in
-        let count = Text.writeRevision(outcome.revision, to: room.baseAddress!)
-        line.append(contentsOf: room[..<count])
-      }
-      appendJSON("\"", to: &line)
-    }
-    appendJSON(",\"connection\":", to: &line)
-    appendJSONInteger(Int64(id.index), to: &line)
-    let text = logScratch.copy(line)
-    effects.append(.log(.debug, text.baseAddress!, count: text.count))
+      connection: connection, route: route, isHead: isHead, keepAlive: false, isHTTP10: false, method: .get, core: 0,
+      started: monotonic, path: UnsafeRawBufferPointer(start: nil, count: 0))
+    answer(connection, request, refused(problem))
   }
 }

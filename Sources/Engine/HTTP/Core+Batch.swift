@@ -75,9 +75,8 @@ extension Core {
     if key.isEmpty { fields.problem = .keyEmpty }
     if key.count > limits.key { fields.problem = .keyTooLong }
     var operation = Operation(
-      kind: kind, hasOptions: false, isStaged: false, contentTypeCode: 0,
-      contentTypeLiteral: UnsafeRawBufferPointer(start: nil, count: 0), key: KeyRef(map: fields.map, key: key),
-      body: UnsafeRawBufferPointer(start: nil, count: 0), staged: .none, options: OperationOptions())
+      kind: kind, hasOptions: false, contentType: RecordContentType(), key: KeyRef(map: fields.map, key: key),
+      body: UnsafeRawBufferPointer(start: nil, count: 0), staged: nil, options: OperationOptions())
     if kind == .put {
       guard let value = fields.value else { throw Problem(400, "A put needs a value.") }
       try readValue(value, isBase64: fields.isBase64, into: &operation)
@@ -147,7 +146,7 @@ extension Core {
   ) throws(Problem) {
     guard value.kind == .string else {
       operation.body = value.bytes
-      operation.contentTypeCode = ContentType.json
+      operation.contentType = RecordContentType(code: ContentType.json)
       return
     }
     let room = scratch.take(max(1, value.count)).assumingMemoryBound(to: UInt8.self)
@@ -156,7 +155,7 @@ extension Core {
       guard let decoded = Base64.decode(room, count) else { throw Problem(400, "A value is not base64 (RFC 4648).") }
       count = decoded
     } else {
-      operation.contentTypeCode = ContentType.plainText
+      operation.contentType = RecordContentType(code: ContentType.plainText)
     }
     operation.body = UnsafeRawBufferPointer(start: room, count: count)
   }

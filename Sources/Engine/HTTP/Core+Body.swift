@@ -90,10 +90,13 @@ extension Core {
     }
     if body.pointee.staged != nil {
       do {
-        try store.append(to: &body.pointee.staged!, bytes, count)
+        while body.pointee.staged!.capacity - body.pointee.staged!.filled < count {
+          try store.grow(&body.pointee.staged!, time: wall)
+        }
       } catch {
         throw Problem(error)
       }
+      body.pointee.staged!.append(UnsafeRawBufferPointer(start: bytes, count: count))
     } else {
       guard collectedBytes + count <= limits.collectedBytes else { throw .overloaded }
       collectedBytes += count
@@ -165,9 +168,8 @@ extension Core {
       }
       do {
         let staged = try store.stage(
-          operation.pointee.key, contentType: operation.pointee.contentTypeCode,
-          literal: operation.pointee.contentTypeLiteral, capacity: head.chunked ? 0 : head.contentLength,
-          limit: limits.value)
+          operation.pointee.key, valueCapacity: head.chunked ? limits.stagedBody : head.contentLength,
+          contentType: operation.pointee.contentType, time: wall)
         return BodyPlan(staged: staged, limit: limit)
       } catch {
         throw Problem(error)

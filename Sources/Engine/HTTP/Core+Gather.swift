@@ -92,7 +92,7 @@ extension Core {
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
     var outcome = Outcome(status: 200)
-    outcome.contentTypeCode = gather.contentType
+    outcome.contentType = RecordContentType(code: gather.contentType)
     gather.text.withUnsafeBytes { bytes in
       outcome.value = bytes
       if gather.id == 0 {

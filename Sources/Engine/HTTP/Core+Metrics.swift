@@ -10,7 +10,7 @@ extension Core {
   /// Answers once all cores have told their numbers.
   mutating func startMetrics(_ entry: BatchEntry) {
     let gather = Gather(entry, kind: .metrics, expected: coreCount - 1)
-    gather.contentType = ContentType.prometheus
+    gather.contentType = ContentType.metrics
     gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count)
     var own: [UInt8] = []
     appendMetrics(to: &own)

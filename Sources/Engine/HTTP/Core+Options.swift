@@ -2,11 +2,6 @@ import Wire
 
 // The query words and header fields that make an operation more than a plain one.
 extension Core {
-  /// The words a key's query may have, for the client that used another.
-  private static var knownWords: StaticString {
-    "This query word is not known here. Known are at, op, by, ttl, w, timeout, read and min-revision."
-  }
-
   /// Reads query and conditional fields into the operation, which may change its kind.
   @inline(never)
   mutating func prepareOptions(
@@ -47,9 +42,16 @@ extension Core {
           &self, UnsafeRawBufferPointer(start: room, slice: pair.name),
           UnsafeRawBufferPointer(start: room, slice: pair.value))
       case .end: return
-      case .badEscape: throw .badEscape
+      case .malformed: throw .badEscape
       }
     }
+  }
+
+  /// The refusal of a query word, which names the word and those that are known.
+  mutating func unknownWord(_ name: UnsafeRawBufferPointer, known: String) -> Problem {
+    let shown = String(decoding: name.prefix(64), as: UTF8.self)
+    problemText = Array("The query word \"\(shown)\" is not known here. Known: \(known).".utf8)
+    return Problem(400, "")
   }
 
   /// What the query said that decides only together with the method.
@@ -61,7 +63,7 @@ extension Core {
     var hasTimeToLive = false
   }
 
-  private func read(
+  private mutating func read(
     word name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, into words: inout KeyWords,
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
@@ -88,7 +90,7 @@ extension Core {
   }
 
   /// The words that matter between nodes: write concern and read level.
-  private func read(
+  private mutating func read(
     clusterWord name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer,
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
@@ -112,7 +114,7 @@ extension Core {
       operation.pointee.options.minRevision = revision
       operation.pointee.options.hasMinRevision = true
     } else {
-      throw Problem(400, Core.knownWords)
+      throw unknownWord(name, known: "at, op, by, ttl, w, timeout, read and min-revision")
     }
   }
 
@@ -142,14 +144,14 @@ extension Core {
     guard operation.pointee.options.idempotencyKey.count > 0 else { return }
     let options = operation.pointee.options
     var hash = operation.pointee.key.hash ^ UInt64(operation.pointee.kind.rawValue)
-    if operation.pointee.isStaged {
-      hash = hash &* 31 &+ operation.pointee.staged.valueHash
+    if let staged = operation.pointee.staged {
+      hash = hash &* 31 &+ staged.valueHash
     } else {
-      hash = byteHash(operation.pointee.body, seed: hash)
+      hash = xxh3(operation.pointee.body.baseAddress, count: operation.pointee.body.count, seed: hash)
     }
-    hash = byteHash(options.pointer, seed: hash)
-    hash = byteHash(options.ifMatch, seed: hash)
-    hash = byteHash(options.ifNoneMatch, seed: hash)
+    for part in [options.pointer, options.ifMatch, options.ifNoneMatch] {
+      hash = xxh3(part.baseAddress, count: part.count, seed: hash)
+    }
     operation.pointee.options.fingerprint = hash &* 31 &+ UInt64(bitPattern: options.delta) &+ options.timeToLive
   }
 }

@@ -119,7 +119,10 @@ extension Core {
   /// Frees all output of a connection that is gone.
   mutating func releaseOutput(_ connection: UnsafeMutablePointer<Connection>) {
     if let chunk = connection.pointee.output.inFlight { release(chunk) }
-    while connection.pointee.output.first != nil { release(connection.pointee.output.removeFirst()) }
+    while let chunk = connection.pointee.output.first {
+      if chunk.pointee.isGap && !gapRequests.isEmpty { gapRequests[chunk] = nil }
+      release(connection.pointee.output.removeFirst())
+    }
     connection.pointee.output = Output()
   }
 

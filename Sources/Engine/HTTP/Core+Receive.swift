@@ -7,10 +7,13 @@ struct BatchEntry {
   var isHead: Bool
   var keepAlive: Bool
   var isHTTP10: Bool
+  var method: HTTPMethod
   /// The core that owns the key's partition.
   var core: Int32
   /// Monotonic nanoseconds when the request's head came.
   var started: UInt64
+  /// The path as the client wrote it; good as long as the request's bytes.
+  var path: UnsafeRawBufferPointer
 }
 
 // From received bytes to the batch.
@@ -93,8 +96,10 @@ extension Core {
       let headCount = Int(head.headCount)
       let rest = count &- used &- headCount
       if head.chunked || head.contentLength > rest {
-        let taken = beginBody(connection, head, bytes + used, rest)
-        return used &+ headCount &+ taken
+        used = used &+ headCount &+ beginBody(connection, head, bytes + used, rest)
+        if connection.pointee.isLast { return count }
+        if connection.pointee.body != nil { return used }
+        continue
       }
       let body = UnsafeRawBufferPointer(start: bytes + (used &+ headCount), count: head.contentLength)
       dispatch(connection, head, bytes + used, body, staged: nil, started: monotonic)

@@ -15,7 +15,7 @@ extension Core {
     request.initialize(
       to: BatchEntry(
         connection: connection, route: .other, isHead: head.method == .head, keepAlive: head.keepAlive,
-        isHTTP10: !head.http11, core: 0, started: started))
+        isHTTP10: !head.http11, method: head.method, core: 0, started: started, path: path))
     if !head.keepAlive || isShuttingDown {
       request.pointee.keepAlive = false
       connection.pointee.isLast = true
@@ -30,12 +30,12 @@ extension Core {
       if let staged { discard(staged) }
       return dispatchFailed(error, head.method)
     }
-    operation.pointee.body = body
-    operation.pointee.isStaged = false
-    if let staged {
-      operation.pointee.staged = staged
-      operation.pointee.isStaged = true
+    let limit = operation.pointee.kind == .put ? limits.value : limits.editedValue
+    if body.count > limit {
+      return dispatchFailed(operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge, head.method)
     }
+    operation.pointee.body = body
+    operation.pointee.staged = staged
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
     let core = core(of: operation.pointee.key.partition)
@@ -70,14 +70,15 @@ extension Core {
   private mutating func run(_ operation: UnsafeMutablePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
     let connection = request.pointee.connection
     guard connection.pointee.state == .open else {
-      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      if let staged = operation.pointee.staged { discard(staged) }
       return
     }
     let core = Int(request.pointee.core)
     if core == index {
       answer(connection, request, execute(operation))
     } else if isOverloaded(core) {
-      if operation.pointee.isStaged { discard(operation.pointee.staged) }
+      if let staged = operation.pointee.staged { discard(staged) }
+      metrics.count(.overloaded)
       answer(connection, request, Outcome(.overloaded))
     } else {
       let gap = openGap(connection, request)
@@ -92,7 +93,8 @@ extension Core {
     let request = requests[batchCount]
     runBatch()
     metrics.count(.badRequests)
-    withUnsafePointer(to: request) { answer(request.connection, $0, Outcome(problem)) }
+    answer(request.connection, request, refused(problem))
+    scratch.reset()
   }
 
   // MARK: Preparing
@@ -104,18 +106,17 @@ extension Core {
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
-    operation.pointee.isStaged = false
-    operation.pointee.contentTypeCode = 0
-    operation.pointee.contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+    operation.pointee.staged = nil
+    operation.pointee.contentType = RecordContentType()
     switch head.method {
     case .get, .head: operation.pointee.kind = .get
     case .put, .post:
       operation.pointee.kind = .put
       if RequestHead.isPresent(head.contentType) {
-        prepareContentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType), operation)
+        operation.pointee.contentType = try contentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
       }
     case .delete: operation.pointee.kind = .delete
-    default: try preparePatch(head, bytes, operation)
+    default: operation.pointee.kind = .mergePatch
     }
     // The parser lets only visible ASCII through, so a key without escapes is valid UTF-8 as it stands.
     if map.isEmpty && !head.pathHasEscapes && key.count > 0 && key.count <= limits.key {
@@ -128,6 +129,7 @@ extension Core {
     {
       try prepareOptions(head, bytes, operation)
     }
+    if operation.pointee.kind == .mergePatch { try preparePatch(head, bytes, operation) }
   }
 
   /// The key, decoded into scratch memory behind its map's name.
@@ -163,20 +165,24 @@ extension Core {
     }
   }
 
-  private func prepareContentType(_ text: UnsafeRawBufferPointer, _ operation: UnsafeMutablePointer<Operation>) {
-    let code = ContentType.code(of: text)
-    operation.pointee.contentTypeCode = code
-    if code == ContentType.literal { operation.pointee.contentTypeLiteral = text }
+  private func contentType(_ text: UnsafeRawBufferPointer) throws(Problem) -> RecordContentType {
+    guard text.count <= ContentType.maximumCount else { throw .contentTypeTooLong }
+    guard let base = text.baseAddress, text.count > 0 else { return RecordContentType() }
+    let code = ContentType.code(base.assumingMemoryBound(to: UInt8.self), text.count)
+    return code == ContentType.literal ? RecordContentType(literal: text) : RecordContentType(code: code)
   }
 
   private func preparePatch(
     _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
-    let code = ContentType.code(of: UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
-    switch code {
-    case ContentType.mergePatch: operation.pointee.kind = .mergePatch
-    case ContentType.jsonPatch: operation.pointee.kind = .jsonPatch
-    default: throw .unknownPatch
+    let type = bytes + Int(head.contentType.offset)
+    let count = Int(head.contentType.count)
+    if ContentType.isType(type, count, "application/merge-patch+json") {
+      operation.pointee.kind = .mergePatch
+    } else if ContentType.isType(type, count, "application/json-patch+json") {
+      operation.pointee.kind = .jsonPatch
+    } else {
+      throw .unknownPatch
     }
   }
 }

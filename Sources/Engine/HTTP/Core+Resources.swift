@@ -20,7 +20,7 @@ extension Core {
       try serve(resource, head, bytes, body, &entry)
     } catch {
       metrics.count(.badRequests)
-      var outcome = Outcome(error)
+      var outcome = refused(error)
       if error.status == 405 { outcome.allow = resource.allow }
       answer(connection, entry, outcome)
     }
@@ -45,6 +45,10 @@ extension Core {
       entry.route = .probe
       guard isRead else { throw .methodNotAllowed }
       try serveReady(head, bytes, entry)
+    case .health:
+      entry.route = .probe
+      guard isRead else { throw .methodNotAllowed }
+      answer(entry, text: "{\"status\":\"healthy\",\"role\":\"goose\",\"quorum\":true,\"nodes\":{}}\n", json: true)
     case .metrics:
       entry.route = .metrics
       guard isRead else { throw .methodNotAllowed }
@@ -98,8 +102,8 @@ extension Core {
     _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
   ) throws(Problem) {
     var isVerbose = false
-    try readQuery(head, bytes) { (_, name, _) throws(Problem) in
-      guard name.equals("verbose") else { throw Problem(400, "readyz knows the query word verbose.") }
+    try readQuery(head, bytes) { (core, name, _) throws(Problem) in
+      guard name.equals("verbose") else { throw core.unknownWord(name, known: "verbose") }
       isVerbose = true
     }
     if isShuttingDown { throw Problem(503, "The node is shutting down.") }

@@ -42,6 +42,7 @@ extension Core {
   /// The client had its time: an unfinished request is answered with 408, anything else is closed.
   private mutating func timeOut(_ connection: UnsafeMutablePointer<Connection>) {
     metrics.count(.timeouts)
+    if connection.pointee.output.inFlight != nil { return abort(connection) }
     guard connection.pointee.state == .open, connection.pointee.output.isEmpty, !connection.pointee.isLast else {
       return close(connection)
     }

@@ -1,3 +1,5 @@
+import Wire
+
 /// Why a request wasn't done: a status and one sentence that says what to do (RFC 9457 `title` and `detail`).
 ///
 /// A trivial value, so that it travels between cores as it is. Sentences that aren't fixed travel as the outcome's value.
@@ -68,6 +70,7 @@ extension Problem {
     Problem(501, "This resource is reserved for a later version. A key of that name lives under /v1/maps/default/.")
   }
   static var methodNotAllowed: Problem { Problem(405, "This resource does not take that method; see Allow.") }
+  static var contentTypeTooLong: Problem { Problem(400, "Content-Type is longer than the 255 bytes that are kept.") }
   static var unknownPatch: Problem {
     Problem(415, "PATCH takes application/merge-patch+json (RFC 7396) or application/json-patch+json (RFC 6902).")
   }

@@ -30,7 +30,7 @@ enum Resource {
   case map(UnsafeRawBufferPointer)
   /// `GET /`.
   case status
-  case live, ready, metrics, batch
+  case live, ready, health, metrics, batch
   /// `OPTIONS *`.
   case server
   /// A name of the API that this version doesn't serve yet.
@@ -76,7 +76,8 @@ extension Resource {
     if word.equals("livez") { return .live }
     if word.equals("readyz") { return .ready }
     if word.equals("metrics") { return .metrics }
-    if word.equals("health") || word.equals("messages") { return .reserved }
+    if word.equals("health") { return .health }
+    if word.equals("messages") { return .reserved }
     guard word.starts("v1/") else { return word.equals("v1") ? .unknown : plainKey(path) }
     let rest = UnsafeRawBufferPointer(rebasing: word[3...])
     if rest.equals("batch") { return .batch }

@@ -42,7 +42,7 @@ struct Dedup {
     let value = outcome.isInLog ? [] : [UInt8](outcome.value)
     kept.value = UnsafeRawBufferPointer(start: nil, count: 0)
     kept.isInLog = false
-    kept.contentTypeLiteral = UnsafeRawBufferPointer(start: nil, count: 0)
+    if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
     let name = [UInt8](key)
     let entry = Entry(
       fingerprint: fingerprint, time: now + UInt64(limits.idempotencyWindow), outcome: kept, value: value)

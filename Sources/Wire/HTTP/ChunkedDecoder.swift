@@ -1,9 +1,9 @@
 /// An incremental decoder of chunked bodies (RFC 9112, section 7.1): trivial, and strict, since a body that two parties
 /// measure differently is how requests are smuggled.
 ///
-/// Feed it what has been received, drop what it `consumed`, and call it again until it is `done` or `failed`; a call may
-/// end inside a size, a line end or the data. Extensions and trailers are checked, counted against `maximumOverhead`
-/// and dropped.
+/// Feed it what has been received, drop what it `consumed`, and call it again until it is `done` or `failed`; a call
+/// may end inside a size, a line end or the data. Extensions and trailers are checked, counted against
+/// `maximumOverhead`, and dropped.
 @frozen public struct ChunkedDecoder: Sendable {
   /// The most bytes of extensions and trailers of one body together (431 beyond): nobody needs any.
   public static var maximumOverhead: Int { 16 << 10 }
@@ -93,9 +93,7 @@
         fail(.badChunkExtension)
       }
     case .extension:
-      if byte == UInt8(ascii: "\r") { return phase = .sizeLineFeed }
-      guard countOverhead() else { return }
-      if ChunkedDecoder.isControl(byte) { fail(byte == UInt8(ascii: "\n") ? .bareLineFeed : .badChunkExtension) }
+      value(byte, lineFeed: .sizeLineFeed, .badChunkExtension)
     default:  // .sizeLineFeed
       guard byte == UInt8(ascii: "\n") else { return fail(.bareCarriageReturn) }
       phase = remaining == 0 ? .trailerStart : .data
@@ -122,24 +120,41 @@
       guard byte == UInt8(ascii: "\n") else { return fail(.missingChunkEnd) }
       phase = .firstSizeDigit
     case .trailerStart:
-      if byte == UInt8(ascii: "\r") { return phase = .lastLineFeed }
-      if byte == UInt8(ascii: "\n") { return fail(.bareLineFeed) }
-      guard Text.isToken(byte) else { return fail(.badTrailer) }
-      if countOverhead() { phase = .trailerName }
+      trailerStart(byte)
     case .trailerName:
       guard countOverhead() else { return }
-      if byte == UInt8(ascii: ":") { return phase = .trailerValue }
-      if !Text.isToken(byte) { fail(.badTrailer) }
+      if byte == UInt8(ascii: ":") {
+        phase = .trailerValue
+      } else if !Text.isToken(byte) {
+        fail(.badTrailer)
+      }
     case .trailerValue:
-      if byte == UInt8(ascii: "\r") { return phase = .trailerLineFeed }
-      guard countOverhead() else { return }
-      if ChunkedDecoder.isControl(byte) { fail(byte == UInt8(ascii: "\n") ? .bareLineFeed : .badTrailer) }
+      value(byte, lineFeed: .trailerLineFeed, .badTrailer)
     case .trailerLineFeed:
       guard byte == UInt8(ascii: "\n") else { return fail(.bareCarriageReturn) }
       phase = .trailerStart
     default:  // .lastLineFeed
       guard byte == UInt8(ascii: "\n") else { return fail(.bareCarriageReturn) }
       phase = .done
+    }
+  }
+
+  private mutating func trailerStart(_ byte: UInt8) {
+    if byte == UInt8(ascii: "\r") {
+      phase = .lastLineFeed
+    } else if !Text.isToken(byte) {
+      fail(byte == UInt8(ascii: "\n") ? .bareLineFeed : .badTrailer)
+    } else if countOverhead() {
+      phase = .trailerName
+    }
+  }
+
+  /// One byte of an extension or of a trailer's value, up to the CR.
+  private mutating func value(_ byte: UInt8, lineFeed: Phase, _ violation: HTTPViolation) {
+    if byte == UInt8(ascii: "\r") {
+      phase = lineFeed
+    } else if countOverhead() && ChunkedDecoder.isControl(byte) {
+      fail(byte == UInt8(ascii: "\n") ? .bareLineFeed : violation)
     }
   }
 

@@ -21,7 +21,7 @@
   /// The status of the answer.
   public var status: HTTPStatus {
     switch self {
-    case .unknownMethod, .connect, .unsupportedTransferEncoding: .notImplemented
+    case .unknownMethod, .methodCase, .connect, .unsupportedTransferEncoding: .notImplemented
     case .http2Preface, .unsupportedVersion: .versionNotSupported
     case .requestLineTooLong: .uriTooLong
     case .headTooLarge, .chunkOverheadTooLarge: .headerFieldsTooLarge
@@ -62,7 +62,7 @@
     case .badFieldName: "A header field's name holds a character that isn't allowed there."
     case .missingColon: "A header field must be a name, a colon and a value: there is no colon."
     case .controlInField: "A header field holds a control character: remove it."
-    case .headTooLarge: "The request's header fields are together larger than this server's limit: send fewer or shorter ones."
+    case .headTooLarge: "The header fields are together larger than this server's limit: send fewer or shorter ones."
     case .missingHost: "An HTTP/1.1 request must have a Host field: add it, even if it is empty."
     case .duplicateHost: "A request must have only one Host field: remove the others."
     case .badHost: "The Host field holds a character that isn't allowed in a host and port."
@@ -81,17 +81,20 @@
 
   private var bodySentence: StaticString {
     switch self {
-    case .lengthAndTransferEncoding: "A request has either Content-Length or Transfer-Encoding, never both: remove one."
+    case .lengthAndTransferEncoding: "A request has Content-Length or Transfer-Encoding, never both: remove one."
     case .duplicateTransferEncoding: "A request must have only one Transfer-Encoding field: send exactly chunked."
-    case .chunkedNotFinal: "The last transfer coding of a request must be chunked, once: send exactly chunked, or Content-Length."
-    case .unsupportedTransferEncoding: "The only transfer coding known here is chunked: send the body without the others."
+    case .chunkedNotFinal:
+      "The last transfer coding of a request must be chunked, once: send exactly chunked, or Content-Length."
+    case .unsupportedTransferEncoding: "The only transfer coding known here is chunked: leave out the others."
     case .transferEncodingInHTTP10: "HTTP/1.0 has no Transfer-Encoding: use HTTP/1.1, or Content-Length."
     case .badChunkSize: "A chunk must start with its size in hexadecimal, at most 16 digits, and CRLF."
     case .chunkTooLong: "A chunk's size is beyond what any server can take: send smaller chunks."
-    case .badChunkExtension: "A chunk extension must start with ';' and hold no control characters: send chunks without extensions."
+    case .badChunkExtension:
+      "A chunk extension must start with ';' and hold no control characters: send chunks without extensions."
     case .missingChunkEnd: "A chunk's data must be followed by CRLF: the size given before it doesn't match the data."
     case .badTrailer: "A trailer field after the last chunk must be a name, a colon, a value and CRLF."
-    case .chunkOverheadTooLarge: "Chunk extensions and trailers are together larger than this server's limit: leave them out."
+    case .chunkOverheadTooLarge:
+      "Chunk extensions and trailers are together larger than this server's limit: leave them out."
     default: preconditionFailure("a violation without a sentence")
     }
   }

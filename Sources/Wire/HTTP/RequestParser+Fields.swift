@@ -18,8 +18,8 @@ extension HeadParser {
   }
 
   /// The two fields that nearly every request has, in the form that nearly every client sends: `Host: ` with an
-  /// ordinary name or address, `Content-Length: ` with few digits. Index 0, where no line ends, if it is neither; `line`
-  /// takes those.
+  /// ordinary name or address, `Content-Length: ` with at most 18 digits. Answers 0, where no line ends, if it is
+  /// neither; `line` takes those.
   @inline(__always)
   private func commonField(_ at: Int, _ head: inout RequestHead) -> Int {
     guard end &- at >= 20 else { return 0 }
@@ -109,7 +109,8 @@ extension HeadParser {
 
   // MARK: The fields that mean something here
 
-  /// Takes one field and answers 0, or a violation; names are told apart by their length, then compared eight bytes at a time.
+  /// Takes one field and answers 0, or a violation; names are told apart by their length, then compared eight bytes at
+  /// a time.
   @inline(__always)
   private func field(_ name: Int, _ colon: Int, _ start: Int, _ stop: Int, _ head: inout RequestHead) -> Int {
     switch colon &- name {
@@ -146,7 +147,9 @@ extension HeadParser {
 
   private func field13(_ name: Int, _ colon: Int, _ start: Int, _ stop: Int, _ head: inout RequestHead) -> Int {
     if matches(name, colon, "if-none-match") { return capture(start, stop, .duplicateIfNoneMatch, &head.ifNoneMatch) }
-    if matches(name, colon, "authorization") { return capture(start, stop, .duplicateAuthorization, &head.authorization) }
+    if matches(name, colon, "authorization") {
+      return capture(start, stop, .duplicateAuthorization, &head.authorization)
+    }
     return 0
   }
 

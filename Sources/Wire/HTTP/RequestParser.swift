@@ -10,7 +10,8 @@ public enum RequestParser {
   /// Parses the head at the start of `bytes`.
   ///
   /// - Parameters:
-  ///   - limit: the most bytes of a head; beyond it the answer is 414 (in the request line) or 431. At most `UInt32.max`.
+  ///   - limit: the most bytes of a head; beyond it the answer is 414 (in the request line) or 431. At most
+  ///     `UInt32.max`.
   ///   - head: only of use when the result is `complete`.
   package static func parse(
     _ bytes: UnsafePointer<UInt8>, _ count: Int, limit: Int, into head: inout RequestHead
@@ -35,11 +36,6 @@ public enum RequestParser {
 struct HeadParser {
   let bytes: UnsafePointer<UInt8>
   let end: Int
-
-  init(bytes: UnsafePointer<UInt8>, end: Int) {
-    self.bytes = bytes
-    self.end = end
-  }
 
   /// The bytes end before the step does.
   static var incomplete: Int { -1 }
@@ -229,7 +225,7 @@ struct HeadParser {
     let byte = bytes[path]
     guard path > authority, byte == UInt8(ascii: "/") || byte == UInt8(ascii: "?") || byte == UInt8(ascii: " ")
     else { return fail(.badTarget) }
-    let next = markedPathAndQuery(path, byte == UInt8(ascii: "/") ? path + 1 : path, &head)
+    let next = markedPathAndQuery(path, kvd_find_target_mark(bytes, path, end), &head)
     // No path means "/" (RFC 9110, section 4.2.3): the second '/' of "http://" stands in for it.
     if next >= 0 && head.path.isEmpty { head.path = slice(authority - 1, authority) }
     return next

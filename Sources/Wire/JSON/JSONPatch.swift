@@ -88,6 +88,9 @@ package struct JSONPatch {
     if kind.needsFrom {
       guard let from = fields.from, from.kind == .string else { throw JSONEditError(.malformed(.missingFrom)) }
       operation.from = try appendPointer(from)
+      if kind == .move, try isInside(operation.path, operation.from) {
+        throw JSONEditError(.malformed(.moveIntoItself))
+      }
     }
     if kind.needsValue {
       guard let value = fields.value else { throw JSONEditError(.malformed(.missingValue)) }
@@ -133,6 +136,13 @@ package struct JSONPatch {
     return range
   }
 
+  /// Whether the pointer `path` leads through what the pointer `from` names.
+  private func isInside(_ path: Range<Int>, _ from: Range<Int>) throws(JSONEditError) -> Bool {
+    try pointers.withUnsafeBufferPointer { (buffer) throws(JSONEditError) in
+      try Self.pointer(buffer, from).isProperPrefix(of: Self.pointer(buffer, path))
+    }
+  }
+
   private static func pointer(
     _ pointers: UnsafeBufferPointer<UInt8>, _ range: Range<Int>
   ) throws(JSONEditError) -> JSONPointer {
@@ -172,7 +182,6 @@ package struct JSONPatch {
   private static func move(
     _ from: JSONPointer, _ path: JSONPointer, in copy: inout JSONWorkingCopy
   ) throws(JSONEditError) {
-    guard !from.isProperPrefix(of: path) else { throw JSONEditError(.malformed(.moveIntoItself)) }
     let value = try copy.value(at: from)
     if from == path { return }
     // Removing moves the value's bytes away, so it is kept aside.

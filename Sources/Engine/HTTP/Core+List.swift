@@ -1,0 +1,161 @@
+import Wire
+
+/// What one core is asked of a listing: where to go on, and how much to give.
+struct ListingQuestion {
+  var partition: UInt16 = 0
+  var tag: UInt32 = 0
+  var keys: UInt32 = 0
+  var slots: UInt32 = 0
+}
+
+/// What one core gave: where the listing goes on, and how many keys that were.
+struct ListingPage {
+  var keys: UInt32 = 0
+  var slots: UInt32 = 0
+  /// The block of this core is through.
+  var isAtEnd = false
+  var partition: UInt16 = 0
+  var tag: UInt32 = 0
+}
+
+// `GET /v1/maps/{map}`: keys in the order of partition and tag, which neither growth nor compaction changes; a cursor is such a
+// place. A page visits a bounded number of slots, so it may be short, or empty, and still have a next one.
+extension Core {
+  /// Bytes of keys one core puts into a page; keeps a page's mail well within a mailbox.
+  private static var pageBytes: Int { 128 << 10 }
+
+  /// Starts a listing at the core that owns the cursor's partition.
+  mutating func serveList(
+    _ name: UnsafeRawBufferPointer, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
+  ) throws(Problem) {
+    let gather = Gather(entry, kind: .list, expected: 1)
+    if !name.equals("default") { gather.map = [UInt8](name) }
+    gather.listing.keys = UInt32(min(1000, limits.listingKeys))
+    gather.listing.slots = UInt32(limits.listingSlots)
+    try readQuery(head, bytes) { (core, word, value) throws(Problem) in
+      try core.read(listWord: word, value, gather)
+    }
+    gather.text = Array("{\"keys\":[".utf8)
+    stepList(gather)
+    finishIfDone(gather)
+  }
+
+  private mutating func read(
+    listWord word: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ gather: Gather
+  ) throws(Problem) {
+    if word.equals("prefix") {
+      gather.prefix = [UInt8](value)
+    } else if word.equals("limit") {
+      guard let limit = Text.parseSigned(value), limit >= 1, limit <= limits.listingKeys else {
+        throw Problem(400, "limit is a number from 1 to limits.listingKeys (10000 by default).")
+      }
+      gather.listing.keys = UInt32(limit)
+    } else if word.equals("after") {
+      guard value.count > 0 else { return }
+      guard let (partition, tag) = Core.parseCursor(value) else {
+        throw Problem(400, "after is the opaque next of the page before.")
+      }
+      gather.listing.partition = partition
+      gather.listing.tag = tag
+    } else {
+      throw unknownWord(word, known: "prefix, after and limit")
+    }
+  }
+
+  /// Asks the core that owns the partition the listing has come to.
+  private mutating func stepList(_ gather: Gather) {
+    let owner = core(of: PartitionID(gather.listing.partition))
+    if owner != index {
+      var request = GatherRequest()
+      request.listing = gather.listing
+      return ask(owner, gather, request, map: gather.map, prefix: gather.prefix)
+    }
+    var text: [UInt8] = []
+    let page = gather.map.withUnsafeBytes { map in
+      gather.prefix.withUnsafeBytes { listHere(map: map, prefix: $0, gather.listing, into: &text) }
+    }
+    gather.expected = 0
+    text.withUnsafeBytes { continueList(gather, page, $0) }
+  }
+
+  /// This core's part of a page: quoted keys with commas between them.
+  mutating func listHere(
+    map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, _ question: ListingQuestion, into text: inout [UInt8]
+  ) -> ListingPage {
+    var page = ListingPage()
+    var cursor: ListCursor? = ListCursor(partition: PartitionID(question.partition), tag: question.tag)
+    var records = RecordList()
+    while let from = cursor, page.keys < question.keys, page.slots < question.slots, text.count < Core.pageBytes {
+      // Small steps, so that long keys fill a page no further than its bytes allow.
+      let keys = min(64, Int(question.keys - page.keys))
+      records.removeAll()
+      cursor = store.list(
+        map: map, prefix: prefix, from: from, maximumKeys: keys, maximumSlots: 512, now: wall, into: &records)
+      page.slots += 512
+      for index in 0..<records.count {
+        if !text.isEmpty { text.append(UInt8(ascii: ",")) }
+        Wire.appendJSONString(records[index].key, to: &text)
+      }
+      page.keys += UInt32(records.count)
+    }
+    page.isAtEnd = cursor == nil
+    if let cursor {
+      page.partition = cursor.partition.rawValue
+      page.tag = cursor.tag
+    }
+    return page
+  }
+
+  /// Adds a core's part; goes on with the next core while there is room, else ends the page.
+  mutating func continueList(_ gather: Gather, _ page: ListingPage, _ text: UnsafeRawBufferPointer) {
+    if !text.isEmpty {
+      if gather.text.last != UInt8(ascii: "[") { gather.text.append(UInt8(ascii: ",")) }
+      gather.text.append(contentsOf: text)
+    }
+    gather.listing.keys -= min(gather.listing.keys, page.keys)
+    gather.listing.slots -= min(gather.listing.slots, page.slots)
+    var next: (partition: UInt16, tag: UInt32)? = (page.partition, page.tag)
+    if page.isAtEnd {
+      let end = Core.partitions(of: core(of: PartitionID(gather.listing.partition)), count: coreCount).upperBound
+      next = end == partitionCount ? nil : (UInt16(end), 0)
+    }
+    if let next, page.isAtEnd, gather.listing.keys > 0, gather.listing.slots > 0, gather.text.count < Core.pageBytes {
+      gather.listing.partition = next.partition
+      gather.listing.tag = next.tag
+      gather.expected = 1
+      return stepList(gather)
+    }
+    appendJSON("],\"next\":", to: &gather.text)
+    if let next {
+      appendJSON("\"", to: &gather.text)
+      Core.appendCursor(next.partition, next.tag, to: &gather.text)
+      appendJSON("\"", to: &gather.text)
+    } else {
+      appendJSON("null", to: &gather.text)
+    }
+    appendJSON(",\"settings\":", to: &gather.text)
+    gather.map.withUnsafeBytes { maps.settings(of: $0).append(to: &gather.text) }
+    appendJSON("}\n", to: &gather.text)
+    gather.expected = 0
+  }
+
+  // MARK: Cursors
+
+  /// A cursor as text: partition and tag in hexadecimal, four and eight digits; opaque to clients.
+  private static func appendCursor(_ partition: UInt16, _ tag: UInt32, to text: inout [UInt8]) {
+    var digits: [UInt8] = []
+    appendHex(UInt64(partition) << 32 | UInt64(tag), to: &digits)
+    text.append(contentsOf: digits[4...])
+  }
+
+  private static func parseCursor(_ text: UnsafeRawBufferPointer) -> (UInt16, UInt32)? {
+    guard text.count == 12 else { return nil }
+    var value = UInt64(0)
+    for byte in text {
+      guard let digit = Text.hexDigit(byte) else { return nil }
+      value = value << 4 | UInt64(digit)
+    }
+    guard value >> 32 < partitionCount else { return nil }
+    return (UInt16(value >> 32), UInt32(truncatingIfNeeded: value))
+  }
+}

@@ -1,0 +1,63 @@
+import Wire
+
+/// What a log line says of a request whose bytes are gone when it is answered.
+struct LoggedRequest {
+  let method: HTTPMethod
+  let path: [UInt8]
+  let route: Route
+
+  init(_ request: BatchEntry) {
+    method = request.method
+    path = [UInt8](request.path)
+    route = request.route
+  }
+}
+
+// One line per request at level debug, as a JSON object.
+extension Core {
+  /// Logs a request that is answered in its turn.
+  @inline(never)
+  mutating func log(_ request: UnsafePointer<BatchEntry>, _ outcome: Outcome) {
+    log(LoggedRequest(request.pointee), outcome, request.pointee.connection.pointee.id)
+  }
+
+  /// Logs a request.
+  @inline(never)
+  mutating func log(_ request: LoggedRequest, _ outcome: Outcome, _ id: ConnectionID) {
+    var line: [UInt8] = []
+    appendJSON("\"message\":\"request\",\"type\":\"HTTP\",\"method\":\"", to: &line)
+    appendJSON(request.method.name, to: &line)
+    appendJSON("\",\"path\":", to: &line)
+    request.path.withUnsafeBytes { Wire.appendJSONString($0, to: &line) }
+    appendJSON(",\"route\":\"", to: &line)
+    appendJSON(request.route.name, to: &line)
+    appendJSON("\",\"status\":", to: &line)
+    appendJSONInteger(Int64(outcome.status), to: &line)
+    appendJSON(",\"bytes\":", to: &line)
+    appendJSONInteger(Int64(outcome.value.count), to: &line)
+    if outcome.hasRevision {
+      appendJSON(",\"revision\":\"", to: &line)
+      appendRevision(outcome.revision, to: &line)
+      appendJSON("\"", to: &line)
+    }
+    appendJSON(",\"connection\":", to: &line)
+    appendJSONInteger(Int64(id.index), to: &line)
+    let text = logScratch.copy(line)
+    effects.append(.log(.debug, text.baseAddress!, count: text.count))
+  }
+}
+
+extension HTTPMethod {
+  /// As it is written in a request.
+  var name: StaticString {
+    switch self {
+    case .get: "GET"
+    case .head: "HEAD"
+    case .put: "PUT"
+    case .post: "POST"
+    case .delete: "DELETE"
+    case .patch: "PATCH"
+    case .options: "OPTIONS"
+    }
+  }
+}

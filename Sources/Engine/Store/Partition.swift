@@ -1,0 +1,55 @@
+/// The state of one partition: a table that points into a log. A trivial struct behind a pointer; the first cache line
+/// is what a look-up and a put need.
+struct Partition {
+  // MARK: Table
+
+  /// The table; a shared empty slot while there is none.
+  var slots: UnsafeMutablePointer<Slot>
+  /// Homes in the table.
+  var capacity: UInt64 = 0
+  /// Keys, expired ones that were not noticed yet included.
+  var count = 0
+  /// Keys beyond which the table must grow.
+  var maximumCount = 0
+
+  // MARK: Log
+
+  /// Where the next record goes and where its segment ends; nil without a segment to append to.
+  var cursor: UnsafeMutableRawPointer?
+  var end: UnsafeMutableRawPointer?
+  var nextOffset: UInt64 = 1
+  /// Bytes of records in the log, dead ones included.
+  var used = 0
+
+  /// Of `used`, what no slot points to; and of that, tombstones.
+  var dead = 0
+  var tombstones = 0
+  var epoch: UInt32 = 1
+  var head: Segment.ID = 0
+  var tail: Segment.ID = 0
+  /// The segment that `cursor` is in, always the tail; 0 when there is none.
+  var open: Segment.ID = 0
+  var tablePages: UInt32 = 0
+  /// Tombstones from this offset on are kept by cleaning.
+  var tombstoneFloor = UInt64.max
+
+  // MARK: Cleaning
+
+  /// The next segment of the sweep that is under way, and the one its survivors go to; 0 when there is none.
+  var sweepNext: Segment.ID = 0
+  var sweepOutput: Segment.ID = 0
+  /// Waiting in the store's queue, and the next one that waits (index + 1; 0 ends the queue).
+  var isQueued = false
+  var nextQueued: UInt32 = 0
+
+  // MARK: Expiry
+
+  var heap = ExpiryHeap()
+  /// The heap that is being cleaned: its entries move to `heap` if they still mean something.
+  var oldHeap = ExpiryHeap()
+  /// Live records that have an expiry.
+  var expiring = 0
+
+  /// Bytes of dead records that cleaning can get back.
+  var reclaimable: Int { tombstoneFloor == .max ? dead : dead &- tombstones }
+}

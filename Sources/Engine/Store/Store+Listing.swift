@@ -1,0 +1,129 @@
+import Wire
+
+/// Where a listing goes on: a tag of a partition. Stable whatever is written, grown or cleaned in between.
+package struct ListCursor: Equatable, Sendable {
+  package var partition: PartitionID
+  package var tag: UInt32
+
+  package init(partition: PartitionID, tag: UInt32) {
+    self.partition = partition
+    self.tag = tag
+  }
+}
+
+/// A reusable buffer of views of records.
+package struct RecordList: ~Copyable {
+  package private(set) var records: UnsafeMutablePointer<RecordView>
+  package private(set) var count = 0
+  private var capacity: Int
+
+  package init(capacity: Int = 256) {
+    self.capacity = max(capacity, 1)
+    records = .allocate(capacity: self.capacity)
+  }
+
+  deinit { records.deallocate() }
+
+  package subscript(index: Int) -> RecordView {
+    precondition(index >= 0 && index < count)
+    return records[index]
+  }
+
+  package mutating func removeAll() { count = 0 }
+
+  mutating func append(_ record: RecordView) {
+    if count == capacity {
+      let grown = UnsafeMutablePointer<RecordView>.allocate(capacity: 2 * capacity)
+      grown.update(from: records, count: count)
+      records.deallocate()
+      records = grown
+      capacity *= 2
+    }
+    records[count] = record
+    count += 1
+  }
+}
+
+extension Store {
+  /// One page of the keys of a map whose names start with a prefix, in order of partition and tag.
+  ///
+  /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
+  /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`. Expired keys
+  /// don't come. Adds the keys' records to `list`; answers where the next page starts, nil after this core's last
+  /// partition.
+  package func list(
+    map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
+    maximumSlots: Int, now: UInt64, into list: inout RecordList
+  ) -> ListCursor? {
+    var index = max(Int(cursor.partition.rawValue) - firstPartition, 0)
+    var tag = Int(cursor.partition.rawValue) < firstPartition ? 0 : UInt64(cursor.tag)
+    let lastCount = list.count + maximumKeys
+    var slots = 0
+    while index < partitionTotal {
+      let p = partitions + index
+      let start = TableLayout.home(tag: tag, capacity: p.pointee.capacity)
+      let end = Int(p.pointee.tablePages) * TableLayout.slotsPerPage
+      var previous: UInt64?
+      for place in start..<max(start, end) {
+        let word = p.pointee.slots[place]
+        let found = TableLayout.tag(of: word)
+        slots += 1
+        if place + 8 < end { prefetch(record(TableLayout.position(of: p.pointee.slots[place + 8])).base) }
+        if word == 0 || found < tag { continue }
+        if found != previous && (slots > maximumSlots || list.count >= lastCount) {
+          return ListCursor(partition: id(p), tag: UInt32(found))
+        }
+        previous = found
+        let record = self.record(TableLayout.position(of: word))
+        if matches(record, map, prefix), !record.isExpired(at: now) { list.append(record) }
+      }
+      slots += 1
+      index += 1
+      tag = 0
+      if index < partitionTotal && (slots > maximumSlots || list.count >= lastCount) {
+        return ListCursor(partition: id(partitions + index), tag: 0)
+      }
+    }
+    return nil
+  }
+
+  private func matches(_ record: RecordView, _ map: UnsafeRawBufferPointer, _ prefix: UnsafeRawBufferPointer) -> Bool {
+    guard record.mapCount == map.count, record.keyCount >= prefix.count else { return false }
+    let name = record.map.baseAddress!
+    if let wanted = map.baseAddress, map.count > 0, !bytesEqual(name, wanted, map.count) { return false }
+    if let wanted = prefix.baseAddress, prefix.count > 0 {
+      return bytesEqual(name + map.count, wanted, prefix.count)
+    }
+    return true
+  }
+
+  /// Adds records of the partition's log in order of offsets, superseded ones and tombstones included as far as they
+  /// are still there, from `offset` on, until `maximumBytes` are reached; at least one. Answers the offset to go on
+  /// from, nil at the log's end.
+  package func scan(
+    _ id: PartitionID, from offset: Offset, maximumBytes: Int, into list: inout RecordList
+  ) -> Offset? {
+    let p = partition(id)
+    settle(p)
+    var segmentID = p.pointee.tail
+    while segmentID != 0, segments[Int(segmentID)].firstOffset > offset.rawValue,
+      segments[Int(segmentID)].previous != 0
+    { segmentID = segments[Int(segmentID)].previous }
+    var bytes = 0
+    while segmentID != 0 {
+      let segment = segments + Int(segmentID)
+      var record = self.record(segment.pointee.start)
+      let end = record.base + Int(segment.pointee.used)
+      while record.base < end {
+        if record.offset.rawValue >= offset.rawValue {
+          if bytes >= maximumBytes { return record.offset }
+          list.append(record)
+          bytes += record.length
+        }
+        record = RecordView(record.base + record.room)
+      }
+      segmentID = segment.pointee.next
+    }
+    return nil
+  }
+}

@@ -1,0 +1,233 @@
+import Wire
+
+/// What a put made.
+package struct PutResult {
+  /// The new record, in the log.
+  package let record: RecordView
+  /// Whether the key had a value, not expired, before.
+  package let existed: Bool
+}
+
+/// Segments that a write holds on to because its value lies in them; none is 0.
+struct HeldSegments {
+  var a: Segment.ID = 0
+  var b: Segment.ID = 0
+}
+
+extension Store {
+  /// Gives the key a value: the bytes of `a`, then of `b` (either may be empty and may lie in this store's log).
+  ///
+  /// - Parameters:
+  ///   - expiry: milliseconds since 1970 from which on the key counts as absent; 0 for never.
+  ///   - flags: within `RecordLayout.flagMask`, kept with the record.
+  ///   - time: now, in milliseconds since 1970.
+  package mutating func put(
+    _ key: KeyRef, _ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
+    contentType: RecordContentType = RecordContentType(), expiry: UInt64 = 0, flags: UInt8 = 0, time: UInt64
+  ) throws(StoreError) -> PutResult {
+    let p = partition(key.hash)
+    var head = RecordHead(
+      kind: .put, flags: flags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time,
+      expiry: expiry, contentType: contentType)
+    let prefixCount = head.prefixCount
+    let valueStart = prefixCount &+ key.mapCount &+ key.keyCount
+    let length = valueStart &+ a.count &+ b.count
+    let room = RecordLayout.padded(length)
+    var held = HeldSegments()
+    if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || (expiry != 0 && p.pointee.heap.isFull) {
+      held = try prepare(p, key, room: room, expires: expiry != 0, time: time, a.baseAddress, b.baseAddress)
+      head.offset = Offset(p.pointee.nextOffset)
+    }
+    let place: Place
+    do { place = try locate(p, key) } catch {
+      release(held)
+      throw error
+    }
+    let target = p.pointee.cursor!
+    head.write(to: target, length: length, mapCount: key.mapCount, keyCount: key.keyCount)
+    if key.mapCount > 0 { copyBytes(target + prefixCount, key.map, key.mapCount) }
+    copyBytes(target + prefixCount + key.mapCount, key.key, key.keyCount)
+    if let bytes = a.baseAddress { (target + valueStart).copyMemory(from: bytes, byteCount: a.count) }
+    if let bytes = b.baseAddress { (target + valueStart + a.count).copyMemory(from: bytes, byteCount: b.count) }
+    let valueHash = xxh3(target + valueStart, count: a.count &+ b.count, seed: 0)
+    RecordLayout.seal(target, valueStart: valueStart, valueHash: valueHash)
+    p.pointee.cursor = target + room
+    let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)
+    if held.a | held.b != 0 { release(held) }
+    return PutResult(record: RecordView(target), existed: existed)
+  }
+
+  /// Bytes left in the segment the partition appends to.
+  @inline(__always)
+  func remaining(_ p: UnsafeMutablePointer<Partition>) -> Int {
+    guard let cursor = p.pointee.cursor, let end = p.pointee.end else { return -1 }
+    return end - cursor
+  }
+
+  /// Where a key's slot is or goes: `gap` is the first empty slot from there on, or nil if the key is there.
+  struct Place {
+    var slot: UnsafeMutablePointer<Slot>
+    var gap: UnsafeMutablePointer<Slot>?
+  }
+
+  @inline(__always)
+  mutating func locate(_ p: UnsafeMutablePointer<Partition>, _ key: KeyRef) throws(StoreError) -> Place {
+    while true {
+      let tag = TableLayout.tag(key.hash)
+      let home = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
+      var slot = home
+      var run = 0
+      while true {
+        let word = slot.pointee
+        let found = TableLayout.tag(of: word)
+        if word == 0 || found > tag { break }
+        if found == tag {
+          let record = self.record(TableLayout.position(of: word))
+          if record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) {
+            return Place(slot: slot, gap: nil)
+          }
+          run &+= 1
+        }
+        slot += 1
+      }
+      if run >= TableLayout.maximumRun || slot - home > TableLayout.maximumDisplacement { throw .collision }
+      var gap = slot
+      while gap.pointee != 0 { gap += 1 }
+      let last = p.pointee.slots + (Int(p.pointee.tablePages) &* TableLayout.slotsPerPage &- 1)
+      if gap < last { return Place(slot: slot, gap: gap) }
+      try makeGap(p)
+    }
+  }
+
+  /// Makes a record that is in the log its key's one: updates the table, the counts, the dead and the expiry heap.
+  /// There is room in the heap. Answers whether the key had an unexpired value.
+  @inline(__always)
+  mutating func publish(
+    _ p: UnsafeMutablePointer<Partition>, _ place: Place, _ hash: UInt64, _ record: RecordView, room: Int,
+    expiry: UInt64, time: UInt64
+  ) -> Bool {
+    p.pointee.nextOffset &+= 1
+    p.pointee.used &+= room
+    liveBytes &+= room
+    let word = TableLayout.tag(hash) &<< TableLayout.tagShift | position(record)
+    var existed = false
+    var oldExpiry: UInt64 = 0
+    if let gap = place.gap {
+      let slot = place.slot
+      var hole = gap
+      while hole > slot {
+        hole.pointee = (hole - 1).pointee
+        hole -= 1
+      }
+      slot.pointee = word
+      p.pointee.count &+= 1
+      addToCount(1)
+    } else {
+      let old = place.slot.pointee
+      place.slot.pointee = word | old & TableLayout.referenced
+      let oldRecord = self.record(TableLayout.position(of: old))
+      oldExpiry = oldRecord.expiry
+      existed = oldExpiry == 0 || oldExpiry > time
+      kill(p, oldRecord)
+    }
+    if expiry != 0 { addExpiry(p, expiry, hash, isKnown: oldExpiry == expiry) }
+    return existed
+  }
+
+  /// Counts a record that no slot points to any more as dead, and frees its segment if it was the last one alive there.
+  @inline(__always)
+  mutating func kill(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
+    let room = record.room
+    let id = segmentOfPage[Int(position(record)) &>> (PageAllocator.pageShift &- 3)]
+    let segment = segments + Int(id)
+    segment.pointee.dead &+= UInt32(truncatingIfNeeded: room)
+    p.pointee.dead &+= room
+    liveBytes &-= room
+    deadBytes &+= room
+    if record.hasExpiry { removeExpiry(p) }
+    if segment.pointee.dead == segment.pointee.used { freeIfDead(id) }
+    if p.pointee.dead &* 3 > p.pointee.used && !p.pointee.isQueued { considerCleaning(p) }
+  }
+
+  // MARK: Removing
+
+  /// Removes the key and leaves a tombstone of this kind in the log. Answers the tombstone's revision, nil when the key
+  /// had no value or an expired one. Throws `.full` only if tombstones must be kept (`setTombstoneFloor`) and the
+  /// reserve is used up.
+  package mutating func remove(_ key: KeyRef, kind: RecordKind = .remove, time: UInt64) throws(StoreError) -> Revision? {
+    let p = partition(key.hash)
+    let tag = TableLayout.tag(key.hash)
+    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
+    while true {
+      let word = slot.pointee
+      let found = TableLayout.tag(of: word)
+      if word == 0 || found > tag { return nil }
+      if found == tag {
+        let record = self.record(TableLayout.position(of: word))
+        if record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) {
+          let expired = record.isExpired(at: time)
+          let revision = try drop(p, slot, record, kind: expired ? .expire : kind, time: time)
+          return expired && kind == .remove ? nil : revision
+        }
+      }
+      slot += 1
+    }
+  }
+
+  /// Takes a slot's key away: tombstone, table, dead count. Where memory is so short that not even the reserve has room
+  /// for a tombstone, and nobody needs one, its offset is used up without one.
+  mutating func drop(
+    _ p: UnsafeMutablePointer<Partition>, _ slot: UnsafeMutablePointer<Slot>, _ record: RecordView, kind: RecordKind,
+    time: UInt64
+  ) throws(StoreError) -> Revision {
+    let prefix = RecordLayout.headerCount
+    let length = prefix + record.mapCount + record.keyCount
+    let room = RecordLayout.padded(length)
+    let offset = p.pointee.nextOffset
+    let hasRoom = remaining(p) >= room || openSegment(p, room: room, privileged: true)
+    if !hasRoom && p.pointee.tombstoneFloor <= offset { throw .full }
+    deleteSlot(p, slot)
+    p.pointee.nextOffset = offset + 1
+    if hasRoom {
+      let target = p.pointee.cursor!
+      let head = RecordHead(kind: kind, epoch: Epoch(p.pointee.epoch), offset: Offset(offset), time: time)
+      head.write(to: target, length: length, mapCount: record.mapCount, keyCount: record.keyCount)
+      (target + prefix).copyMemory(from: record.map.baseAddress!, byteCount: record.mapCount + record.keyCount)
+      RecordLayout.seal(target, valueStart: length, valueHash: xxh3(nil, count: 0, seed: 0))
+      p.pointee.cursor = target + room
+      p.pointee.used &+= room
+      countTombstone(p, p.pointee.open, room: room)
+    }
+    if kind == .expire { expiredTotal += 1 }
+    if kind == .evict { evictedTotal += 1 }
+    kill(p, record)
+    return Revision(partition: id(p), epoch: Epoch(p.pointee.epoch), offset: Offset(offset))
+  }
+
+  /// A tombstone is dead from the start: no slot points to it.
+  mutating func countTombstone(_ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, room: Int) {
+    segments[Int(id)].dead &+= UInt32(room)
+    segments[Int(id)].tombstones &+= UInt32(room)
+    p.pointee.dead &+= room
+    p.pointee.tombstones &+= room
+    deadBytes &+= room
+  }
+
+  /// Empties a slot and moves the displaced ones behind it back by one.
+  mutating func deleteSlot(_ p: UnsafeMutablePointer<Partition>, _ slot: UnsafeMutablePointer<Slot>) {
+    let slots = p.pointee.slots
+    var hole = slot
+    while true {
+      let next = (hole + 1).pointee
+      if next == 0 { break }
+      if slots + TableLayout.home(tag: TableLayout.tag(of: next), capacity: p.pointee.capacity) > hole { break }
+      hole.pointee = next
+      hole += 1
+    }
+    hole.pointee = 0
+    p.pointee.count &-= 1
+    addToCount(-1)
+    // A table that emptied is given back piecemeal: the end of a sweep halves it.
+    if p.pointee.tablePages > 1 && p.pointee.count &* 4 < p.pointee.maximumCount { enqueue(p) }
+  }
+}

@@ -1,0 +1,244 @@
+import Wire
+
+/// Why a write was refused; nothing changed.
+package enum StoreError: Error, Equatable, Sendable {
+  /// The memory limit is reached and nothing could be freed: HTTP 507.
+  case full
+  /// Too many keys whose hashes agree; only keys made for it come to this.
+  case collision
+  /// The key, the map's name or the value has more bytes than a record can say.
+  case tooLarge
+}
+
+/// What happens at the memory limit.
+package enum Eviction: Sendable {
+  /// Writes are refused with `StoreError.full`; everything stays readable.
+  case none
+  /// Records that were not read since the hand last passed make room (second chance, Corbató 1968).
+  case lru
+}
+
+/// What one core's store is given.
+package struct StoreSettings: Sendable {
+  /// Bytes of pages it may use.
+  package var memory: Int
+  package var eviction = Eviction.none
+  /// Bytes of the largest value: where the room of a value of unknown length ends.
+  package var maximumValue = 64 << 20
+
+  package init(memory: Int, eviction: Eviction = .none, maximumValue: Int = 64 << 20) {
+    self.memory = memory
+    self.eviction = eviction
+    self.maximumValue = maximumValue
+  }
+}
+
+/// The records of one core: a contiguous block of partitions, each a segmented log and a table that points into it.
+///
+/// The log is append-only: a put or a tombstone goes to the end, and what it supersedes is counted dead in its segment.
+/// A segment whose last record dies is freed at once; otherwise cleaning copies the survivors of neighbouring segments
+/// into fresh ones at the same place, so that the log stays in order of offsets and a record keeps its bytes (Rosenblum
+/// and Ousterhout 1992; Rumble et al. 2014). Nothing here allocates from the system after `init`: tables, segments and
+/// heaps are pages of this core's range.
+///
+/// Not thread-safe; it belongs to one core. `RecordView`s are good until the next mutating call or, if the record's
+/// segment is pinned, until it is unpinned.
+package struct Store: ~Copyable {
+  /// The process-wide base that positions count from.
+  let base: UnsafeMutableRawPointer
+  let partitions: UnsafeMutablePointer<Partition>
+  let segments: UnsafeMutablePointer<Segment>
+  /// The segment of each page of the process. Entries of pages that no segment has were never written: whoever comes
+  /// from an arbitrary address checks the descriptor (Briggs and Torczon 1993, sparse sets).
+  let segmentOfPage: UnsafeMutablePointer<Segment.ID>
+  let firstPartition: Int
+  let partitionTotal: Int
+  let evicts: Bool
+  let processPages: Int
+  let segmentLimit: Int
+  let maximumValue: Int
+  /// Bytes of the largest segment that more than one record shares, and of the largest record that goes there.
+  let maximumSegment: Int
+  let largestShared: Int
+  /// Pages this store may use, and of these the ones that only removals and cleaning may take. The reserve has a page
+  /// for a tombstone in every partition and what a sweep has out at once; an eighth of a tiny store.
+  let limitPages: Int
+  let reservePages: Int
+  /// Free pages that eviction maintains ahead of the writes.
+  let headroomPages: Int
+  /// What a partition without a table has for one: an empty slot.
+  let emptySlots: UnsafeMutablePointer<Slot>
+  /// A tournament of the partitions' earliest expiries: leaves from `dueLeaves` on, the minimum at 1.
+  let due: UnsafeMutablePointer<UInt64>
+  let dueLeaves: Int
+
+  var pages: PageAllocator
+  var segmentCount: Segment.ID = 1
+  var freeSegments: Segment.ID = 0
+  /// Partitions that wait to be cleaned, first to last, as index + 1.
+  var queueHead: UInt32 = 0
+  var queueTail: UInt32 = 0
+  var reclaimHand = 0
+  var evictionHand = 0
+  /// `deadBytes` when a search for something to clean last came back empty.
+  var barrenAt = -1
+  /// Extents that other cores lent and that go back to them, in bytes from the base.
+  var foreignFrees: [Range<Int>] = []
+  /// Pages of staged values that no log has: being received, or adopted by another core.
+  var stagedPages = 0
+
+  /// Keys, expired ones that were not noticed yet included.
+  package private(set) var count = 0
+  /// Bytes of records that are some key's, and of records in the log that are nobody's any more.
+  package var liveBytes = 0
+  package var deadBytes = 0
+  /// Totals since the start.
+  package var expiredTotal = 0
+  package var evictedTotal = 0
+
+  /// - Parameters:
+  ///   - processBase: start of the process-wide reservation, aligned to 2 MiB in production and to 8 bytes at least.
+  ///   - processBytes: its length, at most 512 GiB.
+  ///   - range: this core's bytes of it, whole 2-MiB areas in production and whole pages at least. Larger than
+  ///     `settings.memory`, twice as large for comfort: what is not used costs nothing, and a run of pages needs an
+  ///     aligned hole.
+  ///   - partitions: the block of partitions this core owns.
+  package init(
+    processBase: UnsafeMutableRawPointer, processBytes: Int, range: Range<Int>, partitions owned: Range<Int>,
+    settings: StoreSettings
+  ) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= processBytes && !owned.isEmpty)
+    base = processBase
+    pages = PageAllocator(range: range)
+    processPages = processBytes >> PageAllocator.pageShift
+    firstPartition = owned.lowerBound
+    partitionTotal = owned.count
+    evicts = settings.eviction == .lru
+    maximumValue = settings.maximumValue
+    limitPages = min(settings.memory, range.count) >> PageAllocator.pageShift
+    maximumSegment = min(max(floorPowerOfTwo(settings.memory / 256), 4 << 10), 256 << 10)
+    largestShared = max(maximumSegment / 8, PageAllocator.pageSize)
+    reservePages = min(limitPages / 8, owned.count + 2 * PageAllocator.pages(maximumSegment))
+    headroomPages = evicts ? min(limitPages / 32, 2 * PageAllocator.pages(settings.maximumValue)) : 0
+    segmentLimit = pages.pageCount + processPages / PageAllocator.pages(largestShared) + 2
+    segments = .allocate(capacity: segmentLimit)
+    segmentOfPage = .allocate(capacity: processPages)
+    emptySlots = .allocate(capacity: 1)
+    emptySlots.initialize(to: 0)
+    partitions = .allocate(capacity: owned.count)
+    partitions.initialize(repeating: Partition(slots: emptySlots), count: owned.count)
+    dueLeaves = 1 << PageAllocator.order(owned.count)
+    due = .allocate(capacity: 2 * dueLeaves)
+    due.initialize(repeating: .max, count: 2 * dueLeaves)
+  }
+
+  deinit {
+    partitions.deallocate()
+    segments.deallocate()
+    segmentOfPage.deallocate()
+    emptySlots.deallocate()
+    due.deallocate()
+  }
+
+  // MARK: Looking up
+
+  /// The partition of a key's hash; it must be one of this core's.
+  @inline(__always)
+  func partition(_ hash: UInt64) -> UnsafeMutablePointer<Partition> {
+    partitions + (Int(PartitionID(hash: hash).rawValue) &- firstPartition)
+  }
+
+  @inline(__always)
+  func partition(_ id: PartitionID) -> UnsafeMutablePointer<Partition> {
+    let index = Int(id.rawValue) - firstPartition
+    precondition(index >= 0 && index < partitionTotal, "partition \(id.rawValue) is another core's")
+    return partitions + index
+  }
+
+  @inline(__always)
+  func id(_ p: UnsafeMutablePointer<Partition>) -> PartitionID {
+    PartitionID(UInt16(truncatingIfNeeded: p - partitions &+ firstPartition))
+  }
+
+  @inline(__always)
+  func record(_ position: UInt64) -> RecordView { RecordView(base + Int(position &<< 3)) }
+
+  @inline(__always)
+  func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
+
+  /// First stage of looking up a batch: fetches the slot where the key's search starts.
+  @inline(__always)
+  package func prefetchSlot(_ hash: UInt64) {
+    let p = partition(hash)
+    prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
+  }
+
+  /// Second stage: fetches the first two cache lines of the record that the key's tag leads to.
+  @inline(__always)
+  package func prefetchRecord(_ hash: UInt64) {
+    let p = partition(hash)
+    let tag = TableLayout.tag(hash)
+    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
+    while slot.pointee != 0 && TableLayout.tag(of: slot.pointee) < tag { slot += 1 }
+    guard slot.pointee != 0 else { return }
+    let address = UnsafeRawPointer(base) + Int(TableLayout.position(of: slot.pointee) &<< 3)
+    prefetch(address)
+    prefetch(address + 64)
+  }
+
+  /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
+    let p = partition(key.hash)
+    let tag = TableLayout.tag(key.hash)
+    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
+    while true {
+      let word = slot.pointee
+      let found = TableLayout.tag(of: word)
+      if word == 0 || found > tag { return nil }
+      if found == tag {
+        let record = self.record(TableLayout.position(of: word))
+        if record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) {
+          if record.isExpired(at: now) { return nil }
+          if evicts && word & TableLayout.referenced == 0 { slot.pointee = word | TableLayout.referenced }
+          return record
+        }
+      }
+      slot += 1
+    }
+  }
+
+  // MARK: Partitions
+
+  /// The term under which records are written from now on; never lowered.
+  package mutating func setEpoch(_ epoch: Epoch, of id: PartitionID) {
+    let p = partition(id)
+    precondition(epoch.rawValue >= p.pointee.epoch)
+    p.pointee.epoch = epoch.rawValue
+  }
+
+  package func epoch(of id: PartitionID) -> Epoch { Epoch(partition(id).pointee.epoch) }
+
+  /// The offset the partition's next record gets.
+  package func nextOffset(of id: PartitionID) -> Offset { Offset(partition(id).pointee.nextOffset) }
+
+  /// Cleaning keeps tombstones from this offset on, for whoever has not seen them; none by default.
+  package mutating func setTombstoneFloor(_ floor: Offset?, of id: PartitionID) {
+    let p = partition(id)
+    p.pointee.tombstoneFloor = floor?.rawValue ?? .max
+    if p.pointee.tombstones > 0 { enqueue(p) }
+  }
+
+  // MARK: Sizes
+
+  /// Bytes of pages in use: logs, tables, heaps, staged values.
+  package var usedBytes: Int { pages.usedPages << PageAllocator.pageShift }
+
+  /// A 2-MiB area of the region (bytes from the base) that went out of use: the reactor may give it back to the kernel
+  /// before it calls anything else here. Nil when a bounded search found none.
+  package mutating func takeDiscardable() -> Range<Int>? { pages.takeDiscardable() }
+
+  mutating func addToCount(_ change: Int) { count &+= change }
+}
+
+/// The largest power of two that is at most `n`, for n > 0.
+func floorPowerOfTwo(_ n: Int) -> Int { 1 << (Int.bitWidth &- 1 &- max(n, 1).leadingZeroBitCount) }

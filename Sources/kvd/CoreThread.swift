@@ -1,0 +1,161 @@
+import Engine
+import Glibc
+import Reactor
+import Synchronization
+
+/// One core at work: its loop and its engine, and nothing between them but translation. Events become calls of the engine,
+/// effects become calls of the loop.
+struct CoreThread: ~Copyable {
+  private let shared: SharedState
+  private let post: CorePost
+  private let index: Int
+  private var loop: Loop
+  private var core: Core
+  private var isStopping = false
+  private var hasDrained = false
+  /// When waiting for what is in flight ends (monotonic nanoseconds).
+  private var stopDeadline = UInt64.max
+
+  init(
+    shared: SharedState, post: CorePost, configuration: CoreConfiguration, options: LoopOptions, waker: Waker
+  ) throws {
+    self.shared = shared
+    self.post = post
+    index = configuration.index
+    loop = try Loop(options, waker: waker)
+    core = Core(configuration, wall: Clock.realtime() / 1_000_000)
+  }
+
+  /// Has this core get the process's signals.
+  mutating func add(_ signals: borrowing SignalSource) { loop.add(signals) }
+
+  /// Serves until the node has stopped.
+  mutating func run(_ listener: consuming Listener) {
+    loop.add(listener, tag: 0)
+    while !isDone { turn() }
+  }
+
+  private mutating func turn() {
+    var deadline = min(core.deadline, stopDeadline)
+    if deadline != 0 && post.count > 1 {
+      loop.announceSleep()
+      if core.hasMail || post.hasMail { deadline = 0 }
+    }
+    let count = loop.poll(deadline: deadline)
+    core.beginTurn(wall: Clock.realtime() / 1_000_000, monotonic: Clock.monotonic())
+    for position in 0..<count { take(loop.events + position) }
+    if post.count > 1 { readMail() }
+    if shared.isStopping.load(ordering: .acquiring) { stop() }
+    core.endTurn()
+    carryOut()
+    if post.count > 1 { sendMail() }
+    if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
+    loop.recycle()
+  }
+
+  // MARK: In
+
+  @inline(__always)
+  private mutating func take(_ event: UnsafePointer<Event>) {
+    let socket = event.pointee.socket
+    let id = ConnectionID(index: UInt32(truncatingIfNeeded: socket.index), generation: socket.generation)
+    switch event.pointee.kind {
+    case .received: core.receive(id, event.pointee.bytes, event.pointee.count)
+    case .sent: core.sent(id)
+    case .accepted: core.opened(id, isBeyondLimit: isBeyondLimit())
+    case .ended: core.ended(id)
+    case .failed: core.failed(id)
+    case .closed:
+      shared.connections.subtract(1, ordering: .relaxed)
+      core.closed(id)
+    case .signal: signalled()
+    case .stale, .woken, .connected, .readable: break
+    }
+  }
+
+  /// Counts a connection of the node; whether there are too many.
+  private func isBeyondLimit() -> Bool {
+    shared.connections.add(1, ordering: .relaxed).newValue > shared.connectionLimit
+  }
+
+  private mutating func readMail() {
+    for other in 0..<post.count where other != index {
+      let reader = post.reader(from: other)
+      while let message = reader.pointee.next() { core.receiveMail(message) }
+      reader.pointee.release()
+    }
+  }
+
+  // MARK: Out
+
+  @inline(__always)
+  private mutating func carryOut() {
+    var position = 0
+    while position < core.effects.count {
+      switch core.effects[position] {
+      case .send(let id, let bytes, let count): loop.send(SocketID(id), bytes, count)
+      case .sendPair(let id, let head, let count, let tail, let tailCount):
+        loop.send(SocketID(id), head: head, count, body: tail, tailCount)
+      case .abort(let id): loop.resetOnClose(SocketID(id))
+      case .shutdownWrite(let id): loop.shutdownWrite(SocketID(id))
+      case .close(let id): loop.close(SocketID(id))
+      case .pause(let id): loop.pause(SocketID(id))
+      case .resume(let id): loop.resume(SocketID(id))
+      case .log(let level, let bytes, let count):
+        shared.log.write(level, fields: UnsafeRawBufferPointer(start: bytes, count: count))
+      }
+      position &+= 1
+    }
+    core.effects.removeAll()
+  }
+
+  private mutating func sendMail() {
+    for other in 0..<post.count where other != index {
+      let writer = post.writer(to: other)
+      while let message = core.outbox(for: other) {
+        guard writer.pointee.write(message.baseAddress!, count: message.count) else { break }
+        core.posted(to: other)
+      }
+      if writer.pointee.publish() { shared.wakers[other].wakeIfAsleep() }
+    }
+  }
+
+  // MARK: The way down
+
+  /// The first signal stops the node gently, a second one at once.
+  private mutating func signalled() {
+    if shared.isStopping.exchange(true, ordering: .acquiringAndReleasing) {
+      core.closeAll()
+    } else {
+      shared.wakeOthers(than: index)
+    }
+  }
+
+  private mutating func stop() {
+    if !isStopping {
+      isStopping = true
+      loop.stopAccepting()
+      core.beginShutdown()
+      stopDeadline = Clock.monotonic() + UInt64(shared.settings.limits.shutdownTimeout) * 1_000_000
+    }
+    if Clock.monotonic() >= stopDeadline {
+      core.closeAll()
+      stopDeadline = .max
+    }
+    if !hasDrained && core.openConnections == 0 {
+      hasDrained = true
+      shared.drained.add(1, ordering: .acquiringAndReleasing)
+      shared.wakeOthers(than: index)
+    }
+  }
+
+  /// All cores leave together: each may have work of the others until all have drained.
+  private var isDone: Bool {
+    hasDrained && shared.drained.load(ordering: .acquiring) == post.count
+  }
+}
+
+extension SocketID {
+  /// The reactor's name for one of the engine's connections.
+  @inline(__always) fileprivate init(_ id: ConnectionID) { self.init(index: id.index, generation: id.generation) }
+}

@@ -1,0 +1,113 @@
+import Engine
+import Glibc
+import Reactor
+import Synchronization
+import Wire
+
+/// What the cores of a node share: settings, wakers, the way down. Everything else belongs to one core.
+final class SharedState: @unchecked Sendable {
+  let settings: ServerSettings
+  let log: LogSink
+  let backend: Backend
+  /// Connections of the node at most, and now.
+  let connectionLimit: Int
+  let connections = Atomic<Int>(0)
+  let nodeID: (UInt64, UInt64)
+  private(set) var wakers: [Waker] = []
+  /// Set once by the core that gets the signal.
+  let isStopping = Atomic<Bool>(false)
+  /// Cores that have nothing left in flight; all leave together, since each may still serve the others.
+  let drained = Atomic<Int>(0)
+
+  // Written before the first thread starts, taken by the thread that owns them.
+  private var posts: [CorePost] = []
+  private var configurations: [CoreConfiguration] = []
+  private var threads: [Handover<Thread>] = []
+
+  init(settings: ServerSettings, log: LogSink, backend: Backend, connectionLimit: Int) {
+    self.settings = settings
+    self.log = log
+    self.backend = backend
+    self.connectionLimit = connectionLimit
+    var random = SystemRandomNumberGenerator()
+    nodeID = (random.next(), random.next())
+  }
+
+  /// Makes wakers, mailboxes and the cores' configurations.
+  func prepare(base: UnsafeMutableRawPointer, share: Int) throws {
+    let count = settings.cores
+    for _ in 0..<count { wakers.append(try Waker()) }
+    let posts = (0..<count).map { CorePost(core: $0, count: count) }
+    for from in 0..<count {
+      for to in 0..<count where from != to {
+        Mailbox.make(capacity: settings.limits.mailbox * 2).split { writer, reader in
+          posts[from].add(writer: writer, to: to)
+          posts[to].add(reader: reader, from: from)
+        }
+      }
+    }
+    self.posts = posts
+    var limits = settings.limits
+    limits.connections = connectionLimit
+    for core in 0..<count {
+      configurations.append(
+        CoreConfiguration(
+          index: core, count: count, limits: limits, name: settings.name, version: Kvd.version,
+          logLevel: settings.logLevel, eviction: settings.eviction, memory: base,
+          memoryRange: (core * share)..<((core + 1) * share), memoryLimit: settings.memory / count, nodeID: nodeID))
+    }
+  }
+
+  /// Runs a core on a thread of its own.
+  func start(core: Int, _ listener: consuming Listener) throws {
+    let box = Handover(listener)
+    let thread = try Thread.start(name: "kvd-core-\(core)") { [self] in
+      do {
+        var thread = try coreThread(core)
+        thread.run(box.take())
+      } catch {
+        writeError("kvd: core \(core): \(error)\n")
+        exit(1)
+      }
+    }
+    threads.append(Handover(thread))
+  }
+
+  /// Runs the first core on this thread; it also gets the signals.
+  func runFirst(_ listener: consuming Listener, _ signals: borrowing SignalSource) throws {
+    var thread = try coreThread(0)
+    thread.add(signals)
+    thread.run(listener)
+  }
+
+  /// Waits for the other cores.
+  func join() {
+    for thread in threads { thread.take().join() }
+    threads = []
+  }
+
+  /// Wakes every core but one.
+  func wakeOthers(than core: Int) {
+    for (index, waker) in wakers.enumerated() where index != core { waker.wake() }
+  }
+
+  private func coreThread(_ core: Int) throws -> CoreThread {
+    var options = LoopOptions(backend: backend)
+    options.connections = connectionLimit
+    return try CoreThread(
+      shared: self, post: posts[core], configuration: configurations[core], options: options, waker: wakers[core])
+  }
+}
+
+/// Hands a value that can't be copied to another owner, once.
+final class Handover<Value: ~Copyable & Sendable>: @unchecked Sendable {
+  private var value: Value?
+
+  init(_ value: consuming Value) { self.value = consume value }
+
+  /// The value; asked for once.
+  func take() -> Value {
+    guard let taken = value.take() else { preconditionFailure("handed over twice") }
+    return taken
+  }
+}
