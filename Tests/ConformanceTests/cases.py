@@ -81,7 +81,7 @@ REQUEST_LINES = [
     ("HTTP/9.9", start_line(b"GET / HTTP/9.9"), (400, 505)),
     ("HTTP/2 with prior knowledge", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 501, 505, CLOSE)),
     ("a TLS hello", bytes.fromhex("160301020001") + bytes(250), (400, CLOSE)),
-    ("an SSH banner", b"SSH-2.0-OpenSSH_9.2\r\n", (400, CLOSE)),
+    ("an SSH banner", b"SSH-2.0-OpenSSH_9.2\r\n", (400, 501, CLOSE)),
     ("a redis command", b"*1\r\n$4\r\nPING\r\n", (400, CLOSE)),
     ("binary noise", bytes(range(255, 0, -1)), (400, CLOSE)),
     ("a line feed alone after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", BAD),

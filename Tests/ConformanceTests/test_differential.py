@@ -84,8 +84,8 @@ def kvd_takes(node, data, most):
         return count, True, None
 
 
-# Why kvd may refuse what both others take, as a pattern of the bytes; besides these, a Host that is missing, repeated or
-# malformed, which its answer names.
+# Why kvd may refuse what both others take, as a pattern of the bytes; besides these, a Host that is missing, repeated
+# or malformed, which its answer names.
 DELIBERATE = [
     ("a method that kvd doesn't serve", rb"^(?!(GET|PUT|POST|DELETE|PATCH|OPTIONS|HEAD) )"),
     ("a target that kvd can't take: not a path, or with bytes that must be encoded", rb"^[A-Z]+ (?!/[!-~]* HTTP)"),
@@ -95,6 +95,10 @@ DELIBERATE = [
     ("a coding that isn't chunked alone", rb"(?i)transfer-encoding:"),
     ("a version that isn't 1.0 or 1.1", rb"HTTP/(?!1\.[01]\r\n)"),
 ]
+
+
+# Why kvd may take what both others refuse: trailers are dropped whatever they are, which no name in them can abuse.
+MORE_LENIENT = [("a framing field among the trailers", rb"(?i)\r\n0+(;[^\r]*)?\r\n([^\r]+\r\n)*transfer-encoding:")]
 
 
 def generate(chance):
@@ -182,7 +186,7 @@ def test_mutated_requests_are_judged_as_others_do(node):
         others = h11_takes(data), llhttp_takes(data)
         counts = [taken for taken, _ in others]
         count, well, answer = kvd_takes(node, data, 8)
-        if count > max(counts):
+        if count > max(counts) and not any(re.search(pattern, data) for _, pattern in MORE_LENIENT):
             differences.append((data, others, count, "took what no other took"))
         elif count >= min(counts):
             agreed += 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import select
 import socket
 import struct
 import threading
@@ -212,7 +213,16 @@ class TestSlowClients:
         impatient.call("PUT", key, value(16 * MIB))
         with impatient.connect(receive_buffer=4096) as connection, Bystander(impatient):
             connection.send(request("GET", key))
-            until(lambda: gone(connection), "the connection is reset or ended", seconds=10)
+            watch = select.poll()
+            watch.register(connection.socket, select.POLLHUP | select.POLLERR)
+            assert watch.poll(10_000), "the connection isn't reset"
+
+    def test_a_reader_that_never_reads_but_goes_on_writing_is_let_go(self, impatient, key):
+        """Time for taking an answer is given for taking it, not for anything else that the client does."""
+        impatient.call("PUT", key, value(16 * MIB))
+        with impatient.connect(receive_buffer=4096) as connection, Bystander(impatient):
+            connection.send(request("GET", key) + b"GET /")
+            until(lambda: gone(connection), "the connection is reset", seconds=10, every=0.1)
 
     def test_a_slow_reader_of_a_large_value_gets_it_whole(self, start, key):
         node = start()
@@ -280,7 +290,7 @@ class TestSlowClients:
 def gone(connection):
     """Whether the server has reset or ended the connection, found out by writing to it, not by reading."""
     try:
-        connection.socket.send(b"\r\n")
+        connection.socket.send(b"x")
     except (BrokenPipeError, ConnectionResetError, Closed):
         return True
     return False

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
+from listing import listed
+
 MOST_FILES, MOST_BYTES, LARGEST = 5_000, 300 << 20, 64 << 20
 
 
@@ -88,17 +90,5 @@ def test_a_real_tree_survives_while_another_client_overwrites_and_deletes(start)
         other.join()
     assert not failures, failures[0]
 
-    stored = {"/" + name for name in listed(node)}
+    stored = {"/" + name for name in listed(node, "/v1/maps/corpus", limit=1000)}
     assert {str(path) for path in files} == {name for name in stored if not name.startswith("/churn/")}
-
-
-def listed(node):
-    """All keys of the map, page by page."""
-    after, names = None, []
-    while True:
-        start = f"&after={quote(after, safe='')}" if after else ""
-        page = node.call("GET", "/v1/maps/corpus?limit=1000" + start).json()
-        names += page["keys"]
-        after = page["next"]
-        if after is None:
-            return names
