@@ -28,6 +28,11 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
   ///   that has none ignores both.
   /// - Throws: `ReactorError` of kind `outOfResources` if the address space is limited.
   package static func reserve(_ bytes: Int, hugePages: Bool = true) throws(ReactorError) -> MemoryRegion {
+    try reserve(bytes, hugePages: hugePages ? 0..<bytes : 0..<0)
+  }
+
+  /// The same with huge pages in a part of it: where what is used is dense.
+  package static func reserve(_ bytes: Int, hugePages: Range<Int>) throws(ReactorError) -> MemoryRegion {
     precondition(bytes > 0, "an empty region")
     let page = pageSize
     let (padded, overflow) = bytes.addingReportingOverflow(alignment + page)
@@ -41,7 +46,9 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     if front > 0 { munmap(mapped, front) }
     let end = (padded + page - 1) & ~(page - 1)
     if end > front + count { munmap(base + count, end - front - count) }
-    madvise(base, count, hugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
+    advise(base, 0..<hugePages.lowerBound, MADV_NOHUGEPAGE)
+    advise(base, hugePages, MADV_HUGEPAGE)
+    advise(base, hugePages.upperBound..<count, MADV_NOHUGEPAGE)
     return MemoryRegion(base: base, count: count)
   }
 
@@ -58,6 +65,16 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     let last = range.upperBound & ~(page - 1)
     guard first < last else { return true }
     return madvise(base + first, last - first, MADV_DONTNEED) == 0
+  }
+
+  /// The same for whoever has only the region's start; the range must lie in the region and in whole pages.
+  @discardableResult
+  package static func discard(_ base: UnsafeMutableRawPointer, _ range: Range<Int>) -> Bool {
+    madvise(base + range.lowerBound, range.count, MADV_DONTNEED) == 0
+  }
+
+  private static func advise(_ base: UnsafeMutableRawPointer, _ range: Range<Int>, _ advice: Int32) {
+    if !range.isEmpty { madvise(base + range.lowerBound, range.count, advice) }
   }
 
   private static func map(_ bytes: Int) -> UnsafeMutableRawPointer? {

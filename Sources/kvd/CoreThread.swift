@@ -101,6 +101,7 @@ struct CoreThread: ~Copyable {
       case .close(let id): loop.close(SocketID(id))
       case .pause(let id): loop.pause(SocketID(id))
       case .resume(let id): loop.resume(SocketID(id))
+      case .discard(let range): shared.discard(range)
       case .log(let level, let bytes, let count):
         shared.log.write(level, fields: UnsafeRawBufferPointer(start: bytes, count: count))
       }

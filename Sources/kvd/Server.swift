@@ -20,12 +20,12 @@ struct Server {
     let backend = try ReactorProbe.choose(settings.io)
     let descriptors = DescriptorLimit.raise()
     let connections = connectionLimit(descriptors, logger)
-    let share = memoryShare
-    let memory = try MemoryRegion.reserve(share * settings.cores)
+    let plan = MemoryPlan(memory: settings.memory, cores: settings.cores)
+    let memory = try MemoryRegion.reserve(plan.count, hugePages: 0..<plan.extentsStart)
     let listener = try Listener.listen(on: settings.http, shared: settings.cores > 1)
     let address = listener.address
     let shared = SharedState(settings: settings, log: log, backend: backend.backend, connectionLimit: connections)
-    try shared.prepare(base: memory.base, share: share)
+    try shared.prepare(plan, base: memory.base)
     for core in 1..<max(1, settings.cores) {
       let another = try Listener.another(like: listener)
       try shared.start(core: core, another)
@@ -53,12 +53,35 @@ struct Server {
     }
     return min(wanted, possible)
   }
+}
 
-  /// Address space of one core, whole huge pages: its share of the memory and once more the whole, since it may receive
-  /// the large values of all other cores. What isn't used costs nothing.
-  private var memoryShare: Int {
-    let page = MemoryRegion.alignment
-    let most = (512 << 30) / settings.cores / page * page
-    return min(most, (settings.memory / settings.cores + settings.memory + page - 1) / page * page)
+/// How the reservation is divided: first every core's zone for tables and small records, then every core's zone for large
+/// values. Address space that isn't used costs nothing.
+struct MemoryPlan {
+  private let cores: Int
+  private let recordBytes: Int
+  private let extentBytes: Int
+
+  init(memory: Int, cores: Int) {
+    let area = MemoryRegion.alignment
+    let share = memory / cores
+    self.cores = cores
+    // A quarter more than the share, since a run of pages needs an aligned hole.
+    recordBytes = (share + share / 4 + area) / area * area
+    // A core may receive the large values of all others, and each may take twice its size in address space.
+    let most = ((512 << 30) / cores - recordBytes) / area * area
+    extentBytes = min(most, (2 * (share + memory) + area) / area * area)
+  }
+
+  /// Where the zones for large values begin, and where all end.
+  var extentsStart: Int { recordBytes * cores }
+  var count: Int { (recordBytes + extentBytes) * cores }
+
+  /// A core's zone for tables and small records.
+  func records(_ core: Int) -> Range<Int> { core * recordBytes..<(core + 1) * recordBytes }
+
+  /// A core's zone for large values.
+  func extents(_ core: Int) -> Range<Int> {
+    extentsStart + core * extentBytes..<extentsStart + (core + 1) * extentBytes
   }
 }

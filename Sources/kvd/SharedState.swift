@@ -21,6 +21,7 @@ final class SharedState: @unchecked Sendable {
 
   // Written before the first thread starts, taken by the thread that owns them.
   private var posts: [CorePost] = []
+  private var base: UnsafeMutableRawPointer?
   private var configurations: [CoreConfiguration] = []
   private var threads: [Handover<Thread>] = []
 
@@ -34,7 +35,8 @@ final class SharedState: @unchecked Sendable {
   }
 
   /// Makes wakers, mailboxes and the cores' configurations.
-  func prepare(base: UnsafeMutableRawPointer, share: Int) throws {
+  func prepare(_ plan: MemoryPlan, base: UnsafeMutableRawPointer) throws {
+    self.base = base
     let count = settings.cores
     for _ in 0..<count { wakers.append(try Waker()) }
     let posts = (0..<count).map { CorePost(core: $0, count: count) }
@@ -53,10 +55,14 @@ final class SharedState: @unchecked Sendable {
       configurations.append(
         CoreConfiguration(
           index: core, count: count, limits: limits, name: settings.name, version: Kvd.version,
-          logLevel: settings.logLevel, eviction: settings.eviction, memory: base,
-          memoryRange: (core * share)..<((core + 1) * share), memoryLimit: settings.memory / count, nodeID: nodeID))
+          logLevel: settings.logLevel, eviction: settings.eviction, memory: base, memoryCount: plan.count,
+          memoryRange: plan.records(core), extents: plan.extents(core), memoryLimit: settings.memory / count,
+          nodeID: nodeID))
     }
   }
+
+  /// Gives bytes of the reservation back to the kernel.
+  func discard(_ range: Range<Int>) { MemoryRegion.discard(base!, range) }
 
   /// Runs a core on a thread of its own.
   func start(core: Int, _ listener: consuming Listener) throws {

@@ -130,7 +130,9 @@ extension Core {
   /// Returns pages of other cores that this core's store no longer needs.
   mutating func releaseForeign() {
     for range in store.takeForeignFrees() {
-      let owner = range.lowerBound / configuration.memoryRange.count
+      // Extents lie core by core in the reservation; see `CoreConfiguration.extents`.
+      let extents = configuration.extents ?? configuration.memoryRange
+      let owner = (range.lowerBound - (extents.lowerBound - index * extents.count)) / extents.count
       outboxes[owner].post(.release, MailRange(offset: range.lowerBound, count: range.count))
     }
   }}

@@ -10,9 +10,12 @@ package struct CoreConfiguration {
   package var version: String
   package var logLevel: LogLevel
   package var eviction: Eviction
-  /// The process-wide reservation, and this core's part of it in bytes from its start.
+  /// The process-wide reservation and its length; this core's parts of it, in bytes from its start: for tables and small
+  /// records, and for large values.
   package var memory: UnsafeMutableRawPointer
+  package var memoryCount: Int
   package var memoryRange: Range<Int>
+  package var extents: Range<Int>?
   /// Bytes of it that this core may use.
   package var memoryLimit: Int
   /// A random number drawn at start: the node's identity.
@@ -20,7 +23,8 @@ package struct CoreConfiguration {
 
   package init(
     index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,
-    memory: UnsafeMutableRawPointer, memoryRange: Range<Int>, memoryLimit: Int, nodeID: (UInt64, UInt64)
+    memory: UnsafeMutableRawPointer, memoryCount: Int, memoryRange: Range<Int>, extents: Range<Int>?,
+    memoryLimit: Int, nodeID: (UInt64, UInt64)
   ) {
     self.index = index
     self.count = count
@@ -30,6 +34,8 @@ package struct CoreConfiguration {
     self.logLevel = logLevel
     self.eviction = eviction
     self.memory = memory
+    self.memoryCount = memoryCount
+    self.extents = extents
     self.memoryRange = memoryRange
     self.memoryLimit = memoryLimit
     self.nodeID = nodeID
@@ -111,10 +117,11 @@ package struct Core: ~Copyable {
     limits = configuration.limits
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
-      processBase: configuration.memory, processBytes: configuration.memoryRange.count * configuration.count,
-      range: configuration.memoryRange, partitions: partitions,
+      processBase: configuration.memory, processBytes: configuration.memoryCount, range: configuration.memoryRange,
+      partitions: partitions,
       settings: StoreSettings(
-        memory: configuration.memoryLimit, eviction: configuration.eviction, maximumValue: configuration.limits.value))
+        memory: configuration.memoryLimit, eviction: configuration.eviction, maximumValue: configuration.limits.value,
+        extents: configuration.extents))
     connectionCapacity = configuration.limits.connections + 1024
     connections = .allocate(capacity: connectionCapacity)
     outboxes = (0..<configuration.count).map { _ in Outbox() }
@@ -165,6 +172,18 @@ package struct Core: ~Copyable {
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     flushDirty()
+    discardSurplus()
+  }
+
+  /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.
+  private mutating func discardSurplus() {
+    var left = 4
+    while left > 0, store.surplusBytes > max(32 << 20, configuration.memoryLimit / 8),
+      let range = store.takeDiscardable()
+    {
+      effects.append(.discard(range))
+      left -= 1
+    }
   }
 
   /// Whether the turn answered requests, so that their latency wants the time at its end.

@@ -38,6 +38,8 @@ package enum Effect {
   /// Stop (or take up again) receiving from this connection.
   case pause(ConnectionID)
   case resume(ConnectionID)
+  /// Give the memory of these bytes of the reservation back to the kernel; nothing uses them.
+  case discard(Range<Int>)
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }

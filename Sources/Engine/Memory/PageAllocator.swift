@@ -27,6 +27,8 @@ struct PageAllocator: ~Copyable {
   private let dirty: UnsafeMutablePointer<UInt64>
   private let areaCount: Int
   private var areaHand = 0
+  /// How many those are.
+  private(set) var dirtyAreas = 0
   /// Pages handed out now.
   private(set) var usedPages = 0
 
@@ -85,7 +87,11 @@ struct PageAllocator: ~Copyable {
     set(start, count: count, free: false)
     usedPages &+= count
     for area in start >> Self.areaShift...(start &+ count &- 1) >> Self.areaShift {
-      dirty[area >> 6] |= 1 << UInt64(area & 63)
+      let bit = 1 << UInt64(area & 63) as UInt64
+      if dirty[area >> 6] & bit == 0 {
+        dirty[area >> 6] |= bit
+        dirtyAreas &+= 1
+      }
     }
     return start &+ firstPage..<start &+ firstPage &+ count
   }
@@ -107,6 +113,7 @@ struct PageAllocator: ~Copyable {
       guard dirty[area >> 6] & 1 << UInt64(area & 63) != 0, isFree(area << Self.areaShift, order: Self.areaShift)
       else { continue }
       dirty[area >> 6] &= ~(1 << UInt64(area & 63))
+      dirtyAreas -= 1
       let start = (firstPage + area << Self.areaShift) << Self.pageShift
       return start..<start + 1 << 21
     }

@@ -32,7 +32,7 @@ extension Store {
     var dead = 0
     var pages = 0
 
-    mutating func addPages(of segment: Segment, to allocator: borrowing PageAllocator) {
+    mutating func addPages(of segment: Segment, to allocator: borrowing PageZones) {
       if allocator.owns(page: segment.page) { pages += Int(segment.pages) }
     }
   }

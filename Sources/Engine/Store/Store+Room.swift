@@ -14,6 +14,12 @@ extension Store {
     return pages.allocate(atLeast: minimum, preferring: fits(preferred, privileged: privileged) ? preferred : minimum)
   }
 
+  /// Exactly `count` pages within the limit for a record of its own, or nil.
+  mutating func takeExtent(_ count: Int, privileged: Bool) -> Range<Int>? {
+    guard fits(count, privileged: privileged), let page = pages.allocateExtent(count) else { return nil }
+    return page..<page + count
+  }
+
   /// Returns pages to their allocator, which may be another core's.
   mutating func giveBack(_ page: Int, count: Int) {
     if pages.owns(page: page) {

@@ -23,7 +23,9 @@ extension Store {
     let wanted = isLarge ? minimum : segmentPages(p, room: room)
     let least = max(minimum, wanted / 2)
     let run =
-      takePages(atLeast: least, preferring: wanted, privileged: false)
+      isLarge
+      ? takeExtent(minimum, privileged: privileged)
+      : takePages(atLeast: least, preferring: wanted, privileged: false)
       ?? takePages(atLeast: minimum, preferring: minimum, privileged: privileged)
     guard let run else { return false }
     guard let id = newSegment() else {

@@ -80,7 +80,7 @@ extension Store {
   }
 
   private mutating func takeExtent(_ count: Int, time: UInt64) throws(StoreError) -> Int {
-    guard makeRoom(count, time: time), let page = pages.allocate(count) else { throw .full }
+    guard makeRoom(count, time: time), let page = pages.allocateExtent(count) else { throw .full }
     stagedPages += count
     return page
   }

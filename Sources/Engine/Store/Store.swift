@@ -25,8 +25,13 @@ package struct StoreSettings: Sendable {
   package var eviction = Eviction.none
   /// Bytes of the largest value: where the room of a value of unknown length ends.
   package var maximumValue = 64 << 20
+  /// This core's bytes of the process-wide reservation for large values; nil to take them from its other range.
+  package var extents: Range<Int>?
 
-  package init(memory: Int, eviction: Eviction = .none, maximumValue: Int = 64 << 20) {
+  package init(
+    memory: Int, eviction: Eviction = .none, maximumValue: Int = 64 << 20, extents: Range<Int>? = nil
+  ) {
+    self.extents = extents
     self.memory = memory
     self.eviction = eviction
     self.maximumValue = maximumValue
@@ -72,7 +77,7 @@ package struct Store: ~Copyable {
   let due: UnsafeMutablePointer<UInt64>
   let dueLeaves: Int
 
-  var pages: PageAllocator
+  var pages: PageZones
   var segmentCount: Segment.ID = 1
   var freeSegments: Segment.ID = 0
   /// Partitions that wait to be cleaned, first to last, as index + 1.
@@ -112,13 +117,13 @@ package struct Store: ~Copyable {
   ) {
     precondition(range.lowerBound >= 0 && range.upperBound <= processBytes && !owned.isEmpty)
     base = processBase
-    pages = PageAllocator(range: range)
+    pages = PageZones(range: range, extents: settings.extents)
     processPages = processBytes >> PageAllocator.pageShift
     firstPartition = owned.lowerBound
     partitionTotal = owned.count
     evicts = settings.eviction == .lru
     maximumValue = settings.maximumValue
-    limitPages = min(settings.memory, range.count) >> PageAllocator.pageShift
+    limitPages = min(settings.memory, range.count + (settings.extents?.count ?? 0)) >> PageAllocator.pageShift
     maximumSegment = min(max(floorPowerOfTwo(settings.memory / 256), 4 << 10), 256 << 10)
     largestShared = max(maximumSegment / 8, PageAllocator.pageSize)
     reservePages = min(limitPages / 8, owned.count + 2 * PageAllocator.pages(maximumSegment))
@@ -242,6 +247,9 @@ package struct Store: ~Copyable {
   /// A 2-MiB area of the region (bytes from the base) that went out of use: the reactor may give it back to the kernel
   /// before it calls anything else here. Nil when a bounded search found none.
   package mutating func takeDiscardable() -> Range<Int>? { pages.takeDiscardable() }
+
+  /// Bytes that the kernel may have given beyond those in use: areas that went out of use and the rests of areas.
+  package var surplusBytes: Int { pages.dirtyAreas << 21 - pages.usedPages << PageAllocator.pageShift }
 
   mutating func addToCount(_ change: Int) { count &+= change }
 }
