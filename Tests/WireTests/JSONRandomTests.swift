@@ -52,7 +52,7 @@ import Testing
   func byPointer() throws {
     var random = SeededGenerator(seed: 3)
     var succeeded = 0
-    for _ in 0..<10_000 {
+    for _ in 0..<5_000 {
       let document = randomDocument(&random, size: 8)
       let value = randomValue(&random, size: 3)
       let model = try JSONModel(document)
@@ -81,13 +81,13 @@ import Testing
       let removed = outcome { try remove(utf8(pointer), from: document) }
       expectSame(removed, twin { () throws(JSONModel.Refusal) in try model.removing(tokens) }, context)
     }
-    #expect(succeeded > 3_000)
+    #expect(succeeded > 1_500)
   }
 
   @Test("by merge patch agree with the twin")
   func byMergePatch() throws {
     var random = SeededGenerator(seed: 4)
-    for _ in 0..<10_000 {
+    for _ in 0..<5_000 {
       let document = randomDocument(&random, size: 8)
       let change = randomDocument(&random, size: 8)
       let model = JSONModel.merge(try JSONModel(document), try JSONModel(change))
@@ -102,7 +102,7 @@ import Testing
   func byPatch() throws {
     var random = SeededGenerator(seed: 5)
     var succeeded = 0
-    for _ in 0..<20_000 {
+    for _ in 0..<10_000 {
       let document = randomDocument(&random, size: 8)
       let model = try JSONModel(document)
       let operations = (0..<Int.random(in: 1...4, using: &random)).map { _ in
@@ -120,14 +120,14 @@ import Testing
       let expected = twin { () throws(JSONModel.Refusal) in try model.patched(patchModel) }
       expectSame(result, expected, "\(text(change)) on \(text(document))", isPatch: true)
     }
-    #expect(succeeded > 4_000)
+    #expect(succeeded > 2_000)
   }
 
   @Test("test equality as the twin does")
   func equality() throws {
     var random = SeededGenerator(seed: 6)
     var equal = 0
-    for _ in 0..<20_000 {
+    for _ in 0..<10_000 {
       let a = randomDocument(&random, size: 3)
       let b = randomDocument(&random, size: 3)
       let isEqual = try withJSON(a) { x in
@@ -139,6 +139,6 @@ import Testing
       equal += isEqual ? 1 : 0
       #expect(try isEqual == (JSONModel(a) == JSONModel(b)), "\(text(a)) and \(text(b))")
     }
-    #expect(equal > 100)
+    #expect(equal > 50)
   }
 }

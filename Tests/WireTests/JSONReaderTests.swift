@@ -52,7 +52,8 @@ import Testing
       (#""\u0061\u00e9\u20AC\ud83d\ude00""#, "aé€😀"),
       (#""x\u0000""#, "x\u{0}"), (#""\uffff\ud7ff\ue000""#, "\u{FFFF}\u{D7FF}\u{E000}"),
       (#""\udbff\udfff""#, "\u{10FFFF}"), (#""aé😀\n""#, "aé😀\n"),
-      (#""\ud800""#, nil), (#""\udc00""#, nil), (#""x\ud800\u0061""#, nil), (#""\ud800\ud800\udc00""#, nil), ("1", nil),
+      (#""\ud800""#, nil), (#""\udc00""#, nil), (#""\ud800\ud801""#, nil), (#""x\ud800\u0061""#, nil),
+      (#""\ud800\ud800\udc00""#, nil), ("1", nil),
       ("[]", nil),
     ]
     for (json, string) in strings {

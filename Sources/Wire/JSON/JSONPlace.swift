@@ -93,7 +93,7 @@ struct JSONLocator {
       let value = JSONText.skipSpace(text, JSONText.skipSpace(text, nameEnd, end) &+ 1, end)
       lastEnd = isNamed ? visit(value, token.end) : JSONText.skipValue(text, value, end)
       let after = JSONText.skipSpace(text, lastEnd, end)
-      let hasNext = text[after] == 0x2C
+      let hasNext = JSONText.goesOn(text, after, end, 0x7D)
       if isNamed {
         matches &+= 1
         if token.end == pointer.count { recordEntry(i, commaBefore, hasNext ? after : -1, matches) }
@@ -121,7 +121,7 @@ struct JSONLocator {
     while text[i] != 0x5D {
       lastEnd = count == index ? visit(i, token.end) : JSONText.skipValue(text, i, end)
       let after = JSONText.skipSpace(text, lastEnd, end)
-      let hasNext = text[after] == 0x2C
+      let hasNext = JSONText.goesOn(text, after, end, 0x5D)
       if count == index, token.end == pointer.count {
         recordEntry(i, commaBefore, hasNext ? after : -1, 1)
         place.isElement = true

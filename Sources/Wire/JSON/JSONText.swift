@@ -77,6 +77,14 @@ enum JSONText {
 
   // MARK: Valid text only
 
+  /// Whether a comma follows an entry at `i`, and not `closer`, which ends its container. Every walk through a container
+  /// comes through here once for each entry, so this is where a text that isn't valid after all is stopped.
+  @inline(__always)
+  static func goesOn(_ text: UnsafePointer<UInt8>, _ i: Int, _ end: Int, _ closer: UInt8) -> Bool {
+    precondition(i < end && (text[i] == 0x2C || text[i] == closer), "a JSON text is walked that isn't valid")
+    return text[i] == 0x2C
+  }
+
   /// The offset after the valid string that begins at `start`.
   @inline(__always)
   static func skipString(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> Int {

@@ -125,7 +125,7 @@ package struct JSONMembers {
     let start = JSONText.skipSpace(text, colon &+ 1, end)
     let valueEnd = JSONText.skipValue(text, start, end)
     let after = JSONText.skipSpace(text, valueEnd, end)
-    let hasNext = text[after] == 0x2C
+    let hasNext = JSONText.goesOn(text, after, end, 0x7D)
     let member = JSONMember(
       name: JSONValue(text, position, nameEnd), value: JSONValue(text, start, valueEnd), comma: hasNext ? after : -1)
     position = hasNext ? JSONText.skipSpace(text, after &+ 1, end) : end
@@ -152,7 +152,8 @@ package struct JSONElements {
     guard position < array.end else { return nil }
     let element = JSONValue(array.text, position, JSONText.skipValue(array.text, position, array.end))
     let after = JSONText.skipSpace(array.text, element.end, array.end)
-    position = array.text[after] == 0x2C ? JSONText.skipSpace(array.text, after &+ 1, array.end) : array.end
+    let hasNext = JSONText.goesOn(array.text, after, array.end, 0x5D)
+    position = hasNext ? JSONText.skipSpace(array.text, after &+ 1, array.end) : array.end
     return element
   }
 }
