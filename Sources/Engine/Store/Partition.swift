@@ -5,8 +5,8 @@ struct Partition {
 
   /// The table; a shared empty slot while there is none.
   var slots: UnsafeMutablePointer<Slot>
-  /// Homes in the table.
-  var capacity: UInt64 = 0
+  private var capacity32: UInt32 = 0
+  var epoch: UInt32 = 1
   private var count32: UInt32 = 0
   private var maximumCount32: UInt32 = 0
 
@@ -26,7 +26,6 @@ struct Partition {
 
   /// Of `dead`, tombstones.
   var tombstones = 0
-  var epoch: UInt32 = 1
   var head: Segment.ID = 0
   var tail: Segment.ID = 0
   /// The segment that `cursor` is in, always the tail; 0 when there is none.
@@ -53,10 +52,15 @@ struct Partition {
   var expiring = 0
 
   /// Fills the struct to whole cache lines.
-  private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+  private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
 
   init(slots: UnsafeMutablePointer<Slot>) { self.slots = slots }
 
+  /// Homes in the table; fewer than 2^32.
+  var capacity: UInt64 {
+    get { UInt64(capacity32) }
+    set { capacity32 = UInt32(truncatingIfNeeded: newValue) }
+  }
   /// Keys, expired ones that were not noticed yet included; fewer than 2^31.
   var count: Int {
     get { Int(count32) }

@@ -35,7 +35,10 @@ extension Store {
     let length = valueStart &+ a.count &+ b.count
     let room = RecordLayout.padded(length)
     var held = HeldSegments()
-    if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || (expiry != 0 && p.pointee.heap.isFull) {
+    let isTooLong = key.keyCount | key.mapCount &<< 8 > Int(UInt16.max)
+    if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || isTooLong
+      || (expiry != 0 && p.pointee.heap.isFull)
+    {
       held = try prepare(p, key, room: room, expires: expiry != 0, time: time, a.baseAddress, b.baseAddress)
       head.offset = Offset(p.pointee.nextOffset)
     }
