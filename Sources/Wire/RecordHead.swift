@@ -70,12 +70,10 @@
     func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
       base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
     }
+    // Whole words: the checksum reads them right after, which narrower stores would stall.
     store(UInt32(truncatingIfNeeded: length), at: 0)
-    store(epoch.rawValue, at: 8)
-    store(offset.rawValue, at: 12)  // its top two bytes, 0, are overwritten by the time
-    store(time, at: 18)  // likewise by the key's length
-    store(UInt16(truncatingIfNeeded: keyCount), at: 24)
-    store(UInt8(truncatingIfNeeded: mapCount), at: 26)
+    store(UInt64(epoch.rawValue) | offset.rawValue &<< 32, at: 8)
+    store((offset.rawValue &>> 32) & 0xFFFF | time &<< 16, at: 16)
     var bits = kind.rawValue | flags & RecordLayout.flagMask
     var extras = RecordLayout.headerCount
     if expiry != 0 {
@@ -87,7 +85,8 @@
       bits |= RecordLayout.hasContentType
       contentType.write(to: base + extras)
     }
-    store(bits, at: 27)
+    let counts = UInt32(truncatingIfNeeded: keyCount) & 0xFFFF | UInt32(truncatingIfNeeded: mapCount & 0xFF) &<< 16
+    store(counts | UInt32(bits) &<< 24, at: 24)
   }
 }
 

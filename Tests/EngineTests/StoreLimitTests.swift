@@ -11,7 +11,7 @@ import Wire
     if seed == 2 { harness = StoreHarness(memory: 12 << 20, partitions: 0..<partitionCount) }
     var twin: [String: [UInt8]] = [:]
     var refusals = 0
-    for step in 0..<30_000 {
+    for step in 0..<20_000 {
       let name = "key-\(random.below(20_000))"
       if random.chance(8), let victim = twin.keys.randomElement(using: &random) {
         #expect(try harness.remove(victim) != nil)
@@ -49,7 +49,7 @@ import Wire
       last["hot-\(index)"] = bytes(200, index)
       _ = try harness.put("hot-\(index)", bytes(200, index))
     }
-    for step in 0..<30_000 {
+    for step in 0..<25_000 {
       let size = random.chance(500) ? random.below(100_000) : 200 + random.below(400)
       let name = "cold-\(random.below(60_000))"
       let value = bytes(size, step)
@@ -109,7 +109,7 @@ import Wire
     for index in 0..<20_000 { _ = try harness.put("k-\(index)", bytes(200, index)) }
     let before = harness.store.usedBytes
     var worst = 0
-    for step in 0..<100_000 {
+    for step in 0..<60_000 {
       _ = try harness.put("k-\(random.below(20_000))", bytes(200, step))
       if step % 16 == 0 { _ = harness.store.maintain(now: 1000, budget: 16_384) }
       worst = max(worst, harness.store.usedBytes)

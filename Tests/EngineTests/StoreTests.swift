@@ -40,6 +40,26 @@ import Wire
     #expect(harness.record("key", map: "m")!.offset == Offset(2))
   }
 
+  @Test("a key or a map's name that a record can't say is refused")
+  func tooLarge() throws {
+    var harness = StoreHarness(memory: 64 << 20)
+    for index in 0..<3000 { _ = try harness.put("k-\(index)", bytes(4000)) }
+    for length in [0, 65_535, 65_536, 80_000] {
+      let name = String(repeating: "x", count: length)
+      if length <= 65_535 {
+        #expect(try harness.put(name, [1]) == false)
+        #expect(harness.get(name) == [1])
+      } else {
+        #expect(throws: StoreError.tooLarge) { _ = try harness.put(name, [1]) }
+        #expect(throws: StoreError.tooLarge) { _ = try harness.stage(name, capacity: 1) }
+      }
+    }
+    #expect(throws: StoreError.tooLarge) {
+      _ = try harness.put("a", [1], map: String(repeating: "m", count: 256))
+    }
+    harness.expectSound()
+  }
+
   @Test("an epoch is stamped on what follows")
   func epochs() throws {
     var harness = StoreHarness(memory: 16 << 20)
@@ -67,7 +87,7 @@ import Wire
       }
       if owned! { names.append(name) }
     }
-    for step in 1...12_000 {
+    for step in 1...8_000 {
       let name = names[random.below(names.count)]
       now += UInt64(random.below(3))
       let held = twin[name].flatMap { $0.expiry == 0 || $0.expiry > now ? $0.value : nil }

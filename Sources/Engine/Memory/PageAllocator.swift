@@ -31,6 +31,10 @@ struct PageAllocator: ~Copyable {
   private(set) var dirtyAreas = 0
   /// Pages handed out now.
   private(set) var usedPages = 0
+  /// Runs of 1, 2, 4 and 8 pages that came back last, used in the tree, to be handed out next: a log in steady state
+  /// frees and takes such runs in turns, and these are still in the processor's cache.
+  private let recent: UnsafeMutablePointer<Int>
+  private var recentCounts = (0, 0, 0, 0)
 
   /// `range` is in bytes from the process-wide base and in whole pages. Page 0 of the process is never handed out, so
   /// that no record has position 0.
@@ -44,6 +48,8 @@ struct PageAllocator: ~Copyable {
     areaCount = (pageCount >> Self.areaShift) + 1
     dirty = .allocate(capacity: areaCount / 64 + 1)
     dirty.initialize(repeating: 0, count: areaCount / 64 + 1)
+    recent = .allocate(capacity: Self.recentOrders * Self.recentBound)
+    recent.initialize(repeating: 0, count: Self.recentOrders * Self.recentBound)
     tree[1] = Self.full(topOrder)
     set(pageCount, count: (1 << topOrder) - pageCount, free: false)
     if firstPage == 0 { set(0, count: 1, free: false) }
@@ -52,6 +58,7 @@ struct PageAllocator: ~Copyable {
   deinit {
     tree.deallocate()
     dirty.deallocate()
+    recent.deallocate()
   }
 
   /// The smallest order whose block has at least `pages` pages.
@@ -73,8 +80,15 @@ struct PageAllocator: ~Copyable {
   /// filled rather than passed over.
   mutating func allocate(atLeast minimum: Int, preferring preferred: Int) -> Range<Int>? {
     precondition(minimum > 0 && minimum <= preferred)
+    if let page = popRecent(preferred) {
+      usedPages &+= preferred
+      return page..<page &+ preferred
+    }
     let wanted = Self.full(Self.order(minimum))
-    guard tree[1] >= wanted else { return nil }
+    if tree[1] < wanted {
+      flushRecent(keeping: 0)
+      guard tree[1] >= wanted else { return nil }
+    }
     var node = 1
     var order = topOrder
     while tree[node] != Self.full(order) {
@@ -99,13 +113,14 @@ struct PageAllocator: ~Copyable {
   /// Takes back any run of pages that are handed out, whole allocations or parts of them.
   mutating func free(_ page: Int, count: Int) {
     precondition(owns(page: page) && page &+ count <= firstPage &+ pageCount && count > 0, "\(page) \(count)")
-    set(page &- firstPage, count: count, free: true)
     usedPages &-= count
+    if !pushRecent(page, count) { set(page &- firstPage, count: count, free: true) }
   }
 
   /// A 2-MiB area, in bytes from the process-wide base, that holds nothing but may still cost memory; it is reported
   /// once until it is used again. Looks at no more than 64 areas per call; nil when none of them is such.
   mutating func takeDiscardable() -> Range<Int>? {
+    if areaHand == 0 { flushRecent(keeping: 0) }
     let whole = pageCount >> Self.areaShift
     for _ in 0..<min(whole, 64) {
       let area = areaHand
@@ -130,6 +145,75 @@ struct PageAllocator: ~Copyable {
       if order == wanted || value == 0 { return false }
       order -= 1
     }
+  }
+
+  // MARK: Recently freed runs
+
+  static var recentOrders: Int { 4 }
+  /// Runs of each size that are kept; all of them are 480 KiB.
+  static var recentBound: Int { 16 }
+
+  private func recentCount(_ order: Int) -> Int {
+    switch order {
+    case 0: recentCounts.0
+    case 1: recentCounts.1
+    case 2: recentCounts.2
+    default: recentCounts.3
+    }
+  }
+
+  private mutating func setRecentCount(_ order: Int, _ count: Int) {
+    switch order {
+    case 0: recentCounts.0 = count
+    case 1: recentCounts.1 = count
+    case 2: recentCounts.2 = count
+    default: recentCounts.3 = count
+    }
+  }
+
+  private mutating func popRecent(_ count: Int) -> Int? {
+    guard count <= 8 && count & (count &- 1) == 0 else { return nil }
+    let order = count.trailingZeroBitCount
+    let kept = recentCount(order)
+    guard kept > 0 else { return nil }
+    setRecentCount(order, kept &- 1)
+    return recent[order &* Self.recentBound &+ kept &- 1]
+  }
+
+  /// Keeps a run that came back; of 16 kept ones the 8 oldest go to the tree first. False for other sizes.
+  private mutating func pushRecent(_ page: Int, _ count: Int) -> Bool {
+    guard count <= 8 && count & (count &- 1) == 0 else { return false }
+    let order = count.trailingZeroBitCount
+    if recentCount(order) == Self.recentBound { flush(order, keeping: Self.recentBound / 2) }
+    let kept = recentCount(order)
+    recent[order &* Self.recentBound &+ kept] = page
+    setRecentCount(order, kept &+ 1)
+    return true
+  }
+
+  private mutating func flushRecent(keeping count: Int) {
+    for order in 0..<Self.recentOrders { flush(order, keeping: count) }
+  }
+
+  private mutating func flush(_ order: Int, keeping left: Int) {
+    let runs = recent + order * Self.recentBound
+    let surplus = recentCount(order) - left
+    guard surplus > 0 else { return }
+    for index in 0..<surplus { set(runs[index] &- firstPage, count: 1 << order, free: true) }
+    for index in 0..<left { runs[index] = runs[index + surplus] }
+    setRecentCount(order, left)
+  }
+
+  /// Pages of the runs that are kept, for checks: all must be distinct.
+  private func recentPages() -> Set<Int> {
+    var pages = Set<Int>()
+    for order in 0..<Self.recentOrders {
+      for index in 0..<recentCount(order) {
+        let page = recent[order * Self.recentBound + index]
+        pages.formUnion(page..<page + 1 << order)
+      }
+    }
+    return pages
   }
 
   private func set(_ start: Int, count: Int, free: Bool) {
@@ -180,8 +264,10 @@ extension PageAllocator {
     var wrong: String?
     visit(node: 1, order: topOrder, free: &free, wrong: &wrong)
     let reserved = firstPage == 0 ? 1 : 0
-    if wrong == nil && free + usedPages + reserved != pageCount {
-      wrong = "free \(free) + used \(usedPages) + reserved \(reserved) != \(pageCount) pages"
+    let recent = recentPages()
+    if recent.contains(where: { isFree($0 - firstPage, order: 0) }) { wrong = "a page came back twice" }
+    if wrong == nil && free + recent.count + usedPages + reserved != pageCount {
+      wrong = "free \(free) + recent \(recent.count) + used \(usedPages) + reserved \(reserved) != \(pageCount) pages"
     }
     return wrong
   }
@@ -208,5 +294,5 @@ extension PageAllocator {
   }
 
   /// Whether this page is handed out, for checks and dumps.
-  func isUsed(page: Int) -> Bool { !isFree(page - firstPage, order: 0) }
+  func isUsed(page: Int) -> Bool { !isFree(page - firstPage, order: 0) && !recentPages().contains(page) }
 }

@@ -5,12 +5,10 @@ struct Partition {
 
   /// The table; a shared empty slot while there is none.
   var slots: UnsafeMutablePointer<Slot>
-  /// Homes in the table.
-  var capacity: UInt64 = 0
-  /// Keys, expired ones that were not noticed yet included.
-  var count = 0
-  /// Keys beyond which the table must grow.
-  var maximumCount = 0
+  private var capacity32: UInt32 = 0
+  var epoch: UInt32 = 1
+  private var count32: UInt32 = 0
+  private var maximumCount32: UInt32 = 0
 
   // MARK: Log
 
@@ -21,10 +19,13 @@ struct Partition {
   /// Bytes of records in the log, dead ones included.
   var used = 0
 
-  /// Of `used`, what no slot points to; and of that, tombstones.
+  /// Of `used`, what no slot points to.
   var dead = 0
+
+  // MARK: What is needed less often, from the second cache line on
+
+  /// Of `dead`, tombstones.
   var tombstones = 0
-  var epoch: UInt32 = 1
   var head: Segment.ID = 0
   var tail: Segment.ID = 0
   /// The segment that `cursor` is in, always the tail; 0 when there is none.
@@ -49,6 +50,27 @@ struct Partition {
   var oldHeap = ExpiryHeap()
   /// Live records that have an expiry.
   var expiring = 0
+
+  /// Fills the struct to whole cache lines.
+  private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+
+  init(slots: UnsafeMutablePointer<Slot>) { self.slots = slots }
+
+  /// Homes in the table; fewer than 2^32.
+  var capacity: UInt64 {
+    get { UInt64(capacity32) }
+    set { capacity32 = UInt32(truncatingIfNeeded: newValue) }
+  }
+  /// Keys, expired ones that were not noticed yet included; fewer than 2^31.
+  var count: Int {
+    get { Int(count32) }
+    set { count32 = UInt32(truncatingIfNeeded: newValue) }
+  }
+  /// Keys beyond which the table must grow.
+  var maximumCount: Int {
+    get { Int(maximumCount32) }
+    set { maximumCount32 = UInt32(truncatingIfNeeded: newValue) }
+  }
 
   /// Bytes of dead records that cleaning can get back.
   var reclaimable: Int { tombstoneFloor == .max ? dead : dead &- tombstones }

@@ -58,7 +58,7 @@ extension Store {
       left -= work
     }
     while left > 0 && queueHead != 0 {
-      switch sweep(partitions + (Int(queueHead) - 1), keeping: .all, surplus: 8, time: now) {
+      switch sweep(partitions + (Int(queueHead) - 1), keeping: .all, thorough: false, time: now) {
       case .worked(let work): left -= work
       case .finished(let work):
         left -= work + 64
@@ -113,7 +113,7 @@ extension Store {
       let isDead = reclaimable == p.pointee.used && (reclaimable > 0 || isEmpty)
       let pays = reclaimable >= 2 * PageAllocator.pageSize && reclaimable * 16 > p.pointee.used
       if isDead || pays || p.pointee.sweepNext != 0 {
-        switch sweep(p, keeping: .all, surplus: 32, time: time) {
+        switch sweep(p, keeping: .all, thorough: true, time: time) {
         case .worked(let work): return work
         case .finished(let work) where work > 0:
           reclaimHand = reclaimHand + 1 < partitionTotal ? reclaimHand + 1 : 0
@@ -134,7 +134,7 @@ extension Store {
       let p = partitions + evictionHand
       evictionHand = evictionHand + 1 < partitionTotal ? evictionHand + 1 : 0
       if p.pointee.count == 0 && p.pointee.sweepNext == 0 { continue }
-      switch sweep(p, keeping: survival, surplus: 0, time: time) {
+      switch sweep(p, keeping: survival, thorough: true, time: time) {
       case .worked(let work): return work
       case .finished(let work) where work > 0: return work
       default: break
@@ -146,10 +146,13 @@ extension Store {
   // MARK: Sweeping a log
 
   /// One step of the partition's sweep, from its log's oldest segment to its newest: the survivors of a segment go to
-  /// the output segment, which stands right before it in the log, and the segment is freed. Segments of which less than
-  /// one `surplus`-th would be gained are passed over when all records are kept.
+  /// the output segment, which stands right before it in the log, and the segment is freed.
+  ///
+  /// Where all records are kept, a segment of which less than an eighth is dead is passed over; `thorough`, when memory
+  /// is short, takes whatever gains a 32nd. Copying only the segments with most dead would move fewer bytes, but those
+  /// stand apart, and each would leave a short segment with a page half empty: measured, 20 % more memory.
   private mutating func sweep(
-    _ p: UnsafeMutablePointer<Partition>, keeping survival: Survival, surplus: Int, time: UInt64
+    _ p: UnsafeMutablePointer<Partition>, keeping survival: Survival, thorough: Bool, time: UInt64
   ) -> SweepStep {
     if p.pointee.sweepNext == 0 {
       // The last sweep may have ended by the death of the segment it was at.
@@ -168,8 +171,7 @@ extension Store {
       if p.pointee.sweepNext != id { return finishSweep(p, 64) }
     }
     if survival == .all {
-      let gain = reclaimable(p, id)
-      if gain == 0 || gain * surplus < Int(segment.pointee.used) {
+      if !pays(p, id, thorough: thorough) {
         closeOutput(p)
         return goOn(p, from: segment.pointee.next, 64)
       }
@@ -179,6 +181,14 @@ extension Store {
     let work = Int(segment.pointee.used) + 512
     guard moveSurvivors(p, id, keeping: survival, time: time) else { return .stuck }
     return goOn(p, from: p.pointee.sweepNext, work)
+  }
+
+  /// Whether a sweep that keeps everything takes this segment.
+  private func pays(_ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, thorough: Bool) -> Bool {
+    let gain = reclaimable(p, id)
+    let used = Int(segments[Int(id)].used)
+    if gain == 0 { return used == 0 }
+    return gain * (thorough ? 32 : 8) >= used
   }
 
   private mutating func goOn(_ p: UnsafeMutablePointer<Partition>, from next: Segment.ID, _ work: Int) -> SweepStep {
@@ -297,7 +307,7 @@ extension Store {
     var id = first
     for _ in 0..<16 where id != 0 && id != p.pointee.open && sum < bound {
       let segment = segments + Int(id)
-      if segment.pointee.flags.contains(.large) || reclaimable(p, id) * 8 < Int(segment.pointee.used) { break }
+      if segment.pointee.flags.contains(.large) || !pays(p, id, thorough: false) { break }
       sum += Int(segment.pointee.used) - reclaimable(p, id)
       id = segment.pointee.next
     }

@@ -35,7 +35,10 @@ extension Store {
     let length = valueStart &+ a.count &+ b.count
     let room = RecordLayout.padded(length)
     var held = HeldSegments()
-    if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || (expiry != 0 && p.pointee.heap.isFull) {
+    let isTooLong = key.keyCount | key.mapCount &<< 8 > Int(UInt16.max)
+    if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || isTooLong
+      || (expiry != 0 && p.pointee.heap.isFull)
+    {
       held = try prepare(p, key, room: room, expires: expiry != 0, time: time, a.baseAddress, b.baseAddress)
       head.offset = Offset(p.pointee.nextOffset)
     }
@@ -50,7 +53,11 @@ extension Store {
     copyBytes(target + prefixCount + key.mapCount, key.key, key.keyCount)
     if let bytes = a.baseAddress { (target + valueStart).copyMemory(from: bytes, byteCount: a.count) }
     if let bytes = b.baseAddress { (target + valueStart + a.count).copyMemory(from: bytes, byteCount: b.count) }
-    let valueHash = xxh3(target + valueStart, count: a.count &+ b.count, seed: 0)
+    // Of one piece, the source is hashed: reading what was just written would wait for the copy.
+    let valueHash =
+      b.count == 0
+      ? xxh3(a.baseAddress, count: a.count, seed: 0)
+      : xxh3(target + valueStart, count: a.count &+ b.count, seed: 0)
     RecordLayout.seal(target, valueStart: valueStart, valueHash: valueHash)
     p.pointee.cursor = target + room
     let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)

@@ -133,7 +133,10 @@ package struct Store: ~Copyable {
     segmentOfPage = .allocate(capacity: processPages)
     emptySlots = .allocate(capacity: 1)
     emptySlots.initialize(to: 0)
-    partitions = .allocate(capacity: owned.count)
+    precondition(MemoryLayout<Partition>.stride % 64 == 0, "\(MemoryLayout<Partition>.stride)")
+    partitions = UnsafeMutableRawPointer.allocate(
+      byteCount: owned.count * MemoryLayout<Partition>.stride, alignment: 64
+    ).bindMemory(to: Partition.self, capacity: owned.count)
     partitions.initialize(repeating: Partition(slots: emptySlots), count: owned.count)
     dueLeaves = 1 << PageAllocator.order(owned.count)
     due = .allocate(capacity: 2 * dueLeaves)
@@ -192,6 +195,22 @@ package struct Store: ~Copyable {
     let address = UnsafeRawPointer(base) + Int(TableLayout.position(of: slot.pointee) &<< 3)
     prefetch(address)
     prefetch(address + 64)
+  }
+
+  /// Beside `prefetchRecord` for a key that will be written: fetches where its record will go, and the map entry that
+  /// leads to the segment of the record it replaces.
+  @inline(__always)
+  package func prefetchWrite(_ hash: UInt64) {
+    let p = partition(hash)
+    let slot = firstSlot(p, tag: TableLayout.tag(hash))
+    let position = Int(TableLayout.position(of: slot.pointee))
+    prefetch(record(UInt64(position)).base)
+    prefetch(segmentOfPage + position >> (PageAllocator.pageShift - 3))
+    if let cursor = p.pointee.cursor {
+      prefetch(cursor)
+      prefetch(cursor + 64)
+      prefetch(cursor + 128)
+    }
   }
 
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
