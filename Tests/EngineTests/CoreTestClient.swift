@@ -17,6 +17,8 @@ final class TestClient {
   let isBeyondLimit: Bool
   /// Takes nothing: sends stay under way.
   var holdsSends = false
+  /// What it sends arrives although the engine asked for a pause: it was already under way.
+  var ignoresPause = false
   /// The kernel doesn't let go of the connection.
   var holdsClose = false
   var isOpened = false
@@ -34,6 +36,7 @@ final class TestClient {
   private var next = 0
   private var pending: (parts: [UnsafeRawBufferPointer], bytes: [UInt8])?
   private var isBroken = false
+  private var takesOnce = false
 
   init(core: Int, id: ConnectionID, isBeyondLimit: Bool) {
     self.core = core
@@ -55,6 +58,9 @@ final class TestClient {
   func send(_ bytes: [UInt8]) {
     if !bytes.isEmpty { inputs.append(.bytes(bytes)) }
   }
+
+  /// The same with a part of an array.
+  func send(_ bytes: ArraySlice<UInt8>) { send([UInt8](bytes)) }
 
   /// Sends text, which arrives together.
   func send(_ text: String) { send(Array(text.utf8)) }
@@ -99,11 +105,11 @@ final class TestClient {
     !isOpened || canTake || (isClosing && !holdsClose) || hasInput
   }
 
-  private var hasInput: Bool { next < inputs.count && !isClosing && (!isPaused || isFailure) }
+  private var hasInput: Bool { next < inputs.count && !isClosing && (!isPaused || ignoresPause || isFailure) }
   private var isFailure: Bool { if case .failure = inputs[next] { true } else { false } }
 
   /// Whether the client takes what is under way to it.
-  var canTake: Bool { pending != nil && !holdsSends && !isBroken && !isClosing }
+  var canTake: Bool { pending != nil && (!holdsSends || takesOnce) && !isBroken && !isClosing }
 
   /// What arrives next, if anything.
   func nextInput() -> Input? {
@@ -117,9 +123,13 @@ final class TestClient {
   /// The client takes what is under way.
   func take() {
     checkPending()
+    takesOnce = false
     received += pending!.bytes
     pending = nil
   }
+
+  /// Takes what is under way, if anything, although it takes nothing otherwise.
+  func takeOnce() { takesOnce = pending != nil }
 
   /// What is under way must still be what was handed over.
   func checkPending() {

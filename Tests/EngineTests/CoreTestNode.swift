@@ -134,13 +134,14 @@ final class TestNode {
 
   // MARK: Turns
 
-  /// One turn of one core.
-  func turn(_ core: Int) {
+  /// One turn of one core; `action` comes between the events and the turn's end.
+  func turn(_ core: Int, _ action: (inout Core) -> Void = { _ in }) {
     turns += 1
     var lent: [UnsafeMutableRawBufferPointer] = []
     cores[core].beginTurn(wall: wall, monotonic: monotonic)
     for client in (random?.shuffled(clients) ?? clients) where client.core == core { deliver(client, &lent) }
     if !holdsMail { readMail(core) }
+    action(&cores[core])
     cores[core].endTurn()
     for block in lent { TestNode.spoil(block) }
     for position in 0..<cores[core].effects.count { carryOut(cores[core].effects[position], core) }

@@ -57,9 +57,10 @@ extension Core {
     metrics.count(.sentBytes, count &+ chunk.pointee.tailCount)
     schedule(monotonicMilliseconds + UInt64(limits.sendTimeout))
     if let tail = chunk.pointee.tail {
+      chunk.pointee.tailSent = min(chunk.pointee.tailCount, Chunk.sliceCount)
       effects.append(
         .sendPair(
-          connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: chunk.pointee.tailCount))
+          connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: chunk.pointee.tailSent))
     } else {
       effects.append(.send(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count))
     }
@@ -87,14 +88,28 @@ extension Core {
   /// The reactor has delivered the connection's send to the kernel, whole.
   package mutating func sent(_ id: ConnectionID) {
     guard let connection = connection(id), let chunk = connection.pointee.output.inFlight else { return }
-    connection.pointee.output.inFlight = nil
     connection.pointee.activity = monotonicMilliseconds
+    if chunk.pointee.tailSent < chunk.pointee.tailCount && connection.pointee.state == .open {
+      return sendNextSlice(connection, chunk)
+    }
+    connection.pointee.output.inFlight = nil
     release(chunk)
     guard connection.pointee.state == .open else { return }
     unblock(connection)
-    if connection.pointee.output.first != nil || connection.pointee.isLast || isShuttingDown {
+    let isEnding = connection.pointee.isLast || connection.pointee.hasEnded || isShuttingDown
+    if connection.pointee.output.first != nil || isEnding {
       markDirty(connection)
     }
+  }
+
+  /// Goes on with the tail of the chunk in flight.
+  private mutating func sendNextSlice(
+    _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>
+  ) {
+    let start = chunk.pointee.tailSent
+    let count = min(chunk.pointee.tailCount - start, Chunk.sliceCount)
+    chunk.pointee.tailSent += count
+    effects.append(.send(connection.pointee.id, chunk.pointee.tail.unsafelyUnwrapped + start, count: count))
   }
 
   /// Frees a chunk and what it pins.
@@ -130,7 +145,9 @@ extension Core {
   /// closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
   private mutating func finishIfLast(_ connection: UnsafeMutablePointer<Connection>) {
     let isIdle = connection.pointee.body == nil && connection.pointee.input.isEmpty
-    let isLast = connection.pointee.isLast || (isShuttingDown && isIdle && !connection.pointee.isBlocked)
+    let isLast =
+      connection.pointee.isLast
+      || (!connection.pointee.isBlocked && (connection.pointee.hasEnded || (isShuttingDown && isIdle)))
     guard isLast, connection.pointee.output.gaps == 0 else { return }
     if connection.pointee.hasEnded { return close(connection) }
     abandonBody(connection)

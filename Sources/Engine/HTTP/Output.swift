@@ -33,6 +33,8 @@ struct Chunk {
   var count: Int32
   var tail: UnsafeRawPointer?
   var tailCount: Int
+  /// Bytes of the tail that were handed to the reactor; the tail goes in slices, whose end is what progress is seen by.
+  var tailSent = 0
   var pin: Pin
   /// Monotonic nanoseconds when the request came, for a gap.
   var started: UInt64
@@ -41,6 +43,8 @@ struct Chunk {
   /// about 4 KiB.
   static var pageCount: Int { 8192 }
   static var headerCount: Int { 96 }
+  /// Bytes of a tail that are sent at once: a client that takes as much within `Limits.sendTimeout` is not too slow.
+  static var sliceCount: Int { 256 << 10 }
   static var capacity: Int { pageCount - headerCount }
 }
 
