@@ -16,6 +16,7 @@ extension Core {
 
   /// Whole messages from another core's mailbox; they stay unchanged until this returns.
   package mutating func receiveMail(_ bytes: UnsafeRawBufferPointer) {
+    runBatch()  // mail uses the scratch memory that decoded keys of the batch lie in
     var offset = 0
     while offset < bytes.count {
       let message = bytes.baseAddress! + offset

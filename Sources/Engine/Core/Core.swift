@@ -239,7 +239,6 @@ package struct Core: ~Copyable {
     runBatch()
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
-    connection.pointee.isLast = true
     markDirty(connection)
   }
 
@@ -281,12 +280,12 @@ package struct Core: ~Copyable {
   /// Stops taking requests: idle connections are closed, the others after their last answer.
   package mutating func beginShutdown() {
     guard !isShuttingDown else { return }
+    runBatch()
     isShuttingDown = true
     forEachConnection { core, connection in
       guard connection.pointee.state == .open else { return }
-      if connection.pointee.phase == .idle && connection.pointee.output.isEmpty {
-        core.close(connection)
-      }
+      let isIdle = connection.pointee.phase == .idle && connection.pointee.input.isEmpty
+      if isIdle && connection.pointee.output.isEmpty { core.close(connection) }
     }
   }
 

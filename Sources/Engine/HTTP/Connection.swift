@@ -14,9 +14,9 @@ struct Connection {
   var id: ConnectionID
   var state: State
   var phase: Phase = .idle
-  /// No further request is taken: after `Connection: close`, an error, or the client's end of input.
+  /// No further request is taken: after `Connection: close` or an error.
   var isLast = false
-  /// The client sends no more.
+  /// The client sends no more; what it asked for is still answered.
   var hasEnded = false
   var isPaused = false
   /// Has output to flush at the end of this turn.

@@ -204,6 +204,7 @@ extension Core {
     let isHead = connection.pointee.body?.pointee.head.method == .head
     abandonBody(connection)
     connection.pointee.isLast = true
+    connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the answer
     let request = BatchEntry(
       connection: connection, route: route, isHead: isHead, keepAlive: false, isHTTP10: false, method: .get, core: 0,
       started: monotonic, path: UnsafeRawBufferPointer(start: nil, count: 0))

@@ -108,6 +108,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ body: UnsafeMutablePointer<BodyState>
   ) {
     connection.pointee.body = nil
+    runBatch()  // requests of other connections may have filled it
     enter(connection, .idle)
     let head = UnsafePointer(body.pointee.headBytes.assumingMemoryBound(to: UInt8.self))
     if let staged = body.pointee.staged, staged.value.count >= limits.stagedBody {

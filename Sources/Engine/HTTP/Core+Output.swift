@@ -97,7 +97,8 @@ extension Core {
     release(chunk)
     guard connection.pointee.state == .open else { return }
     unblock(connection)
-    if connection.pointee.output.first != nil || connection.pointee.isLast || isShuttingDown {
+    let isEnding = connection.pointee.isLast || connection.pointee.hasEnded || isShuttingDown
+    if connection.pointee.output.first != nil || isEnding {
       markDirty(connection)
     }
   }
@@ -146,7 +147,9 @@ extension Core {
   /// closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
   private mutating func finishIfLast(_ connection: UnsafeMutablePointer<Connection>) {
     let isIdle = connection.pointee.body == nil && connection.pointee.input.isEmpty
-    let isLast = connection.pointee.isLast || (isShuttingDown && isIdle && !connection.pointee.isBlocked)
+    let isLast =
+      connection.pointee.isLast
+      || (!connection.pointee.isBlocked && (connection.pointee.hasEnded || (isShuttingDown && isIdle)))
     guard isLast, connection.pointee.output.gaps == 0 else { return }
     if connection.pointee.hasEnded { return close(connection) }
     abandonBody(connection)

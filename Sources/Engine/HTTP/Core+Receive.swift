@@ -83,6 +83,7 @@ extension Core {
       var head = RequestHead()
       switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head) {
       case .incomplete:
+        if used > 0 { enter(connection, .idle) }  // another head than the one that was waited for
         enter(connection, .head)
         return used
       case .failed(let violation):
@@ -146,7 +147,9 @@ extension Core {
       guard connection.pointee.state == .open, !connection.pointee.isBlocked else { continue }
       takeFromInput(connection)
       runBatch()
-      if connection.pointee.state == .open && connection.pointee.isPaused && !connection.pointee.isBlocked {
+      if connection.pointee.hasEnded {
+        markDirty(connection)
+      } else if connection.pointee.state == .open && connection.pointee.isPaused && !connection.pointee.isBlocked {
         connection.pointee.isPaused = false
         effects.append(.resume(connection.pointee.id))
       }
