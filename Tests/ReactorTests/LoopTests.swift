@@ -290,6 +290,27 @@ import Testing
     }
   }
 
+  @Test("hears of others while its owner answers every .sent with a send", arguments: backends)
+  func sendOnSent(_ backend: Backend) throws {
+    let server = try Server(backend)
+    let reader = try Client(server.address)
+    let writer = try Client(server.address)
+    try server.turn("accepted") { server.count(.accepted) == 2 }
+    let target = server.accepted[0]
+    server.onEvent = { server, event in
+      if event.pointee.kind == .sent { server.send(target, [1]) }
+    }
+    server.send(target, [1])
+    for round in 1...20 {
+      writer.write("x")
+      for _ in 0..<4 {
+        server.turn(deadline: Clock.monotonic() + patience)
+        reader.read()
+      }
+      #expect(server.received[server.accepted[1]]?.count == round)
+    }
+  }
+
   @Test("connects, and says so when it can't", arguments: backends)
   func connect(_ backend: Backend) throws {
     let server = try Server(backend)
