@@ -33,11 +33,22 @@ package struct Listener: ~Copyable, Sendable {
   /// port to `another(like:)`. There is no moment in between at which the port is free. What remains: once the group
   /// stands, a foreign process of the same user that asks for SO_REUSEPORT itself can join it.
   ///
+  /// - Parameter patience: nanoseconds to keep trying while the port is in use. The kernel tears an io_uring down some
+  ///   milliseconds after its process ended, and the sockets in it with it; without patience, a server restarted at once
+  ///   would find its own port taken.
   /// - Throws: `ReactorError` of kind `addressInUse`, `addressNotAvailable`, `notPermitted` or `outOfResources`.
   package static func listen(
-    on address: SocketAddress, shared: Bool = false, backlog: Int32 = defaultBacklog
+    on address: SocketAddress, shared: Bool = false, backlog: Int32 = defaultBacklog, patience: UInt64 = 500_000_000
   ) throws(ReactorError) -> Listener {
-    try open(address, sharedBeforeBind: false, sharedAfterBind: shared, backlog: backlog)
+    let end = Clock.monotonic() &+ patience
+    while true {
+      do throws(ReactorError) {
+        return try open(address, sharedBeforeBind: false, sharedAfterBind: shared, backlog: backlog)
+      } catch {
+        guard error.kind == .addressInUse && Clock.monotonic() < end else { throw error }
+        usleep(2000)
+      }
+    }
   }
 
   /// One more socket on the port of a `shared` listener; the kernel spreads connections over the group by their hash.

@@ -73,8 +73,8 @@ package struct Loop: ~Copyable {
   /// Hands everything asked for to the kernel and waits for events, but not past the deadline.
   ///
   /// - Parameter deadline: of `Clock.monotonic`, in nanoseconds; 0 doesn't wait, `.max` waits for ever.
-  /// - Returns: how many `events` there are now. It may be 0: the deadline passed, or something happened that concerns
-  ///   nobody.
+  /// - Returns: how many `events` there are now. It may be 0, also before the deadline: something happened that concerns
+  ///   nobody, or the kernel cut the wait short (EINTR).
   package mutating func poll(deadline: UInt64 = .max) -> Int {
     if let uring { return uring.pointee.poll(deadline: deadline) }
     return epoll!.pointee.poll(deadline: deadline)

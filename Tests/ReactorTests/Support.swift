@@ -86,6 +86,17 @@ final class Server {
     return count
   }
 
+  /// Turns until a time; how many it took. One, if nothing happens, or a few: the kernel may cut a wait short for reasons
+  /// of its own (io_uring does when an earlier ring of the same thread is torn down).
+  func turns(until deadline: UInt64) -> Int {
+    var turns = 0
+    repeat {
+      turn(deadline: deadline)
+      turns += 1
+    } while Clock.monotonic() < deadline
+    return turns
+  }
+
   /// Turns until the condition holds.
   func turn(_ what: String, until condition: () -> Bool) throws {
     let end = Clock.monotonic() + patience

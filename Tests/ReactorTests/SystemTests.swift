@@ -39,7 +39,9 @@ import Testing
     let first = try Listener.listen(on: try SocketAddress.parse("127.0.0.1:0"), shared: firstShares)
     let address = first.address
     #expect(address.port != 0)
-    let error = #expect(throws: ReactorError.self) { _ = try Listener.listen(on: address, shared: secondShares) }
+    let error = #expect(throws: ReactorError.self) {
+      _ = try Listener.listen(on: address, shared: secondShares, patience: 0)
+    }
     #expect(error?.kind == .addressInUse)
     #expect(error?.sentence.contains(address.description) == true)
     withExtendedLifetime(first.descriptor) {}
@@ -70,6 +72,17 @@ import Testing
       for client in clients { client.close() }
     }
     #expect(try Listener.listen(on: address).address == address)
+  }
+
+  @Test("a port that is about to be given up is waited for")
+  func patience() throws {
+    let first = try Listener.listen(on: try SocketAddress.parse("127.0.0.1:0"))
+    let address = first.address
+    let thread = try Thread.start(name: "waits") {
+      #expect(throws: Never.self) { _ = try Listener.listen(on: address, patience: 20_000_000_000) }
+    }
+    Glibc.close(first.take())
+    thread.join()
   }
 
   @Test("an address of another machine and a port without the right to it are told apart")
