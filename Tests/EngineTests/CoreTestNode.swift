@@ -132,6 +132,11 @@ final class TestNode {
     Array(key.utf8).withUnsafeBytes { cores[0].core(of: KeyRef($0).partition) }
   }
 
+  /// The partition of a key of the map "default".
+  func partition(of key: String) -> Int {
+    Array(key.utf8).withUnsafeBytes { Int(KeyRef($0).partition.rawValue) }
+  }
+
   // MARK: Turns
 
   /// One turn of one core; `action` comes between the events and the turn's end.

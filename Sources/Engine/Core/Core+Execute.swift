@@ -81,7 +81,9 @@ extension Core {
   private mutating func executeWithOptions(_ operation: UnsafePointer<Operation>) -> Outcome {
     let options = operation.pointee.options
     let partition = operation.pointee.key.partition
-    if options.hasMinRevision, let problem = check(options.minRevision, partition) { return Outcome(problem) }
+    if options.hasMinRevision, let problem = check(options.minRevision, partition) {
+      return discardStaged(operation, Outcome(problem))
+    }
     let isRepeatable = options.idempotencyKey.count > 0 && operation.pointee.kind.isWrite
     if isRepeatable,
       let first = dedup.find(options.idempotencyKey, partition, fingerprint: options.fingerprint, now: wall)

@@ -21,11 +21,13 @@ extension Core {
     }
     let gather = Gather(entry, kind: .batch, expected: items.count)
     gather.parts = [[UInt8]](repeating: [], count: items.count)
-    for (element, item) in items.enumerated() { run(item, element, gather) }
+    // Asked once: the batch itself is bounded, and half of it refused would help nobody.
+    let overloaded = (0..<coreCount).map { isOverloaded($0) }
+    for (element, item) in items.enumerated() { run(item, element, gather, overloaded) }
     finishIfDone(gather)
   }
 
-  private mutating func run(_ item: BatchItem, _ element: Int, _ gather: Gather) {
+  private mutating func run(_ item: BatchItem, _ element: Int, _ gather: Gather, _ overloaded: [Bool]) {
     if let problem = item.problem {
       gather.parts[element] = batchAnswer(Outcome(problem))
       gather.expected -= 1
@@ -36,7 +38,7 @@ extension Core {
       if core == index {
         gather.parts[element] = batchAnswer(execute(operation))
         gather.expected -= 1
-      } else if isOverloaded(core) {
+      } else if overloaded[core] {
         gather.parts[element] = batchAnswer(Outcome(.overloaded))
         gather.expected -= 1
       } else {

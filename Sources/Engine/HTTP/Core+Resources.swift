@@ -68,6 +68,7 @@ extension Core {
     case .batch:
       entry.route = .batch
       guard head.method == .post else { throw .methodNotAllowed }
+      guard body.count <= limits.batchBody else { throw .bodyTooLarge }
       try serveBatch(body, entry)
     case .reserved: throw .notInThisVersion
     case .unknown, .server, .key: throw .noSuchResource
