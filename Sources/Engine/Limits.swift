@@ -24,9 +24,10 @@ package struct Limits: Sendable, Equatable {
   /// Bytes of the body of `POST /v1/batch` (413 beyond), and the operations in it.
   package var batchBody = 1 << 20
   package var batchOperations = 10_000
-  /// Keys in one page of a listing, and the table slots one page may visit.
+  /// Keys in one page of a listing, and the records one page may visit (an empty table slot counts as a sixteenth), in
+  /// slices between which others are served.
   package var listingKeys = 10_000
-  package var listingSlots = 16_384
+  package var listingSlots = 262_144
   /// Open connections of the whole node (503 and close beyond); below the file-descriptor limit.
   package var connections = 65_536
   /// Requests of one connection that may be under way at once; the reader pauses beyond.
@@ -92,7 +93,7 @@ extension Limits {
     Limit("batchBody", \.batchBody, 1...16 << 20),
     Limit("batchOperations", \.batchOperations, 1...1_000_000),
     Limit("listingKeys", \.listingKeys, 1...100_000),
-    Limit("listingSlots", \.listingSlots, 512...1 << 20),
+    Limit("listingSlots", \.listingSlots, 512...1 << 24),
     Limit("connections", \.connections, 1...1_000_000),
     Limit("pipelinedRequests", \.pipelinedRequests, 1...65_536),
     Limit("unsentBytes", \.unsentBytes, 1...1 << 30),

@@ -17,6 +17,8 @@ struct BufferRing: ~Copyable {
   private(set) var provided = 0
   /// Written behind the ring's tail, not yet shown to the kernel.
   private var pending = 0
+  /// The number handed out was raised since the last `publish`.
+  private var hasGrown = false
 
   private var ring: UnsafeMutablePointer<io_uring_buf_ring> {
     descriptors.base.assumingMemoryBound(to: io_uring_buf_ring.self)
@@ -62,10 +64,16 @@ struct BufferRing: ~Copyable {
     guard pending > 0 else { return }
     io_uring_buf_ring_advance(ring, Int32(truncatingIfNeeded: pending))
     pending = 0
+    hasGrown = false
   }
 
-  /// A turn used every buffer: hands out twice as many from now on, up to the bound.
-  mutating func grow() { provide(min(provided, entries - provided)) }
+  /// A turn used every buffer: hands out twice as many from now on, up to the bound. Each socket that found none asks,
+  /// the first counts.
+  mutating func grow() {
+    if hasGrown { return }
+    hasGrown = true
+    provide(min(provided, entries - provided))
+  }
 
   private mutating func provide(_ count: Int) {
     for _ in 0..<count {

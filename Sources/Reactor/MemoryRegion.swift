@@ -24,7 +24,8 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
   /// Reserves `bytes` of zeroed address space without taking memory (MAP_NORESERVE).
   ///
   /// - Parameter hugePages: asks for huge pages (MADV_HUGEPAGE), which spares TLB misses in large tables; memory is then
-  ///   taken two megabytes at a time. A kernel without them ignores it.
+  ///   taken two megabytes at a time. Without, asks for none, wherever the system would give them to everyone. A kernel
+  ///   that has none ignores both.
   /// - Throws: `ReactorError` of kind `outOfResources` if the address space is limited.
   package static func reserve(_ bytes: Int, hugePages: Bool = true) throws(ReactorError) -> MemoryRegion {
     precondition(bytes > 0, "an empty region")
@@ -40,7 +41,7 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     if front > 0 { munmap(mapped, front) }
     let end = (padded + page - 1) & ~(page - 1)
     if end > front + count { munmap(base + count, end - front - count) }
-    if hugePages { madvise(base, count, MADV_HUGEPAGE) }
+    madvise(base, count, hugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
     return MemoryRegion(base: base, count: count)
   }
 

@@ -60,13 +60,14 @@ struct UringBackend: ~Copyable {
   }
 
   deinit {
-    // Nothing of the kernel's may refer to anyone's memory afterwards: cancel all and wait for it.
+    // Nothing of the kernel's may refer to anyone's memory afterwards: cancel all and wait for it. What was queued but
+    // not submitted never will be.
     var everything = io_uring_sync_cancel_reg()
     everything.fd = -1
     everything.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL
     everything.timeout.tv_sec = 1
     io_uring_register_sync_cancel(ring, &everything)
-    io_uring_submit_and_get_events(ring)
+    io_uring_get_events(ring)
     io_uring_queue_exit(ring)
     ring.deallocate()
   }

@@ -54,9 +54,11 @@ struct Server {
     return min(wanted, possible)
   }
 
-  /// Address space of one core: twice its memory, since a run of pages needs an aligned hole; whole huge pages.
+  /// Address space of one core, whole huge pages: its share of the memory and once more the whole, since it may receive
+  /// the large values of all other cores. What isn't used costs nothing.
   private var memoryShare: Int {
     let page = MemoryRegion.alignment
-    return (settings.memory / settings.cores * 2 + page - 1) / page * page
+    let most = (512 << 30) / settings.cores / page * page
+    return min(most, (settings.memory / settings.cores + settings.memory + page - 1) / page * page)
   }
 }

@@ -200,7 +200,8 @@ class TestMemory:
         return statuses
 
     def test_a_full_node_refuses_writes_and_stays_readable(self, start):
-        node = start("--evict", "none", memory="128MiB")
+        # Each core has its share of the memory; with one core the whole node is full at once.
+        node = start("--evict", "none", "--cores", "1", memory="128MiB")
         statuses = self.fill(node)
         assert statuses[-1] == 507 and 32 < len(statuses) <= 129, (len(statuses), statuses[-1])
         detail = node.call("PUT", "/one-more", b"x" * MIB).problem(507)["detail"]

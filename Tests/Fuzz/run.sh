@@ -1,8 +1,8 @@
 #!/bin/sh
 # Fuzzes one decoder: Tests/Fuzz/run.sh NAME [SECONDS] [libFuzzer options…], for example Tests/Fuzz/run.sh HTTP 60.
 #
-# Tests/Fuzz/NAMEFuzz.swift defines LLVMFuzzerTestOneInput; it may import CXXHash and the pure modules (Wire, and Engine
-# where the file says `import Engine`). Everything is compiled with libFuzzer's coverage and AddressSanitizer into
+# Tests/Fuzz/NAMEFuzz.swift defines LLVMFuzzerTestOneInput. It imports Wire, or Wire and Engine, and then sees what is
+# public or package there; without any import it becomes part of the module Wire itself. Everything is compiled with libFuzzer's coverage and AddressSanitizer into
 # .build/fuzz. Inputs worth keeping are collected in .build/fuzz/corpus-NAME; a finding is left in .build/fuzz and the
 # last line says how to replay it. Files in Tests/Fuzz/NAME-seeds, if there are any, are the first inputs.
 set -eu
@@ -32,14 +32,18 @@ compile() {
   swiftc $flags -module-name "$module" -emit-module -emit-module-path "$out/$module.swiftmodule" -c -o "$module.o" "$@"
   objects="$objects $module.o"
 }
-compile Wire $(find "$root/Sources/Wire" -name '*.swift' | sort)
-if grep -q '^import Engine' "$entry"; then
-  compile Engine $(find "$root/Sources/Engine" -name '*.swift' | sort)
+# shellcheck disable=SC2046 # no blanks in the names of source files
+if ! grep -qE '^import (Wire|Engine)' "$entry"; then
+  compile Wire $(find "$root/Sources/Wire" -name '*.swift' | sort) "$entry"
+else
+  compile Wire $(find "$root/Sources/Wire" -name '*.swift' | sort)
+  if grep -q '^import Engine' "$entry"; then
+    compile Engine $(find "$root/Sources/Engine" -name '*.swift' | sort)
+  fi
+  compile "${name}Fuzz" "$entry"
 fi
 # shellcheck disable=SC2086
-swiftc $flags -module-name "${name}Fuzz" -c -o "$name.o" "$entry"
-# shellcheck disable=SC2086
-swiftc -sanitize=fuzzer,address -parse-as-library $objects "$name.o" -o "fuzz-$name"
+swiftc -sanitize=fuzzer,address -parse-as-library $objects -o "fuzz-$name"
 
 seeds="$root/Tests/Fuzz/$name-seeds"
 [ -d "$seeds" ] || seeds=

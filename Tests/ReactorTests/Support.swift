@@ -54,7 +54,9 @@ final class Server {
   /// Sends under way: their memory.
   var lent: [SocketID: UnsafeMutableRawBufferPointer] = [:]
 
-  init(_ backend: Backend, _ configure: (inout LoopOptions) -> Void = { _ in }, waker: Waker? = nil) throws {
+  init(
+    _ backend: Backend, waker: Waker? = nil, _ configure: (inout LoopOptions) -> Void = { _ in }
+  ) throws {
     var options = LoopOptions(backend: backend)
     configure(&options)
     let listener = try Listener.listen(on: try SocketAddress.parse("127.0.0.1:0"))

@@ -18,7 +18,8 @@ import Testing
   @Test(
     "bad text is refused with a sentence",
     arguments: [
-      "", ":", "host", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "::1:3000", "[::1]", "[::1]3000",
+      "", ":", "host", "1.2.3.4", "1.2.3.4:", "1.2.3.4:x", "1.2.3.4:65536", "1.2.3.4:-1", "::1:3000", "[::1]",
+      "[::1]3000",
       "[]:1", "[1.2.3.4]:1", "[::1]:", "a b:1", "1.2.3.4:+1", "1.2.3.4:000001", "\u{0}:1", "[::1:3000",
     ])
   func refuse(_ text: String) {
@@ -90,10 +91,10 @@ import Testing
     bytes[0] = 1
     bytes[(1 << 36) - 1] = 2
     bytes[1 << 20] = 3
-    #expect(region.discard(1..<(1 << 36) - 1))
+    region.discard(1..<(1 << 36) - 1)
     // Only whole pages go back: the bytes at both ends stay.
     #expect(bytes[0] == 1 && bytes[(1 << 36) - 1] == 2 && bytes[1 << 20] == 0)
-    #expect(region.discard(0..<1 << 36))
+    region.discard(0..<1 << 36)
     #expect(bytes[0] == 0)
   }
 
@@ -132,7 +133,8 @@ import Testing
     result.initialize(to: -1)
     let address = UInt(bitPattern: result)
     let thread = try Thread.start(name: "a name longer than fifteen bytes", cpu: cpu) {
-      UnsafeMutablePointer<Int>(bitPattern: address)!.pointee = Int(sched_getcpu())
+      UnsafeMutablePointer<Int>(bitPattern: address)!.pointee =
+        Processors.current().allowed == [cpu] ? cpu : -2
     }
     thread.join()
     #expect(result.pointee == cpu)
@@ -152,19 +154,19 @@ import Testing
 @Suite("What needs a process of its own") struct ProcessTests {
   /// Few descriptors, many clients: the server must neither spin nor die, and take the rest when it can.
   static func exhaust(_ backend: Backend) throws {
-    let server = try Server(backend, { $0.acceptRetry = 20_000_000 })
+    // The kernel notes the limit when an accept is armed, so it comes first.
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    limit.rlim_cur = 200
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    let server = try Server(backend) { $0.acceptRetry = 20_000_000 }
     var clients: [Client] = []
     for _ in 0..<10 { clients.append(try Client(server.address)) }
     try server.turn("accepted") { server.count(.accepted) == 10 }
     // Connections complete in the kernel's backlog without a descriptor on the server's side.
     for _ in 0..<10 { clients.append(try Client(server.address)) }
-    var limit = rlimit()
-    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    let before = limit.rlim_cur
-    let next = open("/dev/null", O_RDONLY)
-    close(next)
-    limit.rlim_cur = rlim_t(next)
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    var fillers: [Int32] = []
+    while case let filler = open("/dev/null", O_RDONLY), filler >= 0 { fillers.append(filler) }
     try server.turn("descriptors ran out") { server.loop.statistics.exhausted > 0 }
     let turns = server.loop.statistics.turns
     let start = Clock.threadTime()
@@ -172,8 +174,7 @@ import Testing
     while Clock.monotonic() < end { server.turn(deadline: end) }
     try #require(server.loop.statistics.turns - turns < 50, "it spins")
     try #require(Clock.threadTime() - start < 50_000_000, "it spins")
-    limit.rlim_cur = before
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    for filler in fillers { close(filler) }
     try server.turn("the rest is accepted") { server.count(.accepted) == 20 }
   }
 

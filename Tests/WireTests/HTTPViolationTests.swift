@@ -138,6 +138,18 @@ struct HTTPViolationTests {
     #expect(violation(text.unicodeScalars.map { UInt8($0.value) }) == expected)
   }
 
+  @Test(
+    "control characters that folding the case could blur into '-', ':' and ' ' are seen on the fast paths",
+    arguments: [
+      ("content\u{D}length: 5\r\n\r\n", .missingColon), ("Content-Length\u{1A} 5\r\n\r\n", .badFieldName),
+      ("Content-Length:\u{0}5\r\n\r\n", .controlInField), ("Host\u{1A} localhost:3000\r\n\r\n", .badFieldName),
+      ("Host:\u{0}localhost:3000\r\n\r\n", .controlInField), ("Host: localhost\u{1A}3000\r\n\r\n", .controlInField),
+      ("if\u{D}match: *\r\n\r\n", .missingColon), ("transfer\u{D}encoding: chunked\r\n\r\n", .missingColon),
+    ] as [(String, HTTPViolation)])
+  func blurred(fields: String, expected: HTTPViolation) {
+    #expect(violation("PUT /k HTTP/1.1\r\n" + fields) == expected)
+  }
+
   @Test("HTTP/1.0 has no Transfer-Encoding")
   func transferEncodingInHTTP10() {
     #expect(violation("POST /k HTTP/1.0\r\nTransfer-Encoding: chunked\r\n") == .transferEncodingInHTTP10)

@@ -156,6 +156,10 @@ import Testing
     #expect(
       refusal { _ = try set(utf8("/a/b/c"), in: utf8("{}"), to: utf8("[1]"), limits: limits) }?.cause == .limit(.depth))
     #expect(refusal { _ = try set(utf8("/a/b/c/d"), in: nil, to: utf8("1"), limits: limits) }?.cause == .limit(.depth))
+    limits.depth = 1000
+    let deep = utf8(String(repeating: "/a", count: 129))
+    #expect(throws: Never.self) { try set(Array(deep.dropLast(2)), in: nil, to: utf8("1"), limits: limits) }
+    #expect(refusal { _ = try set(deep, in: nil, to: utf8("1"), limits: limits) }?.cause == .limit(.depth))
     limits = JSONLimits()
     limits.result = 7
     #expect(try text(set(utf8("/a"), in: utf8("{}"), to: utf8("1"), limits: limits)) == #"{"a":1}"#)

@@ -48,6 +48,7 @@ extension Core {
   /// Sends an operation to the core that owns its key.
   mutating func forward(_ operation: UnsafePointer<Operation>, to core: Int, _ target: ReplyTarget) {
     metrics.count(.forwarded)
+    if let staged = operation.pointee.staged { store.lend(staged) }
     var request = MailRequest(
       target: target, sender: UInt32(index), isBoxed: false, operation: operation.pointee)
     if request.operation.body.count > limits.copiedValue * 4 {

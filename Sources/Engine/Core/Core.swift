@@ -65,6 +65,8 @@ package struct Core: ~Copyable {
   var metrics = Metrics()
   var outboxes: [Outbox]
   var gathers: [UInt32: Gather] = [:]
+  /// Listings that go on in the next turn.
+  var deferredLists: [Gather] = []
   var nextGather: UInt32 = 1
   var maps = MapTable()
   /// The sentence of the refusal made last, where it isn't a fixed one.
@@ -157,6 +159,7 @@ package struct Core: ~Copyable {
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
   package mutating func endTurn() {
     runBatch()
+    runDeferredLists()
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
@@ -174,7 +177,7 @@ package struct Core: ~Copyable {
 
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
-    if hasMaintenance || batchCount > 0 || !blocked.isEmpty { return 0 }
+    if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
     let expiry = store.nextExpiry
     if expiry != .max {

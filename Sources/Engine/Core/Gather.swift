@@ -20,6 +20,7 @@ final class Gather {
   var parts: [[UInt8]] = []
   /// Of a listing: what is asked, and how many keys there are so far.
   var listing = ListingQuestion()
+  var slotsLeft = 0
   var map: [UInt8] = []
   var prefix: [UInt8] = []
   /// Of `/metrics`: the sum so far.

@@ -26,6 +26,8 @@ struct Connection {
   /// Monotonic milliseconds: the last byte received or taken by the client, and the start of the current phase.
   var activity: UInt64
   var phaseStart: UInt64
+  /// Monotonic milliseconds: when the send in flight was handed over.
+  var sendStart: UInt64 = 0
   var output = Output()
   var input = ByteQueue()
   /// The request whose body is being received.

@@ -3,7 +3,7 @@ import Wire
 // Questions to all cores: registering, asking, and putting the answers together.
 extension Core {
   /// Registers a gather whose answers come by mail, and keeps its place in the connection's output.
-  private mutating func register(_ gather: Gather) {
+  mutating func register(_ gather: Gather) {
     guard gather.id == 0 else { return }
     gather.id = nextGather
     nextGather = nextGather == .max ? 1 : nextGather + 1

@@ -19,7 +19,8 @@ struct ListingPage {
 }
 
 // `GET /v1/maps/{map}`: keys in the order of partition and tag, which neither growth nor compaction changes; a cursor is such a
-// place. A page visits a bounded number of slots, so it may be short, or empty, and still have a next one.
+// place. A page visits a bounded number of slots, in slices between which others are served, so it may be short, or empty, and
+// still have a next one.
 extension Core {
   /// Bytes of keys one core puts into a page; keeps a page's mail well within a mailbox.
   private static var pageBytes: Int { 128 << 10 }
@@ -31,7 +32,7 @@ extension Core {
     let gather = Gather(entry, kind: .list, expected: 1)
     if !name.equals("default") { gather.map = [UInt8](name) }
     gather.listing.keys = UInt32(min(1000, limits.listingKeys))
-    gather.listing.slots = UInt32(limits.listingSlots)
+    gather.slotsLeft = limits.listingSlots
     try readQuery(head, bytes) { (core, word, value) throws(Problem) in
       try core.read(listWord: word, value, gather)
     }
@@ -62,8 +63,23 @@ extension Core {
     }
   }
 
+  /// Slots one core visits before others have their turn: some tens of microseconds.
+  private static var sliceSlots: Int { 4_096 }
+
+  /// Goes on with the listings that made room for other work in the last turn.
+  mutating func runDeferredLists() {
+    guard !deferredLists.isEmpty else { return }
+    let ready = deferredLists
+    deferredLists.removeAll()
+    for gather in ready {
+      stepList(gather)
+      finishIfDone(gather)
+    }
+  }
+
   /// Asks the core that owns the partition the listing has come to.
   private mutating func stepList(_ gather: Gather) {
+    gather.listing.slots = UInt32(min(Core.sliceSlots, gather.slotsLeft))
     let owner = core(of: PartitionID(gather.listing.partition))
     if owner != index {
       var request = GatherRequest()
@@ -91,7 +107,7 @@ extension Core {
       records.removeAll()
       cursor = store.list(
         map: map, prefix: prefix, from: from, maximumKeys: keys, maximumSlots: 512, now: wall, into: &records)
-      page.slots += 512
+      page.slots += UInt32(max(1, records.slots))
       for index in 0..<records.count {
         if !text.isEmpty { text.append(UInt8(ascii: ",")) }
         Wire.appendJSONString(records[index].key, to: &text)
@@ -113,17 +129,20 @@ extension Core {
       gather.text.append(contentsOf: text)
     }
     gather.listing.keys -= min(gather.listing.keys, page.keys)
-    gather.listing.slots -= min(gather.listing.slots, page.slots)
+    gather.slotsLeft -= min(gather.slotsLeft, Int(page.slots))
     var next: (partition: UInt16, tag: UInt32)? = (page.partition, page.tag)
     if page.isAtEnd {
       let end = Core.partitions(of: core(of: PartitionID(gather.listing.partition)), count: coreCount).upperBound
       next = end == partitionCount ? nil : (UInt16(end), 0)
     }
-    if let next, page.isAtEnd, gather.listing.keys > 0, gather.listing.slots > 0, gather.text.count < Core.pageBytes {
+    if let next, gather.listing.keys > 0, gather.slotsLeft > 0, gather.text.count < Core.pageBytes {
       gather.listing.partition = next.partition
       gather.listing.tag = next.tag
       gather.expected = 1
-      return stepList(gather)
+      if core(of: PartitionID(next.partition)) != index { return stepList(gather) }
+      register(gather)
+      deferredLists.append(gather)
+      return
     }
     appendJSON("],\"next\":", to: &gather.text)
     if let next {

@@ -56,10 +56,12 @@ extension Core {
     connection.pointee.output.unsent &-= count &+ chunk.pointee.tailCount
     metrics.count(.sentBytes, count &+ chunk.pointee.tailCount)
     schedule(monotonicMilliseconds + UInt64(limits.sendTimeout))
+    connection.pointee.sendStart = monotonicMilliseconds
     if let tail = chunk.pointee.tail {
+      let piece = min(chunk.pointee.tailCount, Chunk.tailPiece)
+      chunk.pointee.tailSent = piece
       effects.append(
-        .sendPair(
-          connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: chunk.pointee.tailCount))
+        .sendPair(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: piece))
     } else {
       effects.append(.send(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count))
     }
@@ -87,14 +89,28 @@ extension Core {
   /// The reactor has delivered the connection's send to the kernel, whole.
   package mutating func sent(_ id: ConnectionID) {
     guard let connection = connection(id), let chunk = connection.pointee.output.inFlight else { return }
-    connection.pointee.output.inFlight = nil
     connection.pointee.activity = monotonicMilliseconds
+    if chunk.pointee.tailSent < chunk.pointee.tailCount && connection.pointee.state == .open {
+      return sendTail(connection, chunk)
+    }
+    connection.pointee.output.inFlight = nil
     release(chunk)
     guard connection.pointee.state == .open else { return }
     unblock(connection)
     if connection.pointee.output.first != nil || connection.pointee.isLast || isShuttingDown {
       markDirty(connection)
     }
+  }
+
+  /// Hands the next piece of a large value to the reactor.
+  private mutating func sendTail(
+    _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>
+  ) {
+    let piece = min(chunk.pointee.tailCount - chunk.pointee.tailSent, Chunk.tailPiece)
+    connection.pointee.sendStart = monotonicMilliseconds
+    schedule(monotonicMilliseconds + UInt64(limits.sendTimeout))
+    effects.append(.send(connection.pointee.id, chunk.pointee.tail! + chunk.pointee.tailSent, count: piece))
+    chunk.pointee.tailSent += piece
   }
 
   /// Frees a chunk and what it pins.

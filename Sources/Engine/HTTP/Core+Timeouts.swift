@@ -30,7 +30,7 @@ extension Core {
     let state = connection.pointee.state
     if state == .closing || state == .free { return nil }
     if state == .draining { return connection.pointee.phaseStart + UInt64(limits.lingerTimeout) }
-    if connection.pointee.output.inFlight != nil { return connection.pointee.activity + UInt64(limits.sendTimeout) }
+    if connection.pointee.output.inFlight != nil { return connection.pointee.sendStart + UInt64(limits.sendTimeout) }
     if connection.pointee.output.gaps > 0 { return nil }
     switch connection.pointee.phase {
     case .idle: return connection.pointee.activity + UInt64(limits.idleTimeout)

@@ -33,6 +33,8 @@ struct Chunk {
   var count: Int32
   var tail: UnsafeRawPointer?
   var tailCount: Int
+  /// Bytes of the tail that were handed to the reactor.
+  var tailSent: Int
   var pin: Pin
   /// Monotonic nanoseconds when the request came, for a gap.
   var started: UInt64
@@ -41,6 +43,9 @@ struct Chunk {
   /// about 4 KiB.
   static var pageCount: Int { 8192 }
   static var headerCount: Int { 96 }
+  /// Bytes of a tail that go into one send: small enough that the loop isn't held up while the kernel copies them and that
+  /// a client's progress shows, large enough that the send's own cost doesn't.
+  static var tailPiece: Int { 512 << 10 }
   static var capacity: Int { pageCount - headerCount }
 }
 
@@ -79,7 +84,7 @@ struct ChunkPool: ~Copyable {
     chunk.initialize(
       to: Chunk(
         next: nil, isGap: false, isHead: false, keepAlive: true, isHTTP10: false, route: .other, count: 0, tail: nil,
-        tailCount: 0, pin: .none, started: 0))
+        tailCount: 0, tailSent: 0, pin: .none, started: 0))
     return chunk
   }
 

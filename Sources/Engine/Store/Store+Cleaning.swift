@@ -109,11 +109,13 @@ extension Store {
     for _ in 0..<partitionTotal {
       let p = partitions + reclaimHand
       let reclaimable = p.pointee.reclaimable
+      let isEmpty = p.pointee.count == 0 && p.pointee.tablePages > 0
+      let isDead = reclaimable == p.pointee.used && (reclaimable > 0 || isEmpty)
       let pays = reclaimable >= 2 * PageAllocator.pageSize && reclaimable * 16 > p.pointee.used
-      if pays || p.pointee.sweepNext != 0 {
+      if isDead || pays || p.pointee.sweepNext != 0 {
         switch sweep(p, keeping: .all, surplus: 32, time: time) {
         case .worked(let work): return work
-        case .finished(let work) where work > 64:
+        case .finished(let work) where work > 0:
           reclaimHand = reclaimHand + 1 < partitionTotal ? reclaimHand + 1 : 0
           return work
         default: break
@@ -149,7 +151,11 @@ extension Store {
   private mutating func sweep(
     _ p: UnsafeMutablePointer<Partition>, keeping survival: Survival, surplus: Int, time: UInt64
   ) -> SweepStep {
-    if p.pointee.sweepNext == 0 { p.pointee.sweepNext = p.pointee.head }
+    if p.pointee.sweepNext == 0 {
+      // The last sweep may have ended by the death of the segment it was at.
+      closeOutput(p)
+      p.pointee.sweepNext = p.pointee.head
+    }
     let id = p.pointee.sweepNext
     guard id != 0 else { return finishSweep(p, 0) }
     let segment = segments + Int(id)

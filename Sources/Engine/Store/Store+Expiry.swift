@@ -41,10 +41,12 @@ extension Store {
       let entry = p.pointee.oldHeap.popLeaf()
       if isCurrent(p, entry) { p.pointee.heap.push(entry) }
     }
-    if p.pointee.oldHeap.count == 0 {
-      freeHeap(p.pointee.oldHeap)
-      p.pointee.oldHeap = ExpiryHeap()
-    }
+    if p.pointee.oldHeap.count == 0 { freeOldHeap(p) }
+  }
+
+  private mutating func freeOldHeap(_ p: UnsafeMutablePointer<Partition>) {
+    freeHeap(p.pointee.oldHeap)
+    p.pointee.oldHeap = ExpiryHeap()
   }
 
   /// Whether some key of the entry's tag still has that expiry.
@@ -123,6 +125,7 @@ extension Store {
     let takesOld = p.pointee.oldHeap.earliest < p.pointee.heap.earliest
     let entry = takesOld ? p.pointee.oldHeap.entries![0] : p.pointee.heap.entries![0]
     if takesOld { p.pointee.oldHeap.pop() } else { p.pointee.heap.pop() }
+    if p.pointee.oldHeap.count == 0 { freeOldHeap(p) }
     var work = 128
     var slot = firstSlot(p, tag: UInt64(entry.tag))
     while slot.pointee != 0 && TableLayout.tag(of: slot.pointee) == UInt64(entry.tag) {
@@ -137,9 +140,8 @@ extension Store {
     }
     if p.pointee.expiring == 0 {
       freeHeap(p.pointee.heap)
-      freeHeap(p.pointee.oldHeap)
       p.pointee.heap = ExpiryHeap()
-      p.pointee.oldHeap = ExpiryHeap()
+      freeOldHeap(p)
     }
     updateDue(p)
     return work

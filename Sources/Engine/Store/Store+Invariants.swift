@@ -52,7 +52,9 @@ extension Store {
       if segment.firstOffset <= lastOffset && segment.used > 0 { return "\(name) starts before its predecessor ends" }
       var (live, stones) = (0, 0)
       if let wrong = checkRecords(p, id, &live, &stones, &lastOffset) { return "\(name): \(wrong)" }
-      if live + Int(segment.dead) != segment.used { return "\(name): \(live) live, \(segment.dead) dead of \(segment.used)" }
+      if live + Int(segment.dead) != segment.used {
+        return "\(name): \(live) live, \(segment.dead) dead of \(segment.used)"
+      }
       if stones != segment.tombstones { return "\(name): \(stones) bytes of tombstones, counted \(segment.tombstones)" }
       if !isBusy && !p.pointee.isQueued && reclaimable(p, id) == segment.used { return "\(name) is dead but not freed" }
       used += Int(segment.used)
@@ -145,7 +147,9 @@ extension Store {
     let (heap, old) = (p.pointee.heap, p.pointee.oldHeap)
     sums.pages += heap.pages + old.pages
     if !heap.isOrdered || !old.isOrdered { return "a heap is out of order" }
-    if due[dueLeaves + (p - partitions)] != min(heap.earliest, old.earliest) { return "the earliest expiry is not noted" }
+    if due[dueLeaves + (p - partitions)] != min(heap.earliest, old.earliest) {
+      return "the earliest expiry is not noted"
+    }
     var known = Set<[UInt64]>()
     for heap in [heap, old] {
       for index in 0..<heap.count { known.insert([heap.entries![index].expiry, UInt64(heap.entries![index].tag)]) }

@@ -29,7 +29,14 @@ package struct RecordList: ~Copyable {
     return records[index]
   }
 
-  package mutating func removeAll() { count = 0 }
+  /// Slots a listing has visited since the last `removeAll`: records, and empty slots at a sixteenth each, which is about
+  /// what they cost.
+  package internal(set) var slots = 0
+
+  package mutating func removeAll() {
+    count = 0
+    slots = 0
+  }
 
   mutating func append(_ record: RecordView) {
     if count == capacity {
@@ -49,7 +56,7 @@ extension Store {
   ///
   /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
   /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`. Expired keys
-  /// don't come. Adds the keys' records to `list`; answers where the next page starts, nil after this core's last
+  /// don't come. An empty slot counts as a sixteenth of one. Adds the keys' records to `list`; answers where the next page starts, nil after this core's last
   /// partition.
   package func list(
     map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
@@ -58,7 +65,12 @@ extension Store {
     var index = max(Int(cursor.partition.rawValue) - firstPartition, 0)
     var tag = Int(cursor.partition.rawValue) < firstPartition ? 0 : UInt64(cursor.tag)
     let lastCount = list.count + maximumKeys
-    var slots = 0
+    var empty = 0
+    var visited = 0
+    var slots: Int { visited + empty / 16 }
+    defer { list.slots += slots }
+    // Every page gets somewhere, be its bounds ever so small.
+    var hasMoved = false
     while index < partitionTotal {
       let p = partitions + index
       let start = TableLayout.home(tag: tag, capacity: p.pointee.capacity)
@@ -67,19 +79,25 @@ extension Store {
       for place in start..<max(start, end) {
         let word = p.pointee.slots[place]
         let found = TableLayout.tag(of: word)
-        slots += 1
+        if word == 0 {
+          empty += 1
+          continue
+        }
+        visited += 1
         if place + 8 < end { prefetch(record(TableLayout.position(of: p.pointee.slots[place + 8])).base) }
-        if word == 0 || found < tag { continue }
-        if found != previous && (slots > maximumSlots || list.count >= lastCount) {
+        if found < tag { continue }
+        if found != previous && hasMoved && (slots > maximumSlots || list.count >= lastCount) {
           return ListCursor(partition: id(p), tag: UInt32(found))
         }
         previous = found
+        hasMoved = true
         let record = self.record(TableLayout.position(of: word))
         if matches(record, map, prefix), !record.isExpired(at: now) { list.append(record) }
       }
-      slots += 1
+      empty += 1
       index += 1
       tag = 0
+      hasMoved = true
       if index < partitionTotal && (slots > maximumSlots || list.count >= lastCount) {
         return ListCursor(partition: id(partitions + index), tag: 0)
       }

@@ -22,7 +22,8 @@ extension Store {
   ///   - flags: within `RecordLayout.flagMask`, kept with the record.
   ///   - time: now, in milliseconds since 1970.
   package mutating func put(
-    _ key: KeyRef, _ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
+    _ key: KeyRef, _ a: UnsafeRawBufferPointer,
+    _ b: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
     contentType: RecordContentType = RecordContentType(), expiry: UInt64 = 0, flags: UInt8 = 0, time: UInt64
   ) throws(StoreError) -> PutResult {
     let p = partition(key.hash)
@@ -154,7 +155,8 @@ extension Store {
   /// Removes the key and leaves a tombstone of this kind in the log. Answers the tombstone's revision, nil when the key
   /// had no value or an expired one. Throws `.full` only if tombstones must be kept (`setTombstoneFloor`) and the
   /// reserve is used up.
-  package mutating func remove(_ key: KeyRef, kind: RecordKind = .remove, time: UInt64) throws(StoreError) -> Revision? {
+  package mutating func remove(_ key: KeyRef, kind: RecordKind = .remove, time: UInt64) throws(StoreError) -> Revision?
+  {
     let p = partition(key.hash)
     let tag = TableLayout.tag(key.hash)
     var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)

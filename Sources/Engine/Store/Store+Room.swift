@@ -5,7 +5,7 @@ extension Store {
 
   /// Whether `count` more pages are within the limit; ordinary writes leave the reserve alone.
   func fits(_ count: Int, privileged: Bool = false) -> Bool {
-    pages.usedPages &+ count <= limitPages &- (privileged ? 0 : reservePages)
+    countedPages &+ count <= limitPages &- (privileged ? 0 : reservePages)
   }
 
   /// Between `minimum` and `preferred` pages within the limit, or nil.
@@ -20,6 +20,7 @@ extension Store {
       pages.free(page, count: count)
     } else {
       let start = page << PageAllocator.pageShift
+      borrowedPages -= count
       foreignFrees.append(start..<start + count << PageAllocator.pageShift)
     }
   }

@@ -100,6 +100,14 @@ extension Store {
       keyCount: staged.keyCount, stream: staged.stream, hash: staged.hash, filled: staged.filled)
   }
 
+  /// The staged value goes to another core, which counts its pages from then on.
+  package mutating func lend(_ staged: StagedValue) { lentPages += staged.pageCount }
+
+  /// A value that another core staged and lent counts here, from its commit or abandonment on.
+  private mutating func borrow(_ staged: StagedValue) {
+    if !pages.owns(page: (staged.base - base) >> PageAllocator.pageShift) { borrowedPages += staged.pageCount }
+  }
+
   /// Makes the staged value its key's; this core owns the key. A large one stays where it is, and the pages it did not
   /// fill go back; a small one is copied into the log. On an error it stays staged.
   package mutating func commit(
@@ -120,6 +128,8 @@ extension Store {
       return result
     }
     let p = partition(staged.hash)
+    let isForeign = !pages.owns(page: (staged.base - base) >> PageAllocator.pageShift)
+    if isForeign && !makeRoom(PageAllocator.pages(length), time: time) { throw .full }
     release(try prepare(p, key, room: 0, expires: expiry != 0, time: time, nil, nil))
     let place = try locate(p, key)
     guard let id = newSegment() else { throw .full }
@@ -142,11 +152,11 @@ extension Store {
     let page = (staged.base - base) >> PageAllocator.pageShift
     let isOwn = pages.owns(page: page)
     if isOwn { stagedPages -= staged.pageCount }
+    borrow(staged)
     sealOpen(p)
-    // What the value did not fill goes back when the segment is sealed, which has no reason to wait.
     link(
-      p, id, page: page, pages: staged.pageCount, lead: lead, flags: isOwn ? [.busy, .large] : [.busy, .large, .foreign],
-      before: 0)
+      p, id, page: page, pages: staged.pageCount, lead: lead,
+      flags: isOwn ? [.busy, .large] : [.busy, .large, .foreign], before: 0)
     segments[Int(id)].firstOffset = p.pointee.nextOffset
     let used = PageAllocator.pages(staged.valueStart + staged.filled)
     if used < staged.pageCount {
@@ -166,6 +176,7 @@ extension Store {
   /// Ends a staged value that is not wanted.
   package mutating func abandon(_ staged: StagedValue) {
     _ = staged.stream.finish()
+    borrow(staged)
     giveBack(staged)
   }
 
@@ -188,7 +199,8 @@ extension Store {
   package mutating func release(_ range: Range<Int>) {
     let page = range.lowerBound >> PageAllocator.pageShift
     let count = range.count >> PageAllocator.pageShift
-    precondition(count <= stagedPages, "\(range) was not lent")
+    precondition(count <= stagedPages && count <= lentPages, "\(range) was not lent")
+    lentPages -= count
     stagedPages -= count
     pages.free(page, count: count)
   }

@@ -86,6 +86,9 @@ package struct Store: ~Copyable {
   var foreignFrees: [Range<Int>] = []
   /// Pages of staged values that no log has: being received, or adopted by another core.
   var stagedPages = 0
+  /// Of these, pages that another core adopted: they count there. And pages of other cores that count here.
+  var lentPages = 0
+  var borrowedPages = 0
 
   /// Keys, expired ones that were not noticed yet included.
   package private(set) var count = 0
@@ -231,7 +234,10 @@ package struct Store: ~Copyable {
   // MARK: Sizes
 
   /// Bytes of pages in use: logs, tables, heaps, staged values.
-  package var usedBytes: Int { pages.usedPages << PageAllocator.pageShift }
+  package var usedBytes: Int { countedPages << PageAllocator.pageShift }
+
+  /// Pages that count against this core's limit, whosever they are.
+  @inline(__always) var countedPages: Int { pages.usedPages &- lentPages &+ borrowedPages }
 
   /// A 2-MiB area of the region (bytes from the base) that went out of use: the reactor may give it back to the kernel
   /// before it calls anything else here. Nil when a bounded search found none.

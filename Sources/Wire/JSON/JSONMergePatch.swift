@@ -63,7 +63,9 @@ package struct JSONMergePatch {
     var changes = Changes(sorted: try JSONSortedMembers(patch, &work))
     var hasMembers = false
     if let target, target.kind == .object {
-      try work.charge(2 &* target.count)
+      // Two walks, in which each name is looked for by halving the changes.
+      let count = changes.sorted.members.count
+      try work.charge(2 &* target.count &* max(1, Int.bitWidth &- count.leadingZeroBitCount))
       changes.match(target)
       let rest = try appendKept(target, changes, &hasMembers)
       try appendNew(patch, changes, hasMembers)

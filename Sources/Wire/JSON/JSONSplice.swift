@@ -21,7 +21,7 @@ struct JSONSplice {
   init(
     put value: JSONValue, at pointer: JSONPointer, in document: JSONValue, _ mode: Mode, maximumDepth: Int
   ) throws(JSONEditError) {
-    guard pointer.tokenCount &+ value.depth <= maximumDepth else { throw JSONEditError(.limit(.depth)) }
+    try JSONSplice.checkDepth(value, pointer, maximumDepth)
     let place = JSONLocator.locate(pointer, in: document)
     if mode == .replace, place.outcome != .found { throw JSONEditError(.missing) }
     switch place.outcome {
@@ -49,7 +49,7 @@ struct JSONSplice {
   ///
   /// - Throws: `.limit(.depth)`.
   init(creating value: JSONValue, at pointer: JSONPointer, maximumDepth: Int) throws(JSONEditError) {
-    guard pointer.tokenCount &+ value.depth <= maximumDepth else { throw JSONEditError(.limit(.depth)) }
+    try JSONSplice.checkDepth(value, pointer, maximumDepth)
     appendNested(value, pointer, 0)
   }
 
@@ -69,6 +69,15 @@ struct JSONSplice {
       cut = place.commaBefore..<place.value.upperBound
     } else {
       cut = place.entry..<place.value.upperBound
+    }
+  }
+
+  /// Each token of the pointer stands for one container around the value.
+  private static func checkDepth(
+    _ value: JSONValue, _ pointer: JSONPointer, _ maximumDepth: Int
+  ) throws(JSONEditError) {
+    guard pointer.tokenCount &+ value.depth <= min(maximumDepth, JSONScanner.maximumDepth) else {
+      throw JSONEditError(.limit(.depth))
     }
   }
 
@@ -128,7 +137,7 @@ struct JSONWorkingCopy: ~Copyable {
   mutating func put(
     _ value: JSONValue, at pointer: JSONPointer, _ mode: JSONSplice.Mode
   ) throws(JSONEditError) {
-    try work.charge(count &+ value.count)
+    try work.charge(2 &* count &+ value.count)  // walked once, moved once
     try apply(JSONSplice(put: value, at: pointer, in: document, mode, maximumDepth: limits.depth))
   }
 
@@ -136,7 +145,7 @@ struct JSONWorkingCopy: ~Copyable {
   mutating func remove(_ pointer: JSONPointer) throws(JSONEditError) {
     var matches = 0
     repeat {
-      try work.charge(count)
+      try work.charge(2 &* count)
       try apply(JSONSplice(remove: pointer, from: document, matches: &matches))
     } while matches > 1
   }
