@@ -13,7 +13,7 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance null bench clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract null bench clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,7 +27,7 @@ build: ## build the release binary, .build/release/kvd
 run: build ## build, start one node on port 3000 and print three commands to try
 	@.ci/start $(ARGS)
 
-test: ## lint, unit tests, release build, end-to-end and conformance tests, short fuzzing (at most 20 minutes)
+test: ## lint, unit tests, release build, end-to-end, conformance and contract tests, short fuzzing (at most 20 minutes)
 	@.ci/install test
 	@.ci/test
 
@@ -57,6 +57,10 @@ e2e: build ## the end-to-end tests against the release binary; one of them: make
 conformance: build ## the HTTP/1.1 conformance tests against the release binary
 	@.ci/install test
 	@$(PYTEST) ConformanceTests $(ARGS)
+
+contract: build ## the server's answers against the OpenAPI document, Sources/Engine/Engine.docc/openapi.yaml
+	@.ci/install test
+	@$(PYTEST) ContractTests $(ARGS)
 
 null: ## build the C servers that benchmarks are compared with
 	@.ci/install build

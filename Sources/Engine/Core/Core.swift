@@ -200,7 +200,8 @@ package struct Core: ~Copyable {
     var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
     let expiry = store.nextExpiry
     if expiry != .max {
-      let wait = expiry > wall ? expiry - wall : 0
+      // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look again.
+      let wait = min(expiry > wall ? expiry - wall : 0, 86_400_000)
       next = min(next, monotonic + (wait + 1) * 1_000_000)
     }
     return next

@@ -9,13 +9,17 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = true
     operation.pointee.options = OperationOptions()
+    // A field without a value is most often a client's unset variable: taken as absent it would lift the condition.
     if RequestHead.isPresent(head.ifMatch) {
+      guard !head.ifMatch.isEmpty else { throw .badEntityTags }
       operation.pointee.options.ifMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifMatch)
     }
     if RequestHead.isPresent(head.ifNoneMatch) {
+      guard !head.ifNoneMatch.isEmpty else { throw .badEntityTags }
       operation.pointee.options.ifNoneMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifNoneMatch)
     }
-    if RequestHead.isPresent(head.idempotencyKey) && head.idempotencyKey.count > 0 {
+    if RequestHead.isPresent(head.idempotencyKey) {
+      guard !head.idempotencyKey.isEmpty else { throw Problem(400, "Idempotency-Key is empty: give it a value.") }
       guard Int(head.idempotencyKey.count) <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
       operation.pointee.options.idempotencyKey = UnsafeRawBufferPointer(start: bytes, slice: head.idempotencyKey)
     }
