@@ -21,8 +21,8 @@ struct Bench: ParsableCommand {
   var wire: LoadProtocol?
   @Option(name: [.short, .long], help: "A list of get, put, mixed.") var workload = "get"
   @Option(help: "Percentage of reads when mixed.") var reads = 90
-  @Option(name: [.short, .long], help: "A list of sizes of the key space.") var keys = "1000"
-  @Option(help: "uniform or zipf.") var distribution = "uniform"
+  @Option(name: [.short, .long], help: "A list of sizes of the key space: 1000, 10M.") var keys = "1000"
+  @Option(help: "uniform, zipf, or sequential: from the first key on.") var distribution = "uniform"
   @Option(name: .customLong("zipf-exponent"), help: "How uneven zipf is.") var zipfExponent = 0.99
   @Option(name: .customLong("key-prefix"), help: "What keys begin with; 12 digits follow.") var keyPrefix = "key-"
   @Option(name: [.customShort("m"), .customLong("value-size")], help: "A list of value sizes: 100, 4k, 1MiB.")
@@ -37,7 +37,7 @@ struct Bench: ParsableCommand {
   @Option(help: "How long to send before it counts.") var warmup = "0s"
   @Flag(help: "Write every key once before each run that has other keys or values than the last.") var fill = false
   @Option(help: "What draws of keys begin with.") var seed: UInt64 = 1
-  @Option(name: .customLong("server-pid"), help: "A list of the server's processes here, to report their processor time.")
+  @Option(name: .customLong("server-pid"), help: "A list of the server's processes, to report their processor time.")
   var serverPID: String?
   @Option(help: "auto, io_uring or epoll.") var io = ReactorProbe.Wish.auto
   @Flag(help: "Print one line of JSON for each run instead of text.") var json = false
@@ -84,23 +84,17 @@ struct Bench: ParsableCommand {
 
   // MARK: Options
 
-  /// Every permutation of the lists; what changes fastest comes last on the command line of a table: the rate.
+  /// Every permutation of the lists. Sizes and keys change slowest, since each change may need a fill.
   private func plans(_ target: LoadTarget, _ backend: Backend) throws(ReactorError) -> [LoadPlan] {
     let duration = try nanoseconds(self.duration ?? (records == nil ? "10s" : "365d"), "duration")
     let sizes = try list(valueSize, "value-size", Bench.size, 0...(1 << 30))
-    let spaces = try list(keys, "keys", Bench.size, 1...1_000_000_000_000)
+    let spaces = try list(keys, "keys", Bench.count, 1...1_000_000_000_000)
     let workloads = try workload.split(separator: ",", omittingEmptySubsequences: false).map(workload(named:))
     let counts = try list(connections, "connections", Int.init, 1...60_000)
     let depths = try list(pipeline, "pipeline", Int.init, 1...65_536)
-    let rates: [Double?] = try rate.map { text throws(ReactorError) in
-      try list(text, "rate", Int.init, 1...100_000_000).map(Double.init)
-    } ?? [nil]
-    let records: [Int?] = try self.records.map { text throws(ReactorError) in
-      try list(text, "records", Bench.size, 0...(1 << 50))
-    } ?? [nil]
-    let pids = try serverPID.map { text throws(ReactorError) in
-      try list(text, "server-pid", Int.init, 1...(1 << 30))
-    } ?? []
+    let rates = try optionals(rate, "rate", 1...100_000_000)
+    let numbers = try optionals(records, "records", 0...1_000_000_000_000)
+    let pids = try optionals(serverPID, "server-pid", 1...(1 << 30)).compactMap { $0 }
     var plan = LoadPlan(
       target: target, wire: wire ?? (url.hasPrefix("redis://") ? .resp : .http), workload: .get,
       distribution: try keyDistribution(), keys: 1, prefix: try checkedPrefix(), valueBytes: 0, connections: 1,
@@ -117,10 +111,10 @@ struct Bench: ParsableCommand {
             plan.connections = count
             for depth in depths {
               plan.pipeline = depth
-              for records in records {
+              for records in numbers {
                 plan.records = records
                 for rate in rates {
-                  plan.rate = rate
+                  plan.rate = rate.map(Double.init)
                   plans.append(plan)
                 }
               }
@@ -146,12 +140,13 @@ struct Bench: ParsableCommand {
   private func keyDistribution() throws(ReactorError) -> KeyDistribution {
     switch distribution {
     case "uniform": return .uniform
+    case "sequential": return .sequential
     case "zipf":
       guard zipfExponent > 0 && zipfExponent <= 10 else {
         throw wrong("zipf-exponent", "a number above 0 and up to 10", "\(zipfExponent)")
       }
       return .zipf(exponent: zipfExponent)
-    default: throw wrong("distribution", "uniform or zipf", distribution)
+    default: throw wrong("distribution", "uniform, zipf or sequential", distribution)
     }
   }
 
@@ -179,6 +174,23 @@ struct Bench: ParsableCommand {
     return values
   }
 
+  /// The same for an option that may be left out: one run without it.
+  private func optionals(
+    _ text: String?, _ name: String, _ range: ClosedRange<Int>
+  ) throws(ReactorError) -> [Int?] {
+    guard let text else { return [nil] }
+    return try list(text, name, Bench.count, range)
+  }
+
+  /// A number of things: 1000, 1k, 10M.
+  private static func count(_ text: String) -> Int? {
+    let factor = text.hasSuffix("k") ? 1_000 : text.hasSuffix("M") ? 1_000_000 : 1
+    let (count, overflow) = (Int(factor == 1 ? text : String(text.dropLast())) ?? -1).multipliedReportingOverflow(
+      by: factor)
+    return overflow || count < 0 ? nil : count
+  }
+
+  /// Bytes: 100, 4k, 1MiB.
   private static func size(_ text: String) -> Int? {
     var text = text
     return text.withUTF8 { bytes in

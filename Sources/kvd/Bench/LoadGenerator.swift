@@ -28,9 +28,9 @@ struct LoadClient {
 /// **Closed loop**: each connection sends `pipeline` requests at once, waits for all their replies, and sends the next.
 /// A request's latency starts when its batch is sent.
 ///
-/// **Open loop** (`rate`): request i is due at start + i / rate, whatever the server does, and goes to the next connection
-/// that has room. Latency starts when the request was *due*, so that a server that stalls doesn't thereby keep requests
-/// from being counted (Gil Tene's "coordinated omission").
+/// **Open loop** (`rate`): request i is due at start + i / rate, whatever the server does, and goes to the next
+/// connection that has room. Latency starts when the request was *due*, so that a server that stalls doesn't thereby
+/// keep requests from being counted (Gil Tene's "coordinated omission").
 ///
 /// The time is read once a turn: replies that came together carry the same time.
 struct LoadGenerator: ~Copyable {
@@ -47,7 +47,7 @@ struct LoadGenerator: ~Copyable {
   /// Behind a pointer so that its end has a fixed place in this type's end.
   private let loop: UnsafeMutablePointer<Loop>
   private let encoder: RequestEncoder
-  private let chooser: KeyChooser
+  private var chooser: KeyChooser
   private var random: LoadRandom
   private var progress: LoadProgress
   private let clients: UnsafeMutablePointer<LoadClient>
@@ -133,7 +133,8 @@ struct LoadGenerator: ~Copyable {
       if let failure { throw failure }
       if isInterrupted { throw LoadFailure(description: "interrupted while connecting") }
       if now >= deadline {
-        throw LoadFailure(description: "\(plan.target.address) accepted \(connected) of \(plan.connections) connections")
+        let count = "\(connected) of \(plan.connections) connections"
+        throw LoadFailure(description: "\(plan.target.address) accepted \(count)")
       }
     }
   }
@@ -186,6 +187,7 @@ struct LoadGenerator: ~Copyable {
     if interval == 0 { for index in 0..<plan.connections { refill(index) } }
     while toIssue > 0 {
       if now >= end || isInterrupted {
+        countUnsent(until: min(now, end))
         toIssue = 0
         break
       }
@@ -208,6 +210,13 @@ struct LoadGenerator: ~Copyable {
       result.serverSeconds = after - server
     }
     return result
+  }
+
+  /// Open loop: what was due and found no connection with room. Its latency would have been the worst of all, and can't
+  /// be known.
+  private mutating func countUnsent(until end: UInt64) {
+    guard interval > 0, nextDue < end else { return }
+    tally.unsent = min(UInt64(toIssue), UInt64(Double(end - nextDue) / interval) + 1)
   }
 
   /// When the loop has to turn though no reply came; 0 for at once.

@@ -38,6 +38,9 @@ struct LoadReport {
         "  errors       \(tally.refused) not 2xx, \(tally.unanswered) unanswered, "
           + "\(tally.brokenConnections) broken connections")
     }
+    if tally.unsent > 0 {
+      lines.append("  too slow     \(tally.unsent) requests were due but not sent: latencies are too good")
+    }
     lines.append("  processor    client \(percent(result.clientSeconds))" + serverText)
     return lines.joined(separator: "\n") + "\n"
   }
@@ -108,6 +111,7 @@ struct LoadReport {
     object.add("statuses", raw: statuses.text)
     object.add("refused", tally.refused)
     object.add("unanswered", tally.unanswered)
+    object.add("unsent", tally.unsent)
     object.add("brokenConnections", tally.brokenConnections)
     object.add("clientSeconds", result.clientSeconds)
     if let server = result.serverSeconds { object.add("serverSeconds", server) }

@@ -18,6 +18,8 @@ struct LoadTally {
   var bytesSent: UInt64 = 0
   /// Requests whose reply never came: their connection broke, or the run's patience ended.
   var unanswered: UInt64 = 0
+  /// Of an open loop: requests that were due but couldn't be sent before the end, for the server was too slow.
+  var unsent: UInt64 = 0
   /// Connections that broke or were ended by the server.
   var brokenConnections: UInt64 = 0
 

@@ -28,6 +28,8 @@ struct LoadRandom {
 enum KeyDistribution: Equatable, Sendable {
   /// All alike.
   case uniform
+  /// One after another, from the first, and again.
+  case sequential
   /// The key of rank k with a probability proportional to k to the power of -exponent.
   case zipf(exponent: Double)
 
@@ -35,6 +37,7 @@ enum KeyDistribution: Equatable, Sendable {
   var name: String {
     switch self {
     case .uniform: "uniform"
+    case .sequential: "sequential"
     case .zipf(let exponent): "zipf \(decimal(exponent, places: 2))"
     }
   }
@@ -45,24 +48,27 @@ enum KeyDistribution: Equatable, Sendable {
 /// Zipf's distribution is drawn by rejection-inversion (Hörmann, Derflinger: "Rejection-inversion to generate variates
 /// from monotone discrete distributions", 1996), which needs neither a table nor a sum over the key space.
 struct KeyChooser {
+  private enum Kind { case uniform, sequential, zipf }
+
   private let count: UInt64
   private let exponent: Double
   private let highest: Double
   private let lowest: Double
   private let shortcut: Double
-  private let isUniform: Bool
+  private let kind: Kind
+  private var following: UInt64 = 0
 
   init(count: Int, _ distribution: KeyDistribution) {
     self.count = UInt64(count)
     switch distribution {
-    case .uniform:
-      isUniform = true
+    case .uniform, .sequential:
+      kind = distribution == .uniform ? .uniform : .sequential
       exponent = 1
       highest = 0
       lowest = 0
       shortcut = 0
     case .zipf(let exponent):
-      isUniform = false
+      kind = .zipf
       self.exponent = exponent
       highest = KeyChooser.integral(Double(count) + 0.5, exponent)
       lowest = KeyChooser.integral(1.5, exponent) - 1
@@ -72,8 +78,14 @@ struct KeyChooser {
   }
 
   @inline(__always)
-  func next(_ random: inout LoadRandom) -> UInt64 {
-    isUniform ? random.below(count) : nextZipf(&random)
+  mutating func next(_ random: inout LoadRandom) -> UInt64 {
+    switch kind {
+    case .uniform: return random.below(count)
+    case .sequential:
+      following = following == count ? 1 : following &+ 1
+      return following &- 1
+    case .zipf: return nextZipf(&random)
+    }
   }
 
   private func nextZipf(_ random: inout LoadRandom) -> UInt64 {
