@@ -7,7 +7,7 @@ let permittedImports: [String: Set<String>] = [
   "Wire": ["CXXHash"],
   "Engine": ["Wire", "CXXHash"],
   "Reactor": ["CIOUring", "Glibc", "Musl", "Synchronization"],
-  "kvd": ["Engine", "Reactor", "Wire", "ArgumentParser", "Logging", "Glibc", "Musl", "Synchronization"],
+  "kvd": ["Engine", "Reactor", "Wire", "ArgumentParser", "Histogram", "Logging", "Glibc", "Musl", "Synchronization"],
 ]
 
 /// The targets that do no system calls, read no clock, draw no random numbers and start no threads.

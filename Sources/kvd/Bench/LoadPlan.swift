@@ -1,0 +1,99 @@
+import Reactor
+
+/// Which requests are sent.
+enum LoadWorkload: Equatable, Sendable {
+  case get
+  case put
+  /// Reads with a probability of `reads` percent, else writes.
+  case mixed(reads: Int)
+
+  /// Reads among 100 requests.
+  var reads: Int {
+    switch self {
+    case .get: 100
+    case .put: 0
+    case .mixed(let reads): reads
+    }
+  }
+
+  /// As on the command line.
+  var name: String {
+    switch self {
+    case .get: "get"
+    case .put: "put"
+    case .mixed: "mixed"
+    }
+  }
+}
+
+/// Where the load goes.
+struct LoadTarget: Equatable, Sendable {
+  let address: SocketAddress
+  /// The authority, for HTTP's Host.
+  let host: String
+  /// What stands before keys in an HTTP target: "/", "/v1/maps/m/".
+  let path: String
+
+  /// Reads `http://host:port/path`, `redis://host:port` or `host:port`.
+  ///
+  /// - Throws: `ReactorError` if the address is none or its host isn't known.
+  init(_ url: String) throws(ReactorError) {
+    var rest = url[...]
+    var port = "3000"
+    for (scheme, standard) in [("http://", "80"), ("redis://", "6379")] where rest.hasPrefix(scheme) {
+      rest = rest.dropFirst(scheme.count)
+      port = standard
+    }
+    guard !rest.contains("://") else {
+      throw ReactorError(.badAddress, "\"\(url)\" is neither http://host:port nor redis://host:port")
+    }
+    let slash = rest.firstIndex(of: "/") ?? rest.endIndex
+    let authority = String(rest[..<slash])
+    let hasPort = authority.last != "]" && authority.contains(":")
+    address = try SocketAddress.parse(hasPort ? authority : authority + ":" + port)
+    host = authority
+    let path = rest[slash...]
+    self.path = path.isEmpty ? "/" : path.hasSuffix("/") ? String(path) : path + "/"
+  }
+}
+
+/// One run: a load with all its parameters. `kvd bench` makes one for every permutation of its comma lists.
+struct LoadPlan: Sendable {
+  var target: LoadTarget
+  var wire: LoadProtocol
+  var workload: LoadWorkload
+  var distribution: KeyDistribution
+  /// The key space: keys are `prefix` and 12 digits, from 0.
+  var keys: Int
+  var prefix: String
+  var valueBytes: Int
+  var connections: Int
+  /// Requests under way on one connection at most.
+  var pipeline: Int
+  /// Requests a second over all connections of an open loop; nil for a closed loop.
+  var rate: Double?
+  /// Requests to send, nil for as many as the duration has room for.
+  var records: Int?
+  /// Nanoseconds during which requests are sent; their replies are waited for.
+  var duration: UInt64
+  /// Nanoseconds of the same load, not counted, before.
+  var warmup: UInt64
+  /// Whether every key is written once before.
+  var fills: Bool
+  var seed: UInt64
+  /// Processes of the server on this machine, whose processor time is reported.
+  var serverPIDs: [Int]
+  var backend: Backend
+
+  /// Requests under way on one connection at most, while filling.
+  var fillPipeline: Int { valueBytes < RequestEncoder.largeBody ? max(pipeline, 64) : min(pipeline, 2) }
+
+  /// One line that names the run.
+  var title: String {
+    var text = "\(wire.rawValue) \(workload.name)"
+    if case .mixed(let reads) = workload { text += " (\(reads) % reads)" }
+    text += ", \(keys) keys \(distribution.name), \(valueBytes) B values, \(connections) connections"
+    text += ", pipeline \(pipeline)"
+    return text + (rate.map { ", \(decimal($0, places: 0)) requests/s" } ?? ", closed loop")
+  }
+}
