@@ -26,6 +26,8 @@ final class TestNode {
   private(set) var turns = 0
 
   private let memory: UnsafeMutableRawPointer
+  private let memoryCount: Int
+  /// Bytes of each core's zone for records; behind all of these, each core has a zone of the same size for large values.
   private let share: Int
   private var mail: [[[[UInt8]]]]
   private var mailBytes: [[Int]]
@@ -49,7 +51,8 @@ final class TestNode {
     self.limits = limits
     random = seed.map { TestRandom(seed: $0) }
     share = 2 * bytes
-    memory = .allocate(byteCount: count * share, alignment: 4096)
+    memoryCount = 4 * bytes * count
+    memory = .allocate(byteCount: memoryCount, alignment: 4096)
     cores = .allocate(capacity: count)
     mail = Array(repeating: Array(repeating: [], count: count), count: count)
     mailBytes = Array(repeating: Array(repeating: 0, count: count), count: count)
@@ -60,8 +63,9 @@ final class TestNode {
         to: Core(
           CoreConfiguration(
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
-            eviction: eviction, memory: memory, memoryRange: core * share..<(core + 1) * share, memoryLimit: bytes,
-            nodeID: (1, 2)), wall: wall))
+            eviction: eviction, memory: memory, memoryCount: memoryCount, memoryRange: core * share..<(core + 1) * share,
+            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: (1, 2)),
+          wall: wall))
     }
   }
 
@@ -148,7 +152,10 @@ final class TestNode {
     if !holdsMail { readMail(core) }
     action(&cores[core])
     cores[core].endTurn()
-    for block in lent { TestNode.spoil(block) }
+    for block in lent {
+      TestNode.spoil(block)
+      block.deallocate()
+    }
     for position in 0..<cores[core].effects.count { carryOut(cores[core].effects[position], core) }
     cores[core].effects.removeAll()
     sendMail(core)
@@ -241,14 +248,15 @@ final class TestNode {
         cores[core].receiveMail(UnsafeRawBufferPointer(block))
         mailBytes[other][core] -= message.count + 8
         TestNode.spoil(block)
+        block.deallocate()
       }
       mail[other][core].removeFirst(taken)
     }
   }
 
+  /// Overwrites memory that nobody may look at any more.
   private static func spoil(_ block: UnsafeMutableRawBufferPointer) {
     block.initializeMemory(as: UInt8.self, repeating: 0xDD)
-    block.deallocate()
   }
 
   // MARK: Out
@@ -266,6 +274,8 @@ final class TestNode {
     case .close(let id): client(id, core)?.close()
     case .pause(let id): client(id, core)?.pause(true)
     case .resume(let id): client(id, core)?.pause(false)
+    case .discard(let range):
+      TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):
       logs.append(String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self))
     }
@@ -314,7 +324,7 @@ final class TestNode {
         guard segment.flags.contains(.exists) else { continue }
         #expect(segment.pins == 0, "segment \(id) of core \(core) is pinned")
         if segment.flags.contains(.foreign) {
-          lent[segment.page << PageAllocator.pageShift / share] += Int(segment.pages)
+          lent[(segment.page << PageAllocator.pageShift) / share % count] += Int(segment.pages)
         }
       }
       let wrong = cores[core].store.checkInvariants()

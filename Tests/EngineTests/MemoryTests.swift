@@ -2,24 +2,6 @@ import Testing
 
 @testable import Engine
 
-/// SplitMix64 (Steele, Lea, Flood 2014): a seeded source of chance for tests.
-struct TestRandom: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
-  mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-  mutating func chance(_ oneIn: Int) -> Bool { below(oneIn) == 0 }
-}
-
 @Suite struct MemoryTests {
   @Test("pages handed out never overlap, and all come back", arguments: [1, 2, 3] as [UInt64])
   func twin(seed: UInt64) {
