@@ -68,8 +68,11 @@ package struct Limits: Sendable, Equatable {
 
 /// One limit by its name in the configuration file, and the values it may have.
 package struct Limit: Sendable {
+  /// Its name in a configuration file, as in `limits.NAME`.
   package let name: String
+  /// The limit it sets.
   package let path: WritableKeyPath<Limits, Int> & Sendable
+  /// The values that are permitted.
   package let range: ClosedRange<Int>
 
   init(_ name: String, _ path: WritableKeyPath<Limits, Int> & Sendable, _ range: ClosedRange<Int>) {

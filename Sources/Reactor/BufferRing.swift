@@ -3,9 +3,9 @@ import Glibc
 
 /// The receive buffers the kernel picks from (io_uring_register_buf_ring), each `size` bytes.
 ///
-/// All of them are reserved as address space, but few are handed out at first: the kernel takes them round-robin, so the
-/// number handed out, not the number there could be, decides how much memory and cache receiving touches. A turn that
-/// ran out doubles it.
+/// All of them are reserved as address space, but few are handed out at first: the kernel takes them round-robin, so
+/// the number handed out, not the number there could be, decides how much memory and cache receiving touches. A turn
+/// that ran out doubles it.
 struct BufferRing: ~Copyable {
   static var group: UInt16 { 0 }
   static var initiallyProvided: Int { 64 }

@@ -48,6 +48,7 @@
 
 /// One event, 32 bytes, trivial; valid until the next `poll` of its loop.
 @frozen package struct Event: Sendable {
+  /// What happened.
   package internal(set) var kind: EventKind
   /// With `accepted`: the owner's limit of connections is passed.
   package let isOverflow: Bool

@@ -28,13 +28,14 @@ package struct Listener: ~Copyable, Sendable {
 
   /// Listens alone, or as the first of a group (`shared`).
   ///
-  /// SO_REUSEPORT would let a second process share the port without either noticing. So the first socket of a group binds
-  /// without it, which makes the kernel refuse a port that anyone else holds, and sets it only afterwards, which opens the
-  /// port to `another(like:)`. There is no moment in between at which the port is free. What remains: once the group
-  /// stands, a foreign process of the same user that asks for SO_REUSEPORT itself can join it.
+  /// SO_REUSEPORT would let a second process share the port without either noticing. So the first socket of a group
+  /// binds without it, which makes the kernel refuse a port that anyone else holds, and sets it only afterwards, which
+  /// opens the port to `another(like:)`. There is no moment in between at which the port is free. What remains: once
+  /// the group stands, a foreign process of the same user that asks for SO_REUSEPORT itself can join it.
   ///
   /// - Parameter patience: nanoseconds to keep trying while the port is in use. The kernel tears an io_uring down some
-  ///   milliseconds after its process ended, and the sockets in it with it; without patience, a server restarted at once
+  ///   milliseconds after its process ended, and the sockets in it with it; without patience, a server restarted at
+  /// once
   ///   would find its own port taken.
   /// - Throws: `ReactorError` of kind `addressInUse`, `addressNotAvailable`, `notPermitted` or `outOfResources`.
   package static func listen(

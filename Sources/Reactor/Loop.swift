@@ -15,10 +15,11 @@ import Glibc
 /// ```
 ///
 /// The contract, the same on io_uring and on epoll:
-/// - A socket's id comes with `.accepted` (or from `connect`) and is dead after `.closed`. Bytes are reported from the start.
+/// - A socket's id comes with `.accepted` (or from `connect`) and is dead after `.closed`. Bytes are reported from the
+///   start.
 /// - `close` ends it: events of the socket later in this turn turn `.stale`, and nothing but one `.closed` follows.
-/// - One send at a time; it ends with `.sent`, or never: `.failed` or `close` came first. **The memory of a send is lent
-///   to the kernel until `.sent` or `.closed`.**
+/// - One send at a time; it ends with `.sent`, or never: `.failed` or `close` came first. **The memory of a send is
+///   lent to the kernel until `.sent` or `.closed`.**
 /// - `.failed` comes at most once, and then only `.closed` after the owner's `close`.
 /// - `.ended` comes at most once; sending may go on.
 /// - Received bytes stay where they are until the next `poll`.
@@ -73,8 +74,8 @@ package struct Loop: ~Copyable {
   /// Hands everything asked for to the kernel and waits for events, but not past the deadline.
   ///
   /// - Parameter deadline: of `Clock.monotonic`, in nanoseconds; 0 doesn't wait, `.max` waits for ever.
-  /// - Returns: how many `events` there are now. It may be 0, also before the deadline: something happened that concerns
-  ///   nobody, or the kernel cut the wait short (EINTR).
+  /// - Returns: how many `events` there are now. It may be 0, also before the deadline: something happened that
+  ///   concerns nobody, or the kernel cut the wait short (EINTR).
   package mutating func poll(deadline: UInt64 = .max) -> Int {
     if let uring { return uring.pointee.poll(deadline: deadline) }
     return epoll!.pointee.poll(deadline: deadline)
@@ -171,6 +172,7 @@ package struct Loop: ~Copyable {
     return epoll!.pointee.common.sockets.count
   }
 
+  /// What the loop has counted since it was made.
   package var statistics: LoopStatistics {
     if let uring { return uring.pointee.common.statistics }
     return epoll!.pointee.common.statistics

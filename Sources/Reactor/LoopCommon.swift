@@ -9,14 +9,15 @@ package enum Backend: String, Sendable, CaseIterable {
 
 /// The bounds of one loop.
 package struct LoopOptions: Sendable, Equatable {
+  /// The kernel interface to use; it must be one that `ReactorProbe` found.
   package var backend: Backend
   /// Sockets up to which `accepted` comes without `isOverflow`. Outgoing connections count too.
   package var connections = 65_536
   /// Sockets beyond, so that a client over the limit can be told so. Beyond these a connection is closed unanswered and
   /// counted as rejected.
   package var overflow = 64
-  /// Bytes of one `received` event at most. A buffer costs memory only as far as bytes reached it. Measured with bodies of
-  /// megabytes: 16 KiB costs a tenth to a third more of the kernel's time, 64 KiB saves nothing more, but memory.
+  /// Bytes of one `received` event at most. A buffer costs memory only as far as bytes reached it. Measured with bodies
+  /// of megabytes: 16 KiB costs a tenth to a third more of the kernel's time, 64 KiB saves nothing more, but memory.
   package var receiveBytes = 32 << 10
   /// Receive buffers at most, a power of two; 64 are in use until a turn needs more.
   package var receiveBuffers = 512

@@ -3,9 +3,10 @@ import CIOUring
 /// A bounded queue of messages from one thread to one other: a ring of bytes with one writer and one reader.
 ///
 /// Lamport's single-producer single-consumer queue (1983), with the two ends' indices on cache lines of their own and
-/// each end keeping a private copy of the other's index, so that the lines move between cores only when a copy runs out.
-/// Each message lies contiguously behind an 8-byte header; one that would wrap starts again at the ring's beginning and
-/// the rest of the ring is skipped. Indices count bytes for ever and are taken modulo the capacity, a power of two.
+/// each end keeping a private copy of the other's index, so that the lines move between cores only when a copy runs
+/// out. Each message lies contiguously behind an 8-byte header; one that would wrap starts again at the ring's
+/// beginning and the rest of the ring is skipped. Indices count bytes for ever and are taken modulo the capacity, a
+/// power of two.
 ///
 /// Messages become visible to the reader at `publish`, once per turn rather than once per message.
 package enum Mailbox {
@@ -29,7 +30,9 @@ package enum Mailbox {
 
 /// The two ends of one mailbox; take each out once.
 package struct MailboxPair: ~Copyable, Sendable {
+  /// The end of the one thread that writes.
   package let writer: MailboxWriter
+  /// The end of the one thread that reads.
   package let reader: MailboxReader
 
   /// Hands out both ends.
@@ -84,7 +87,8 @@ package struct MailboxWriter: ~Copyable, @unchecked Sendable {
   /// Bytes of the longest message: what always fits an empty ring, wherever its index stands.
   package var maximumMessage: Int { capacity / 2 - Mailbox.headerCount }
 
-  /// Room for a message of up to `count` bytes, 8-byte aligned, or nil while the ring is too full. Fill it, then `commit`.
+  /// Room for a message of up to `count` bytes, 8-byte aligned, or nil while the ring is too full. Fill it, then
+  /// `commit`.
   package mutating func reserve(_ count: Int) -> UnsafeMutableRawPointer? {
     precondition(count >= 0 && count <= maximumMessage, "a message longer than the mailbox takes")
     precondition(reserved < 0, "the message before wasn't committed")

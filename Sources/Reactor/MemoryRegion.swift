@@ -23,8 +23,9 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
 
   /// Reserves `bytes` of zeroed address space without taking memory (MAP_NORESERVE).
   ///
-  /// - Parameter hugePages: asks for huge pages (MADV_HUGEPAGE), which spares TLB misses in large tables; memory is then
-  ///   taken two megabytes at a time. Without, asks for none, wherever the system would give them to everyone. A kernel
+  /// - Parameter hugePages: asks for huge pages (MADV_HUGEPAGE), which spares TLB misses in large tables; memory is
+  ///   then taken two megabytes at a time. Without, asks for none, wherever the system would give them to everyone. A
+  /// kernel
   ///   that has none ignores both.
   /// - Throws: `ReactorError` of kind `outOfResources` if the address space is limited.
   package static func reserve(_ bytes: Int, hugePages: Bool = true) throws(ReactorError) -> MemoryRegion {
@@ -87,7 +88,8 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     ReactorError(
       .outOfResources,
       "\(bytes >> 20) MiB of address space can't be reserved: \(describe(errno: code)). A limit on virtual memory "
-        + "(ulimit -v) or the kernel's overcommit policy (vm.overcommit_memory=2) is in the way; raise it or use less memory.",
+        + "(ulimit -v) or the kernel's overcommit policy (vm.overcommit_memory=2) is in the way; raise it or use less "
+        + "memory.",
       errno: code)
   }
 }

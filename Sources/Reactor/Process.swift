@@ -37,6 +37,7 @@ package struct Processors: Equatable, Sendable {
     return max(1, min(allowed.count, byQuota))
   }
 
+  /// The processors that this process may run on now.
   package static func current() -> Processors {
     var cpus = [Int32](repeating: 0, count: 8192)
     let count = Int(kvd_allowed_cpus(&cpus, Int32(cpus.count)))

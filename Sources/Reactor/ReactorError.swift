@@ -24,6 +24,7 @@ package struct ReactorError: Error, Equatable, Sendable, CustomStringConvertible
     case system
   }
 
+  /// What a caller can act on.
   package let kind: Kind
   /// What happened and what can be done about it, without a final newline.
   package let sentence: String

@@ -12,6 +12,7 @@ package enum ReactorProbe {
 
   /// What was taken, and why, for one log line.
   package struct Choice: Equatable, Sendable {
+    /// What to use.
     package let backend: Backend
     /// A sentence without a final full stop.
     package let reason: String

@@ -48,6 +48,7 @@ package struct SocketAddress: Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The port in host byte order; 0 lets the kernel choose one when bound.
   package var port: UInt16 {
     get {
       // The port has the same place in both forms.

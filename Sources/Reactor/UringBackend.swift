@@ -25,8 +25,9 @@ struct UserData {
 /// The loop on io_uring: multishot accepts and receives, provided buffers, one `io_uring_enter` per turn.
 ///
 /// An operation's slot lives until its last completion was seen: `Slot.inFlight` counts them, `close` cancels them, and
-/// only then does the descriptor's own close go to the kernel, whose completion is the `.closed` event. So no completion
-/// ever meets a slot's next user, and memory lent to a send is never touched after `.sent`, `.failed` of that send, or
+/// only then does the descriptor's own close go to the kernel, whose completion is the `.closed` event. So no
+/// completion ever meets a slot's next user, and memory lent to a send is never touched after `.sent`, `.failed` of
+/// that send, or
 /// `.closed`.
 ///
 /// The ring belongs to the thread that made it (IORING_SETUP_SINGLE_ISSUER).

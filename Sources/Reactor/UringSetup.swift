@@ -16,8 +16,8 @@ enum UringSetup {
     ]
   }
 
-  /// Features without which the backend would be wrong: completions are never dropped, submissions may be forgotten once
-  /// taken, and a wait may have a time limit.
+  /// Features without which the backend would be wrong: completions are never dropped, submissions may be forgotten
+  /// once taken, and a wait may have a time limit.
   private static var neededFeatures: UInt32 {
     IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_EXT_ARG | IORING_FEAT_FAST_POLL
   }

@@ -41,6 +41,7 @@ package func copyBytes(_ target: UnsafeMutableRawPointer, _ source: UnsafeRawPoi
   }
 }
 
+/// The eight bytes at `bytes + offset`, whatever their alignment, as a little-endian integer.
 @inlinable @inline(__always)
 package func word(_ bytes: UnsafeRawPointer, _ offset: Int) -> UInt64 {
   bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)

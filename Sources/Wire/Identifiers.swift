@@ -36,8 +36,11 @@ public let partitionCount = 1024
 /// Printed as `partition-epoch-offset` in decimal, for example `17-1-42`. Revisions of one partition are totally
 /// ordered by (epoch, offset); revisions of different partitions aren't comparable.
 @frozen public struct Revision: Equatable, Hashable, Sendable {
+  /// The partition whose log the write is in.
   public let partition: PartitionID
+  /// The epoch in which the partition's owner wrote it.
   public let epoch: Epoch
+  /// Its place in the partition's log.
   public let offset: Offset
 
   @inlinable package init(partition: PartitionID, epoch: Epoch, offset: Offset) {
@@ -49,7 +52,9 @@ public let partitionCount = 1024
 
 /// A range of bytes inside some buffer that the context names: offsets instead of copies.
 @frozen public struct Slice: Equatable, Sendable {
+  /// Bytes from the start of the buffer.
   public var offset: UInt32
+  /// Bytes of the slice.
   public var count: UInt32
 
   @inlinable package init(offset: UInt32, count: UInt32) {
@@ -62,5 +67,6 @@ public let partitionCount = 1024
     count = 0
   }
 
+  /// Whether it has no bytes; an absent field is empty too.
   @inlinable package var isEmpty: Bool { count == 0 }
 }

@@ -35,6 +35,7 @@
 
 /// The fields of a record before its map name, as a writer gives them.
 @frozen public struct RecordHead {
+  /// What the record does to its key.
   public var kind: RecordKind
   /// The writer's bits, within `RecordLayout.flagMask`.
   public var flags: UInt8

@@ -13,6 +13,7 @@ public enum RecordError: Error, Equatable, Sendable {
 /// The bytes must stay in place while the view is used; a view of a store is good until the store's next mutating call
 /// unless the record's segment is pinned.
 @frozen public struct RecordView {
+  /// Where the record starts.
   public let base: UnsafeRawPointer
 
   /// A view of bytes that are known to be a whole record.
@@ -54,6 +55,7 @@ public enum RecordError: Error, Equatable, Sendable {
     default: .evict
     }
   }
+  /// Whether it gives its key a value.
   @inlinable package var isPut: Bool { kindAndFlags & RecordLayout.kindMask == 1 }
   /// The three flag bits that are the writer's to use.
   @inlinable package var flags: UInt8 { kindAndFlags & RecordLayout.flagMask }
@@ -92,9 +94,12 @@ public enum RecordError: Error, Equatable, Sendable {
   @inlinable public var map: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + prefixCount, count: mapCount)
   }
+  /// The key's bytes, without the map's name.
   @inlinable public var key: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + prefixCount + mapCount, count: keyCount)
   }
+  /// Bytes of the record before its value.
+  /// The value's bytes; empty for a tombstone.
   @inlinable package var valueStart: Int { prefixCount &+ mapCount &+ keyCount }
   @inlinable public var value: UnsafeRawBufferPointer {
     let start = valueStart

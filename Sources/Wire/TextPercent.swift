@@ -44,7 +44,9 @@ extension Text {
 @frozen public struct QueryIterator: Sendable {
   /// One pair: slices of the buffer.
   @frozen public struct Pair: Equatable, Sendable {
+    /// The word before the equals sign, still escaped.
     public var name: Slice
+    /// What follows the equals sign, still escaped; empty where there is none.
     public var value: Slice
     /// There is a '=', so that `?flag` and `?flag=` can be told apart.
     public var hasValue: Bool

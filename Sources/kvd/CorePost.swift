@@ -1,6 +1,7 @@
 import Reactor
 
-/// A core's ends of the mailboxes to and from the others. Filled before the core's thread starts, then the thread's alone.
+/// A core's ends of the mailboxes to and from the others. Filled before the core's thread starts, then the thread's
+/// alone.
 final class CorePost: @unchecked Sendable {
   let core: Int
   let count: Int

@@ -3,8 +3,8 @@ import Glibc
 import Reactor
 import Synchronization
 
-/// One core at work: its loop and its engine, and nothing between them but translation. Events become calls of the engine,
-/// effects become calls of the loop.
+/// One core at work: its loop and its engine, and nothing between them but translation. Events become calls of the
+/// engine, effects become calls of the loop.
 struct CoreThread: ~Copyable {
   private let shared: SharedState
   private let post: CorePost

@@ -18,7 +18,7 @@ final class LogSink: Sendable {
   func write(_ level: LogLevel, fields: UnsafeRawBufferPointer) {
     guard level >= self.level else { return }
     var line = start(level)
-    line.append(contentsOf: isJSON ? "," .utf8 : " ".utf8)
+    line.append(contentsOf: isJSON ? ",".utf8 : " ".utf8)
     line.append(contentsOf: fields)
     finish(&line)
   }

@@ -55,8 +55,8 @@ struct Server {
   }
 }
 
-/// How the reservation is divided: first every core's zone for tables and small records, then every core's zone for large
-/// values. Address space that isn't used costs nothing.
+/// How the reservation is divided: first every core's zone for tables and small records, then every core's zone for
+/// large values. Address space that isn't used costs nothing.
 struct MemoryPlan {
   private let cores: Int
   private let recordBytes: Int

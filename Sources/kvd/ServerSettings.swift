@@ -40,7 +40,8 @@ struct ServerSettings {
     name = try ServerSettings.name(values["name"] ?? ServerSettings.hostName)
     cores = try ServerSettings.cores(values["cores"])
     memory = try ServerSettings.memory(values["memory"], cores: cores)
-    io = try ServerSettings.choice(values["io"] ?? "auto", "io", [("auto", .auto), ("io_uring", .ioUring), ("epoll", .epoll)])
+    io = try ServerSettings.choice(
+      values["io"] ?? "auto", "io", [("auto", .auto), ("io_uring", .ioUring), ("epoll", .epoll)])
     eviction = try ServerSettings.choice(values["evict"] ?? "none", "evict", [("none", .none), ("lru", .lru)])
     logsJSON = try ServerSettings.choice(values["log"] ?? "text", "log", [("json", true), ("text", false)])
     logLevel = try ServerSettings.choice(
@@ -118,7 +119,8 @@ enum MachineMemory {
   static var available: Int {
     let machine = Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
     for path in ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"] {
-      guard let text = readFile(path, limit: 64), let limit = Int(String(decoding: text.prefix { $0 > 32 }, as: UTF8.self))
+      guard let text = readFile(path, limit: 64),
+        let limit = Int(String(decoding: text.prefix { $0 > 32 }, as: UTF8.self))
       else { continue }
       return min(machine, limit)
     }

@@ -9,7 +9,8 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import checks
-from schemathesis.specs.openapi.checks import content_type_conformance, negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance, negative_data_rejection, positive_data_acceptance)
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "Sources/Engine/Engine.docc/openapi.yaml"
 SCHEMA = schemathesis.openapi.from_path(DOCUMENT)
@@ -28,8 +29,8 @@ HEALTHY = {501, 503, 507}
 STATEFUL = {412, 413, 414, 422}
 BEYOND_GRAMMAR = (
     "min-revision belongs to another", "at and op exclude", "by goes with", "ttl goes with", "ttl is a duration",
-    "timeout is a duration", "w is majority", "by is a", "replicas is a", "history is a size", "The request is not JSON",
-    "A value is not base64", "Operation ")
+    "timeout is a duration", "w is majority", "by is a", "replicas is a", "history is a size",
+    "The request is not JSON", "A value is not base64", "Operation ")
 # What is stored before the tests, so that generated requests meet values of all kinds.
 STORED = {
     "object": (b'{"a":{"b":[1,2,{"c":null}]},"":0,"~":"\\u00fc"}', "application/json"),
@@ -44,7 +45,7 @@ WORDS = re.compile(r"^(livez|readyz|metrics|health|messages|v1(/.*)?|\.{1,2}(/.*
 
 @schemathesis.hook
 def map_path_parameters(context, parameters):
-    """Half of all keys name what is stored; the rest stay as generated, apart from words of the API and dot segments."""
+    """Half of all keys name what is stored; the rest stay as generated, but for words of the API and dot segments."""
     key = (parameters or {}).get("key")
     if isinstance(key, str):
         chance = random.Random(key)

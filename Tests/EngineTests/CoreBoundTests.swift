@@ -169,7 +169,8 @@ struct CoreBoundTests {
     node.settle()
     #expect(client.takeAnswers().map(\.status) == [413])
     let chunks = node.connect()
-    chunks.send("POST /v1/batch HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3EA\r\n" + body + "\r\n0\r\n\r\n")
+    chunks.send(
+      "POST /v1/batch HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3EA\r\n" + body + "\r\n0\r\n\r\n")
     node.settle()
     #expect(chunks.takeAnswers().map(\.status) == [413])
     node.checkAtRest()

@@ -75,7 +75,7 @@ struct CoreListTests {
   @Test("a page may be empty and still have a next one, with a rare prefix")
   func rarePrefix() {
     var limits = TestNode.limits
-    limits.listingSlots = 512
+    limits.listingSlots = 2048
     let node = TestNode(cores: 2, limits: limits)
     let writer = node.connect(0)
     for n in 0..<3_000 { writer.send(request("PUT", "/k\(n)", body: "")) }
@@ -178,7 +178,8 @@ extension String {
     guard bytes.count >= wanted.count else { return nil }
     for start in 0...bytes.count - wanted.count where bytes[start] == wanted[0] {
       if bytes[start..<start + wanted.count].elementsEqual(wanted) {
-        return utf8.index(utf8.startIndex, offsetBy: start)..<utf8.index(utf8.startIndex, offsetBy: start + wanted.count)
+        return utf8.index(
+          utf8.startIndex, offsetBy: start)..<utf8.index(utf8.startIndex, offsetBy: start + wanted.count)
       }
     }
     return nil

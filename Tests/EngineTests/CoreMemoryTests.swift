@@ -148,7 +148,8 @@ struct CoreMemoryTests {
       let foreign = node.ask("PUT", "/" + node.key(on: core, 1), body: "small").etag.filter { $0 != "\"" }
       let cases: [(String, [String], Int)] = [
         (path, ["If-None-Match: *"], 412), (path, ["If-Match: \"1-1-1\""], 412), (path, ["If-Match: x"], 400),
-        (path + "?min-revision=\(etag)9", [], 503), (path + "?min-revision=\(foreign)", [], 400), (path + "?w=2", [], 503),
+        (path + "?min-revision=\(etag)9", [], 503), (path + "?min-revision=\(foreign)", [], 400),
+        (path + "?w=2", [], 503),
         (path + "?nonsense", [], 400), (path + "?ttl=x", [], 400),
       ]
       for (target, fields, status) in cases {

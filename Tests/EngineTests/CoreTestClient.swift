@@ -179,7 +179,8 @@ struct Answer: Equatable {
   /// Reads the answer at `at` and goes behind it; nil if it isn't whole.
   init?(_ bytes: [UInt8], _ at: inout Int, isHead: Bool) {
     guard let end = Answer.headEnd(bytes, at) else { return nil }
-    var lines = String(decoding: bytes[at..<end - 4], as: UTF8.self).split(separator: "\r\n", omittingEmptySubsequences: false)
+    var lines = String(decoding: bytes[at..<end - 4], as: UTF8.self).split(
+      separator: "\r\n", omittingEmptySubsequences: false)
     let line = lines.removeFirst()
     guard line.hasPrefix("HTTP/1.1 "), let status = Int(line.dropFirst(9).prefix(3)) else { return nil }
     self.status = status

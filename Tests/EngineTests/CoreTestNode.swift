@@ -2,12 +2,12 @@ import Testing
 
 @testable import Engine
 
-/// A node of one to three cores in this thread, with a clock, clients and mailboxes of its own: what `CoreThread` and the
-/// kernel are to the engine, but in an order that the test or a seed decides.
+/// A node of one to three cores in this thread, with a clock, clients and mailboxes of its own: what `CoreThread` and
+/// the kernel are to the engine, but in an order that the test or a seed decides.
 ///
 /// It also checks what the engine owes its owner: one send at a time, nothing after `close`, no bytes after
-/// `shutdownWrite`, memory lent to a send unchanged until `sent` or `closed`, and no message longer than a mailbox takes.
-/// Memory lent to the engine is overwritten as soon as the engine has promised not to look at it any more.
+/// `shutdownWrite`, memory lent to a send unchanged until `sent` or `closed`, and no message longer than a mailbox
+/// takes. Memory lent to the engine is overwritten as soon as the engine has promised not to look at it any more.
 final class TestNode {
   let cores: UnsafeMutablePointer<Core>
   let count: Int
@@ -27,7 +27,8 @@ final class TestNode {
 
   private let memory: UnsafeMutableRawPointer
   private let memoryCount: Int
-  /// Bytes of each core's zone for records; behind all of these, each core has a zone of the same size for large values.
+  /// Bytes of each core's zone for records; behind all of these, each core has a zone of the same size for large
+  /// values.
   private let share: Int
   private var mail: [[[[UInt8]]]]
   private var mailBytes: [[Int]]
@@ -63,7 +64,8 @@ final class TestNode {
         to: Core(
           CoreConfiguration(
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
-            eviction: eviction, memory: memory, memoryCount: memoryCount, memoryRange: core * share..<(core + 1) * share,
+            eviction: eviction, memory: memory, memoryCount: memoryCount,
+            memoryRange: core * share..<(core + 1) * share,
             extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: (1, 2)),
           wall: wall))
     }

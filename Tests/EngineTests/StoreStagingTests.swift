@@ -73,6 +73,7 @@ import Wire
         var staged = try a.stage(key, valueCapacity: round == 2 ? 1000 : 400_000, time: 1)
         if round == 2 { expected = bytes(1000) }
         expected.withUnsafeBytes { staged.append($0) }
+        a.lend(staged)
         let result = try b.commit(staged, time: 1)
         #expect(result.existed == (round > 0) && result.record.value.elementsEqual(expected))
       }

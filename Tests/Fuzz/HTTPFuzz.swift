@@ -3,8 +3,8 @@ import Wire
 /// Feeds libFuzzer's bytes to every decoder that reads HTTP from a network.
 ///
 /// Beyond not crashing it asserts what the parser promises: a prefix is incomplete or has the whole's result, slices
-/// lie inside the head, and a chunked body decodes alike however it is cut. The first byte chooses the decoder, the second
-/// the place of a cut.
+/// lie inside the head, and a chunked body decodes alike however it is cut. The first byte chooses the decoder, the
+/// second the place of a cut.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzHTTP(_ data: UnsafePointer<UInt8>, _ size: Int) -> CInt {
   guard size >= 2 else { return 0 }

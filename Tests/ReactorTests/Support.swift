@@ -86,8 +86,8 @@ final class Server {
     return count
   }
 
-  /// Turns until a time; how many it took. One, if nothing happens, or a few: the kernel may cut a wait short for reasons
-  /// of its own (io_uring does when an earlier ring of the same thread is torn down).
+  /// Turns until a time; how many it took. One, if nothing happens, or a few: the kernel may cut a wait short for
+  /// reasons of its own (io_uring does when an earlier ring of the same thread is torn down).
   func turns(until deadline: UInt64) -> Int {
     var turns = 0
     repeat {

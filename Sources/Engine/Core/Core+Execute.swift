@@ -1,6 +1,7 @@
 import Wire
 
-// One operation on one key, executed by the core that owns its partition: the only place where keys are read or written.
+// One operation on one key, executed by the core that owns its partition: the only place where keys are read or
+// written.
 extension Core {
   /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
   mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {

@@ -136,7 +136,8 @@ extension Core {
       let owner = (range.lowerBound - (extents.lowerBound - index * extents.count)) / extents.count
       outboxes[owner].post(.release, MailRange(offset: range.lowerBound, count: range.count))
     }
-  }}
+  }
+}
 
 extension MailRequest {
   /// Visits every buffer whose bytes travel with the message, in their order.

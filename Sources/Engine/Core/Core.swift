@@ -10,8 +10,8 @@ package struct CoreConfiguration {
   package var version: String
   package var logLevel: LogLevel
   package var eviction: Eviction
-  /// The process-wide reservation and its length; this core's parts of it, in bytes from its start: for tables and small
-  /// records, and for large values.
+  /// The process-wide reservation and its length; this core's parts of it, in bytes from its start: for tables and
+  /// small records, and for large values.
   package var memory: UnsafeMutableRawPointer
   package var memoryCount: Int
   package var memoryRange: Range<Int>
@@ -44,11 +44,12 @@ package struct CoreConfiguration {
 
 /// One core's whole server, pure: received bytes, mail and time go in, effects come out.
 ///
-/// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and `receiveMail`, then
-/// `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay unchanged until `endTurn`
-/// returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed and its table slot
-/// prefetched as it comes; when the batch runs, all records are prefetched and then each is answered, so that cache and TLB
-/// misses of independent requests overlap.
+/// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and
+/// `receiveMail`, then
+/// `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay unchanged until
+/// `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
+/// and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then each is
+/// answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
   let index: Int
   let coreCount: Int
@@ -58,11 +59,13 @@ package struct Core: ~Copyable {
   let partitions: Range<Int>
 
   var store: Store
+  /// What the turn asks of the world, in order; its owner carries it out and empties it.
   package var effects = EffectBuffer()
   var connections: UnsafeMutablePointer<Connection>
   let connectionCapacity: Int
   /// Entries of `connections` below this are initialised; those above have never been used.
   private var connectionHigh = 0
+  /// Connections that were opened and not yet closed.
   package private(set) var openConnections = 0
   var chunks = ChunkPool()
   var scratch = Scratch(capacity: 1 << 20)
@@ -200,7 +203,8 @@ package struct Core: ~Copyable {
     var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
     let expiry = store.nextExpiry
     if expiry != .max {
-      // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look again.
+      // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
+      // again.
       let wait = min(expiry > wall ? expiry - wall : 0, 86_400_000)
       next = min(next, monotonic + (wait + 1) * 1_000_000)
     }

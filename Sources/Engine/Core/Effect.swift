@@ -1,7 +1,7 @@
 import Wire
 
-/// A connection as the reactor names it: a slot and the slot's generation, so that an event or an answer that comes late
-/// can't reach the slot's next tenant.
+/// A connection as the reactor names it: a slot and the slot's generation, so that an event or an answer that comes
+/// late can't reach the slot's next tenant.
 package struct ConnectionID: Equatable, Hashable, Sendable {
   /// The index in the reactor's and the core's flat tables.
   package let index: UInt32

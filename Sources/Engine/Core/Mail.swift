@@ -32,8 +32,8 @@ struct ReplyTarget {
   var element: UInt32
 }
 
-/// An operation for the core that owns its key. The operation's pointers are set anew by the reader; the bytes follow in
-/// the order map, key, body, content type, If-Match, If-None-Match, pointer, idempotency key.
+/// An operation for the core that owns its key. The operation's pointers are set anew by the reader; the bytes follow
+/// in the order map, key, body, content type, If-Match, If-None-Match, pointer, idempotency key.
 struct MailRequest {
   var target: ReplyTarget
   var sender: UInt32
@@ -55,8 +55,8 @@ struct MailRange {
   var count: Int
 }
 
-/// The messages that one core has written for another in this turn: a growable buffer that the turn's owner moves into the
-/// mailbox between the two. What doesn't fit there stays; `isFull` then refuses new operations.
+/// The messages that one core has written for another in this turn: a growable buffer that the turn's owner moves into
+/// the mailbox between the two. What doesn't fit there stays; `isFull` then refuses new operations.
 package struct Outbox {
   private var base: UnsafeMutableRawPointer
   private var capacity: Int

@@ -11,6 +11,9 @@ struct MapSettings: Equatable {
   var timeToLive: UInt64 = 0
   /// Bytes of history kept for change streams; 0 for the default.
   var history: UInt64 = 0
+  /// A Lamport clock (1978) with the core it was set on: of two settings that cross between cores, the higher one wins on
+  /// all of them.
+  var version: UInt64 = 0
 }
 
 /// The settings of the maps that have any; a short list, looked through from the front.
@@ -24,7 +27,9 @@ struct MapTable {
 
   /// The settings of a map, defaults when it has none. The map "default" has the empty name.
   func settings(of name: UnsafeRawBufferPointer) -> MapSettings {
-    for entry in entries where entry.name.count == name.count && entry.name.elementsEqual(name) { return entry.settings }
+    for entry in entries where entry.name.count == name.count && entry.name.elementsEqual(name) {
+      return entry.settings
+    }
     return MapSettings()
   }
 
@@ -39,8 +44,15 @@ struct MapTable {
     entries.count < MapTable.capacity || entries.contains { $0.name.elementsEqual(name) }
   }
 
-  /// Sets a map's settings.
+  /// The version of settings that core `core` sets now: above all that it has seen.
+  func nextVersion(on core: Int) -> UInt64 {
+    let highest = entries.reduce(0) { max($0, $1.settings.version) }
+    return (highest >> 16 &+ 1) << 16 | UInt64(core)
+  }
+
+  /// Sets a map's settings, unless it has newer ones.
   mutating func set(_ name: UnsafeRawBufferPointer, _ settings: MapSettings) {
+    guard settings.version > self.settings(of: name).version else { return }
     if let index = entries.firstIndex(where: { $0.name.elementsEqual(name) }) {
       entries[index].settings = settings
     } else {

@@ -1,7 +1,7 @@
 import Wire
 
-/// The counters of one core: plain integers that only its own thread writes. Another core that serves `/metrics` asks for
-/// them by mail and adds them up.
+/// The counters of one core: plain integers that only its own thread writes. Another core that serves `/metrics` asks
+/// for them by mail and adds them up.
 struct Metrics: ~Copyable {
   /// Upper bounds of the latency buckets in nanoseconds, a 1-2.5-5 ladder from 10 us to 10 s.
   static let bounds: [UInt64] = [

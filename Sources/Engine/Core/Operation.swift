@@ -9,8 +9,8 @@ enum OperationKind: UInt8 {
   var isWrite: Bool { self != .get && self != .pointerGet }
 }
 
-/// The rarer wishes of an operation; present only when `Operation.hasOptions`, so that a plain GET or PUT doesn't pay for
-/// them. Empty buffers mean absent.
+/// The rarer wishes of an operation; present only when `Operation.hasOptions`, so that a plain GET or PUT doesn't pay
+/// for them. Empty buffers mean absent.
 struct OperationOptions {
   var ifMatch = UnsafeRawBufferPointer(start: nil, count: 0)
   var ifNoneMatch = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -26,8 +26,8 @@ struct OperationOptions {
   var minRevision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
 }
 
-/// One request to one key, as pointers into memory that the current turn keeps still. Trivial: it is copied into a mailbox
-/// as it is and its pointers are set anew on the other side.
+/// One request to one key, as pointers into memory that the current turn keeps still. Trivial: it is copied into a
+/// mailbox as it is and its pointers are set anew on the other side.
 struct Operation {
   var kind: OperationKind
   var hasOptions: Bool

@@ -2,9 +2,9 @@ import Wire
 
 /// One HTTP connection of a core, in a flat table indexed by `ConnectionID.index`.
 ///
-/// Input is parsed where the reactor received it; only what is incomplete at the end of a turn is copied to `input`. Output
-/// goes to chunks. A connection is `open`, then perhaps `draining` (its last answer is sent, the client may still be
-/// sending, RFC 9112 section 9.6), then `closing` until the reactor has nothing of it in flight.
+/// Input is parsed where the reactor received it; only what is incomplete at the end of a turn is copied to `input`.
+/// Output goes to chunks. A connection is `open`, then perhaps `draining` (its last answer is sent, the client may
+/// still be sending, RFC 9112 section 9.6), then `closing` until the reactor has nothing of it in flight.
 struct Connection {
   enum State: UInt8 { case free, open, draining, closing }
 

@@ -165,7 +165,8 @@ extension Core {
   ) {
     let status = HTTPStatus(rawValue: outcome.status) ?? .internalServerError
     let isFixed = outcome.problem.detail.utf8CodeUnitCount > 0
-    let text = isFixed ? outcome.problem.detail.utf8Start : outcome.value.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    let text =
+      isFixed ? outcome.problem.detail.utf8Start : outcome.value.baseAddress?.assumingMemoryBound(to: UInt8.self)
     let count = isFixed ? outcome.problem.detail.utf8CodeUnitCount : min(outcome.value.count, 300)
     // A sentence is short, so that escaped it still fits a page behind the head.
     withUnsafeTemporaryAllocation(byteCount: Wire.Problem.maximumCount(detail: count), alignment: 8) { room in

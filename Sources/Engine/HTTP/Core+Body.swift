@@ -2,8 +2,9 @@ import Wire
 
 // Bodies that aren't all there when their head is.
 extension Core {
-  /// Starts to receive a body: checks first what can be checked from the head alone, so that a client hears of a fault before
-  /// it has sent megabytes (and instead of `100 Continue`). Returns how many of the `count` bytes behind the head it took.
+  /// Starts to receive a body: checks first what can be checked from the head alone, so that a client hears of a fault
+  /// before it has sent megabytes (and instead of `100 Continue`). Returns how many of the `count` bytes behind the
+  /// head it took.
   mutating func beginBody(
     _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ count: Int
   ) -> Int {
@@ -116,7 +117,8 @@ extension Core {
       let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
       dispatch(connection, body.pointee.head, head, nothing, staged: staged, started: body.pointee.started)
     } else {
-      // A value that turned out to be small is copied into an ordinary segment; an extent of its own would waste a page.
+      // A value that turned out to be small is copied into an ordinary segment; an extent of its own would waste a
+      // page.
       let collected = UnsafeRawBufferPointer(start: body.pointee.collected.bytes, count: body.pointee.collected.count)
       let value = body.pointee.staged?.value ?? collected
       dispatch(connection, body.pointee.head, head, value, staged: nil, started: body.pointee.started)

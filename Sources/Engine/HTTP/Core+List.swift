@@ -18,9 +18,9 @@ struct ListingPage {
   var tag: UInt32 = 0
 }
 
-// `GET /v1/maps/{map}`: keys in the order of partition and tag, which neither growth nor compaction changes; a cursor is such a
-// place. A page visits a bounded number of slots, in slices between which others are served, so it may be short, or empty, and
-// still have a next one.
+// `GET /v1/maps/{map}`: keys in the order of partition and tag, which neither growth nor compaction changes; a cursor
+// is such a place. A page visits a bounded number of slots, in slices between which others are served, so it may be
+// short, or empty, and still have a next one.
 extension Core {
   /// Bytes of keys one core puts into a page; keeps a page's mail well within a mailbox.
   private static var pageBytes: Int { 128 << 10 }

@@ -148,11 +148,9 @@ extension Core {
     guard operation.pointee.options.idempotencyKey.count > 0 else { return }
     let options = operation.pointee.options
     var hash = operation.pointee.key.hash ^ UInt64(operation.pointee.kind.rawValue)
-    if let staged = operation.pointee.staged {
-      hash = hash &* 31 &+ staged.valueHash
-    } else {
-      hash = xxh3(operation.pointee.body.baseAddress, count: operation.pointee.body.count, seed: hash)
-    }
+    // The same for a body that came whole and for one that was staged as it came.
+    let body = operation.pointee.body
+    hash = hash &* 31 &+ (operation.pointee.staged?.valueHash ?? xxh3(body.baseAddress, count: body.count, seed: 0))
     for part in [options.pointer, options.ifMatch, options.ifNoneMatch] {
       hash = xxh3(part.baseAddress, count: part.count, seed: hash)
     }

@@ -143,8 +143,8 @@ extension Core {
     connection.pointee.output = Output()
   }
 
-  /// Behind the last answer: tells the client that nothing more comes, and drains what it still sends for a while, since
-  /// closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
+  /// Behind the last answer: tells the client that nothing more comes, and drains what it still sends for a while,
+  /// since closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
   private mutating func finishIfLast(_ connection: UnsafeMutablePointer<Connection>) {
     let isIdle = connection.pointee.body == nil && connection.pointee.input.isEmpty
     let isLast =

@@ -123,7 +123,8 @@ extension Core {
     guard maps.hasRoom(for: map) else {
       throw Problem(507, "As many maps as a node takes have settings. Maps without settings need none.")
     }
-    let settings = try MapSettings(body)
+    var settings = try MapSettings(body)
+    settings.version = maps.nextVersion(on: index)
     maps.set(map, settings)
     let gather = Gather(entry, kind: .settings, expected: coreCount - 1)
     gather.text = settingsText(name, settings)

@@ -1,7 +1,7 @@
 import Wire
 
-// Clients that are too slow. Deadlines are kept lazily: a connection that is active only notes the time, and a sweep, at most
-// four times a second and only when the earliest possible deadline has come, looks at all of them.
+// Clients that are too slow. Deadlines are kept lazily: a connection that is active only notes the time, and a sweep,
+// at most four times a second and only when the earliest possible deadline has come, looks at all of them.
 extension Core {
   /// Makes sure that connections are looked at no later than this (monotonic milliseconds).
   @inline(__always)

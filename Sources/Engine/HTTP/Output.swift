@@ -18,7 +18,8 @@ struct Pin {
   static var heap: Pin { Pin(kind: .heap, core: 0, segment: 0) }
 }
 
-/// One page of a connection's output: a header, then response bytes, then optionally a slice of the log that follows them.
+/// One page of a connection's output: a header, then response bytes, then optionally a slice of the log that follows
+/// them.
 ///
 /// A *gap* is a chunk whose answer is still being made (by another core, or by several): everything behind it waits, so
 /// that pipelined answers leave in the order of their requests (RFC 9112 section 9.3.2).
@@ -39,12 +40,12 @@ struct Chunk {
   /// Monotonic nanoseconds when the request came, for a gap.
   var started: UInt64
 
-  /// Bytes of a page and of the answers that fit into it; a batch of sixteen pipelined answers with 100-byte values takes
-  /// about 4 KiB.
+  /// Bytes of a page and of the answers that fit into it; a batch of sixteen pipelined answers with 100-byte values
+  /// takes about 4 KiB.
   static var pageCount: Int { 8192 }
   static var headerCount: Int { 96 }
-  /// Bytes of a tail that go into one send: small enough that the loop isn't held up while the kernel copies them and that
-  /// a client's progress shows, large enough that the send's own cost doesn't.
+  /// Bytes of a tail that go into one send: small enough that the loop isn't held up while the kernel copies them and
+  /// that a client's progress shows, large enough that the send's own cost doesn't.
   static var tailPiece: Int { 512 << 10 }
   static var capacity: Int { pageCount - headerCount }
 }

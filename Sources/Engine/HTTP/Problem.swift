@@ -2,7 +2,8 @@ import Wire
 
 /// Why a request wasn't done: a status and one sentence that says what to do (RFC 9457 `title` and `detail`).
 ///
-/// A trivial value, so that it travels between cores as it is. Sentences that aren't fixed travel as the outcome's value.
+/// A trivial value, so that it travels between cores as it is. Sentences that aren't fixed travel as the outcome's
+/// value.
 struct Problem: Error {
   let status: UInt16
   let detail: StaticString
@@ -59,7 +60,9 @@ extension Problem {
   static var keyTooLong: Problem { Problem(414, "The key is longer than the limit of this node (limits.key).") }
   static var keyEmpty: Problem { Problem(400, "The key is empty. Put it after the map's name: /v1/maps/{map}/{key}.") }
   static var keyNotText: Problem { Problem(400, "The key must be valid UTF-8 once its percent escapes are decoded.") }
-  static var badEscape: Problem { Problem(400, "A percent sign must be followed by two hexadecimal digits (RFC 3986).") }
+  static var badEscape: Problem {
+    Problem(400, "A percent sign must be followed by two hexadecimal digits (RFC 3986).")
+  }
   static var badMapName: Problem {
     Problem(400, "A map's name has 1 to 200 of the characters A-Z a-z 0-9 . _ - and starts with a letter or digit.")
   }

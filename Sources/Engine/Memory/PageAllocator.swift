@@ -7,8 +7,8 @@
 /// 28 steps per aligned block, and a run of n pages decomposes into at most 2 log2(n) blocks.
 ///
 /// A node that is wholly free or wholly used says so for its whole subtree; the bytes below it are stale until a walk
-/// passes through and pushes the state down. That is why the tree needs no initialisation and a region of any size costs
-/// only what is used of it.
+/// passes through and pushes the state down. That is why the tree needs no initialisation and a region of any size
+/// costs only what is used of it.
 ///
 /// A page has 2 KiB rather than 4: tables and log segments are sized in pages, and at 1 M keys in 1024 partitions the
 /// finer grain saves 2 bytes a record.
@@ -76,8 +76,8 @@ struct PageAllocator: ~Copyable {
   /// Exactly `pages` pages, or nil when no aligned block is large enough. Answers the process-wide number of the first.
   mutating func allocate(_ pages: Int) -> Int? { allocate(atLeast: pages, preferring: pages)?.lowerBound }
 
-  /// The lowest free run of at least `minimum` pages, up to `preferred` of them where it has so many: what lets holes be
-  /// filled rather than passed over.
+  /// The lowest free run of at least `minimum` pages, up to `preferred` of them where it has so many: what lets holes
+  /// be filled rather than passed over.
   mutating func allocate(atLeast minimum: Int, preferring preferred: Int) -> Range<Int>? {
     precondition(minimum > 0 && minimum <= preferred)
     if let page = popRecent(preferred) {

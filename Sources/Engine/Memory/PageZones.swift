@@ -2,8 +2,8 @@
 /// large values.
 ///
 /// A large value takes an aligned hole of the next power of two, whose rest stays free. In the zone of small runs such
-/// rests are filled, and huge pages pay; among large extents they often aren't, so there the reactor advises no huge pages
-/// and the untouched rests cost address space only.
+/// rests are filled, and huge pages pay; among large extents they often aren't, so there the reactor advises no huge
+/// pages and the untouched rests cost address space only.
 struct PageZones: ~Copyable {
   private var small: PageAllocator
   private let large: UnsafeMutablePointer<PageAllocator>?

@@ -23,8 +23,8 @@ struct Dedup {
 
   private var windows: [UInt16: Window] = [:]
 
-  /// The first result of this key and its value, or a refusal when the key was used with another request; nil when it is
-  /// new.
+  /// The first result of this key and its value, or a refusal when the key was used with another request; nil when it
+  /// is new.
   func find(
     _ key: UnsafeRawBufferPointer, _ partition: PartitionID, fingerprint: UInt64, now: UInt64
   ) -> (outcome: Outcome, value: [UInt8])? {

@@ -2,9 +2,13 @@ import Wire
 
 /// A key to look up: where its map's name and its own bytes lie, and their hash. A view, good while the bytes stay.
 package struct KeyRef {
+  /// The map's name; need not be valid where `mapCount` is 0.
   package let map: UnsafeRawPointer
+  /// The key's bytes.
   package let key: UnsafeRawPointer
+  /// Bytes of the map's name: 0 for the map `default`, at most 255.
   package let mapCount: Int
+  /// Bytes of the key, at most 65535.
   package let keyCount: Int
   package let hash: UInt64
 
@@ -26,7 +30,8 @@ package struct KeyRef {
   }
 
   /// A key of a map whose name may lie elsewhere than the key; both together at most 64 KiB + 255 bytes. The two are
-  /// hashed as one run of bytes, which costs a copy unless the map is "default" or its name immediately precedes the key.
+  /// hashed as one run of bytes, which costs a copy unless the map is "default" or its name immediately precedes the
+  /// key.
   package init(map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) {
     guard map.count > 0, let name = map.baseAddress else {
       self.init(key)

@@ -2,7 +2,9 @@ import Wire
 
 /// Where a listing goes on: a tag of a partition. Stable whatever is written, grown or cleaned in between.
 package struct ListCursor: Equatable, Sendable {
+  /// The partition the next page starts in.
   package var partition: PartitionID
+  /// The least tag that hasn't been listed of it.
   package var tag: UInt32
 
   package init(partition: PartitionID, tag: UInt32) {
@@ -13,7 +15,9 @@ package struct ListCursor: Equatable, Sendable {
 
 /// A reusable buffer of views of records.
 package struct RecordList: ~Copyable {
+  /// The views, valid until the store's next operation.
   package private(set) var records: UnsafeMutablePointer<RecordView>
+  /// How many views there are.
   package private(set) var count = 0
   private var capacity: Int
 
@@ -24,15 +28,17 @@ package struct RecordList: ~Copyable {
 
   deinit { records.deallocate() }
 
+  /// The view at `index`, which must be below `count`.
   package subscript(index: Int) -> RecordView {
     precondition(index >= 0 && index < count)
     return records[index]
   }
 
-  /// Slots a listing has visited since the last `removeAll`: records, and empty slots at a sixteenth each, which is about
-  /// what they cost.
+  /// Slots a listing has visited since the last `removeAll`: records, and empty slots at a sixteenth each, which is
+  /// about what they cost.
   package internal(set) var slots = 0
 
+  /// Forgets all views, keeping the buffer.
   package mutating func removeAll() {
     count = 0
     slots = 0
@@ -56,8 +62,8 @@ extension Store {
   ///
   /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
   /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`. Expired keys
-  /// don't come. An empty slot counts as a sixteenth of one. Adds the keys' records to `list`; answers where the next page starts, nil after this core's last
-  /// partition.
+  /// don't come. An empty slot counts as a sixteenth of one. Adds the keys' records to `list`; answers where the next
+  /// page starts, nil after this core's last partition.
   package func list(
     map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
     maximumSlots: Int, now: UInt64, into list: inout RecordList

@@ -26,7 +26,7 @@ extension Store {
       isLarge
       ? takeExtent(minimum, privileged: privileged)
       : takePages(atLeast: least, preferring: wanted, privileged: false)
-      ?? takePages(atLeast: minimum, preferring: minimum, privileged: privileged)
+        ?? takePages(atLeast: minimum, preferring: minimum, privileged: privileged)
     guard let run else { return false }
     guard let id = newSegment() else {
       pages.free(run.lowerBound, count: run.count)

@@ -243,6 +243,7 @@ package struct Store: ~Copyable {
     p.pointee.epoch = epoch.rawValue
   }
 
+  /// The epoch the partition's next record is written in; `id` must be this core's.
   package func epoch(of id: PartitionID) -> Epoch { Epoch(partition(id).pointee.epoch) }
 
   /// The offset the partition's next record gets.

@@ -22,6 +22,7 @@
       case done
       case failed(HTTPViolation)
     }
+    /// Where the body stands after this step.
     public var state: State
     /// Bytes read by this call, data included.
     public var consumed: Int

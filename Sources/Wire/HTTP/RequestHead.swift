@@ -12,6 +12,7 @@
   // One byte each rather than one set of bits: bytes written by the parser can be read back at once, while bits are
   // written as part of a word that the processor can't forward before it has left the store buffer.
 
+  /// The request's method.
   public var method = HTTPMethod.get
   /// The request says HTTP/1.1; otherwise it says HTTP/1.0.
   public var http11 = false

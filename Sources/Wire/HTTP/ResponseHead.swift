@@ -20,6 +20,7 @@
   /// The whole interim answer to `Expect: 100-continue`.
   public static var `continue`: StaticString { "HTTP/1.1 100 Continue\r\n\r\n" }
 
+  /// The status code to answer with.
   public var status: HTTPStatus
   /// The connection stays open after this answer; otherwise the head says `Connection: close`.
   public var keepAlive = true

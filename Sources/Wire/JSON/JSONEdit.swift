@@ -1,14 +1,14 @@
 /// Edits of a JSON document by JSON Pointer (RFC 6901): bytes in, bytes out.
 ///
-/// An edit changes the bytes at the place the pointer names and keeps every other byte, digit and order as it was. It is
-/// atomic: it appends the whole edited document to its output, or throws and leaves the output as it was. Reading is
+/// An edit changes the bytes at the place the pointer names and keeps every other byte, digit and order as it was. It
+/// is atomic: it appends the whole edited document to its output, or throws and leaves the output as it was. Reading is
 /// `JSONValue(validating:)` and then `value(at:)`.
 package enum JSONEdit {
   /// Sets the value that `pointer` names.
   ///
-  /// A member or element that is there is replaced. A member that isn't is added as the last one, the element `-` or the
-  /// one with the array's length as index too. Containers that are missing on the way are created: an array with one
-  /// element for the token `-`, an object for every other token, `0` included.
+  /// A member or element that is there is replaced. A member that isn't is added as the last one, the element `-` or
+  /// the one with the array's length as index too. Containers that are missing on the way are created: an array with
+  /// one element for the token `-`, an object for every other token, `0` included.
   ///
   /// - Parameters:
   ///   - pointer: where; the empty pointer names the whole document.

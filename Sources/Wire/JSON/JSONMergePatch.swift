@@ -1,9 +1,10 @@
 /// JSON Merge Patch (RFC 7396): one walk over target and patch that copies the target's bytes and changes only the
 /// members that the patch names.
 ///
-/// Kept bytes, digits and order stay as they are; a member that is removed takes one comma with it; new members go to the
-/// end of their object in the patch's order; a value that the patch brings goes in as it is written there, apart from the
-/// nulls inside it that RFC 7396 drops. Of members with the same name the last one counts, in target and patch.
+/// Kept bytes, digits and order stay as they are; a member that is removed takes one comma with it; new members go to
+/// the end of their object in the patch's order; a value that the patch brings goes in as it is written there, apart
+/// from the nulls inside it that RFC 7396 drops. Of members with the same name the last one counts, in target and
+/// patch.
 ///
 /// The patch's members are sorted once for each object, so merging n members into m costs (n + m) log n.
 package struct JSONMergePatch {

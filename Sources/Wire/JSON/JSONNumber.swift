@@ -62,8 +62,8 @@ struct JSONNumber {
 
   /// Whether the exponents are equal, however many digits they are written with.
   ///
-  /// The difference of the written ones is built from the highest digit down. Once it is 3 or more away from zero it only
-  /// grows (tenfold, less at most 18), so beyond every possible difference of shifts the answer is known.
+  /// The difference of the written ones is built from the highest digit down. Once it is 3 or more away from zero it
+  /// only grows (tenfold, less at most 18), so beyond every possible difference of shifts the answer is known.
   private static func exponentsAreEqual(_ a: JSONNumber, _ b: JSONNumber) -> Bool {
     let wanted = b.shift &- a.shift
     var difference = 0

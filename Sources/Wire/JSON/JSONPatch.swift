@@ -2,8 +2,8 @@
 ///
 /// All operations are checked for their form before the first is applied, so a malformed patch is told from one that
 /// doesn't fit the document. Members that RFC 6902 doesn't define are ignored; a member it defines must not come twice.
-/// Bytes that no operation touches stay as they are; new members go to the end of their object; a value goes in as it is
-/// written in the patch. Moving a value to where it is changes nothing.
+/// Bytes that no operation touches stay as they are; new members go to the end of their object; a value goes in as it
+/// is written in the patch. Moving a value to where it is changes nothing.
 package struct JSONPatch {
   private var operations: [Operation] = []
   /// The unescaped pointers of all operations, one after the other.

@@ -44,9 +44,9 @@ struct JSONPlace {
 
 /// The walk from a document's root along a pointer. It looks at each byte of the document once and doesn't allocate.
 ///
-/// Since the last of several members with the same name counts, a walk goes on to the end of an object after it has found
-/// the member; meeting another one overwrites what was found. It recurses once for each token that is matched, so no
-/// deeper than the document is nested.
+/// Since the last of several members with the same name counts, a walk goes on to the end of an object after it has
+/// found the member; meeting another one overwrites what was found. It recurses once for each token that is matched, so
+/// no deeper than the document is nested.
 struct JSONLocator {
   private let text: UnsafePointer<UInt8>
   private let end: Int

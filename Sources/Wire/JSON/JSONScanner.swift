@@ -1,7 +1,8 @@
 /// A strict validator of JSON texts: RFC 8259 to the letter, with a bound on nesting.
 ///
 /// Accepted is exactly one value with white space around it: UTF-8 without a byte order mark, no control characters
-/// inside strings, numbers as §6 writes them, nothing after the value. Two things that RFC 8259 leaves open are accepted:
+/// inside strings, numbers as §6 writes them, nothing after the value. Two things that RFC 8259 leaves open are
+/// accepted:
 /// - an escaped lone surrogate such as `"\uD800"`. It equals only itself (see `JSONStringBytes`), and can't be decoded
 ///   into UTF-8 (see `JSONValue.string`);
 /// - a member name that comes several times in an object. The last one counts, as with most parsers.

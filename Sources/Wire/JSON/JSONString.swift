@@ -2,9 +2,9 @@ import CXXHash
 
 /// The meaning of a valid JSON string, byte by byte: UTF-8 with the escapes resolved.
 ///
-/// A pair of surrogate escapes is one character. A lone one has no UTF-8, so it gives the three bytes that UTF-8's scheme
-/// would give it (the "WTF-8" encoding, https://simonsapin.github.io/wtf-8/). Those three bytes are no valid UTF-8, so a
-/// lone surrogate equals only itself.
+/// A pair of surrogate escapes is one character. A lone one has no UTF-8, so it gives the three bytes that UTF-8's
+/// scheme would give it (the "WTF-8" encoding, https://simonsapin.github.io/wtf-8/). Those three bytes are no valid
+/// UTF-8, so a lone surrogate equals only itself.
 struct JSONStringBytes {
   private let text: UnsafePointer<UInt8>
   private var i: Int

@@ -13,8 +13,8 @@ enum JSONText {
 
   /// The offset of the first byte from `i` that is a quote, a backslash, a control byte or not ASCII, or `end`.
   ///
-  /// Each term of the mask sets a byte's high bit where the byte qualifies. Borrows run towards later bytes only, so the
-  /// first set bit is exact.
+  /// Each term of the mask sets a byte's high bit where the byte qualifies. Borrows run towards later bytes only, so
+  /// the first set bit is exact.
   @inline(__always)
   static func plainEnd(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> Int {
     var i = start
@@ -77,8 +77,8 @@ enum JSONText {
 
   // MARK: Valid text only
 
-  /// Whether a comma follows an entry at `i`, and not `closer`, which ends its container. Every walk through a container
-  /// comes through here once for each entry, so this is where a text that isn't valid after all is stopped.
+  /// Whether a comma follows an entry at `i`, and not `closer`, which ends its container. Every walk through a
+  /// container comes through here once for each entry, so this is where a text that isn't valid after all is stopped.
   @inline(__always)
   static func goesOn(_ text: UnsafePointer<UInt8>, _ i: Int, _ end: Int, _ closer: UInt8) -> Bool {
     precondition(i < end && (text[i] == 0x2C || text[i] == closer), "a JSON text is walked that isn't valid")

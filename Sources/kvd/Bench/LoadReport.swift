@@ -26,7 +26,9 @@ struct LoadReport {
     var lines = [plan.title]
     lines.append(
       "  requests     \(grouped(Double(tally.completed))) in \(decimal(seconds, places: 3)) s, "
-        + "\(grouped(rate)) a second; received \(megabytes(tally.bytesReceived)), sent \(megabytes(tally.bytesSent)) MB/s")
+        + "\(grouped(rate)) a second; "
+        + "received \(megabytes(tally.bytesReceived)), sent \(megabytes(tally.bytesSent)) MB/s"
+    )
     if tally.reads.totalCount > 0 { lines.append("  read (us)    " + LoadReport.latencyText(tally.reads)) }
     if tally.writes.totalCount > 0 { lines.append("  write (us)   " + LoadReport.latencyText(tally.writes)) }
     let statuses = tally.statusCounts.map {
