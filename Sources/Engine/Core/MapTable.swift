@@ -11,8 +11,8 @@ struct MapSettings: Equatable {
   var timeToLive: UInt64 = 0
   /// Bytes of history kept for change streams; 0 for the default.
   var history: UInt64 = 0
-  /// A Lamport clock (1978) with the core it was set on: of two settings that cross between cores, the higher one wins on
-  /// all of them.
+  /// A Lamport clock (1978) with the core it was set on: of two settings that cross between cores, the higher one wins
+  /// on all of them.
   var version: UInt64 = 0
 }
 

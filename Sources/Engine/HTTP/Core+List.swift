@@ -102,11 +102,13 @@ extension Core {
     var cursor: ListCursor? = ListCursor(partition: PartitionID(question.partition), tag: question.tag)
     var records = RecordList()
     while let from = cursor, page.keys < question.keys, page.slots < question.slots, text.count < Core.pageBytes {
-      // Small steps, so that long keys fill a page no further than its bytes allow.
+      // Small steps, so that long keys fill a page no further than its bytes allow, though JSON may need six bytes for
+      // one.
       let keys = min(64, Int(question.keys - page.keys))
       records.removeAll()
       cursor = store.list(
-        map: map, prefix: prefix, from: from, maximumKeys: keys, maximumSlots: 512, now: wall, into: &records)
+        map: map, prefix: prefix, from: from, maximumKeys: keys, maximumSlots: 512,
+        maximumBytes: (Core.pageBytes - text.count) / 6, now: wall, into: &records)
       page.slots += UInt32(max(1, records.slots))
       for index in 0..<records.count {
         if !text.isEmpty { text.append(UInt8(ascii: ",")) }

@@ -37,11 +37,14 @@ package struct RecordList: ~Copyable {
   /// Slots a listing has visited since the last `removeAll`: records, and empty slots at a sixteenth each, which is
   /// about what they cost.
   package internal(set) var slots = 0
+  /// Bytes of the keys of all views.
+  package private(set) var keyBytes = 0
 
   /// Forgets all views, keeping the buffer.
   package mutating func removeAll() {
     count = 0
     slots = 0
+    keyBytes = 0
   }
 
   mutating func append(_ record: RecordView) {
@@ -54,6 +57,7 @@ package struct RecordList: ~Copyable {
     }
     records[count] = record
     count += 1
+    keyBytes += record.keyCount
   }
 }
 
@@ -61,12 +65,13 @@ extension Store {
   /// One page of the keys of a map whose names start with a prefix, in order of partition and tag.
   ///
   /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
-  /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`. Expired keys
+  /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`, and
+  /// `maximumBytes` of keys by as many keys. Expired keys
   /// don't come. An empty slot counts as a sixteenth of one. Adds the keys' records to `list`; answers where the next
   /// page starts, nil after this core's last partition.
   package func list(
     map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
-    maximumSlots: Int, now: UInt64, into list: inout RecordList
+    maximumSlots: Int, maximumBytes: Int = .max, now: UInt64, into list: inout RecordList
   ) -> ListCursor? {
     var index = max(Int(cursor.partition.rawValue) - firstPartition, 0)
     var tag = Int(cursor.partition.rawValue) < firstPartition ? 0 : UInt64(cursor.tag)
@@ -74,6 +79,7 @@ extension Store {
     var empty = 0
     var visited = 0
     var slots: Int { visited + empty / 16 }
+    var isFull: Bool { slots > maximumSlots || list.count >= lastCount || list.keyBytes >= maximumBytes }
     defer { list.slots += slots }
     // Every page gets somewhere, be its bounds ever so small.
     var hasMoved = false
@@ -92,7 +98,7 @@ extension Store {
         visited += 1
         if place + 8 < end { prefetch(record(TableLayout.position(of: p.pointee.slots[place + 8])).base) }
         if found < tag { continue }
-        if found != previous && hasMoved && (slots > maximumSlots || list.count >= lastCount) {
+        if found != previous && hasMoved && isFull {
           return ListCursor(partition: id(p), tag: UInt32(found))
         }
         previous = found
@@ -104,7 +110,7 @@ extension Store {
       index += 1
       tag = 0
       hasMoved = true
-      if index < partitionTotal && (slots > maximumSlots || list.count >= lastCount) {
+      if index < partitionTotal && isFull {
         return ListCursor(partition: id(partitions + index), tag: 0)
       }
     }
