@@ -14,7 +14,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def forbid_io_uring():
     """Has io_uring_setup answer EPERM from now on, as the default seccomp profiles of container engines do.
 
-    Its number is the same on all architectures. The filter is classic BPF (seccomp(2)): load the number, compare, return.
+    Its number is the same on all architectures. The filter is classic BPF (seccomp(2)): load the number, compare,
+    return.
     """
     load, equal, end = 0x20, 0x15, 0x06
     program = b"".join(struct.pack("<HBBI", *instruction) for instruction in [
