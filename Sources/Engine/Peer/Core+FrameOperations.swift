@@ -205,7 +205,8 @@ extension Core {
         index: Int(entry.pointee.index))
     }
     if configuration.logLevel <= .debug {
-      log(operation.pointee.kind, operation.pointee.key, outcome, entry.pointee.id, Int(entry.pointee.index), connection)
+      let (id, place) = (entry.pointee.id, Int(entry.pointee.index))
+      log(operation.pointee.kind, operation.pointee.key, outcome, id, place, connection)
     }
   }
 
@@ -233,9 +234,10 @@ extension Core {
     connection.pointee.output.gaps += 1
     var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
     target.frame = number
-    target.element = FrameTarget(
-      index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind
-    ).packed
+    target.element =
+      FrameTarget(
+        index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind
+      ).packed
     forward(operation, to: owner, target)
   }
 
