@@ -27,8 +27,7 @@ struct UserData {
 /// An operation's slot lives until its last completion was seen: `Slot.inFlight` counts them, `close` cancels them, and
 /// only then does the descriptor's own close go to the kernel, whose completion is the `.closed` event. So no
 /// completion ever meets a slot's next user, and memory lent to a send is never touched after `.sent`, `.failed` of
-/// that send, or
-/// `.closed`.
+/// that send, or `.closed`.
 ///
 /// The ring belongs to the thread that made it (IORING_SETUP_SINGLE_ISSUER).
 struct UringBackend: ~Copyable {

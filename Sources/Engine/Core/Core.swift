@@ -45,9 +45,8 @@ package struct CoreConfiguration {
 /// One core's whole server, pure: received bytes, mail and time go in, effects come out.
 ///
 /// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and
-/// `receiveMail`, then
-/// `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay unchanged until
-/// `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
+/// `receiveMail`, then `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay
+/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
 /// and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then each is
 /// answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
