@@ -48,7 +48,7 @@ def until(condition, what, seconds=10.0, every=0.02):
 class Node:
     """A running kvd on ports of its own, with its log."""
 
-    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB"):
+    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None):
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
         options = ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--memory", memory]
@@ -60,7 +60,7 @@ class Node:
         self.process = subprocess.Popen(
             [str(BINARY), "serve", *options, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})})
+            env={**os.environ, **(environment or {})}, preexec_fn=confine)
         self.lines = []
         self.events = []
         self._listening = threading.Event()
@@ -156,10 +156,10 @@ class Node:
         assert code == 0, f"exit code {code}:\n" + "\n".join(self.lines[-50:])
 
 
-def run_kvd(*arguments, environment=None, seconds=20):
+def run_kvd(*arguments, environment=None, seconds=20, confine=None):
     """Runs kvd to its end; for command lines that are refused and for the small clients."""
     return subprocess.run([str(BINARY), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=seconds, env={**os.environ, **(environment or {})})
+                          timeout=seconds, env={**os.environ, **(environment or {})}, preexec_fn=confine)
 
 
 def free_port():
