@@ -16,7 +16,7 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract null bench clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract null bench micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -72,6 +72,11 @@ null: ## build the C servers that benchmarks are compared with
 bench: build null ## compare with C servers, redis and nginx; CASE=get-p1 for one case, QUICK=1 for short runs
 	@.ci/install bench
 	@python3 Benchmarks/bench.py $(if $(CASE),--case $(CASE)) $(if $(QUICK),--quick) $(ARGS)
+
+micro: ## the hot leaves alone; fails if one costs more than 1.5 times its budget
+	@.ci/install build
+	@$(SWIFT) build $(RELEASE) --product micro
+	@.build/release/micro --check 1.5 $(ARGS)
 
 clean: ## remove everything that was built
 	@rm -rf .build .build-address .build-thread

@@ -17,7 +17,9 @@ extension Bench {
     guard frame.wire == .binary || answers == [.reply] && (batches == [1] || servers != nil) else {
       throw wrong("protocol", "binary together with --answer and --batch", frame.wire.rawValue)
     }
-    guard answers == [.reply] || servers == nil else { throw wrong("answer", "nothing together with --servers", answer) }
+    guard answers == [.reply] || servers == nil else {
+      throw wrong("answer", "nothing together with --servers", answer)
+    }
     var plan = frame
     var plans: [LoadPlan] = []
     for size in sizes {

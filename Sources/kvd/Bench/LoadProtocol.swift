@@ -117,7 +117,8 @@ struct RequestEncoder: ~Copyable {
   var longRecordStart: Int { OperationLayout.headCount }
   var longValueStart: Int { write.count - OperationLayout.headCount }
 
-  /// Writes a whole request, without the head of its frame if it has one, or the head alone of a write with a large body; returns its bytes.
+  /// Writes a whole request, or the head alone of a write with a large body; returns its bytes. In the binary protocol
+  /// that is an operation, without the head of its frame.
   @inline(__always)
   func encode(isWrite: Bool, key: UInt64, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
     let template = isWrite ? write : read

@@ -3,8 +3,8 @@ import Wire
 
 /// Counts complete replies in a stream of bytes that may be cut anywhere, and reads their status; values are skipped.
 ///
-/// Both, HTTP and RESP, are lines that say how many bytes follow. Of a line only its first `lineRoom` bytes matter, so that a
-/// line cut in two needs no more room than that.
+/// Both, HTTP and RESP, are lines that say how many bytes follow. Of a line only its first `lineRoom` bytes matter, so
+/// that a line cut in two needs no more room than that.
 struct ReplyParser {
   private static let lineRoom = 64
 
@@ -39,8 +39,8 @@ struct ReplyParser {
   /// Whether a reply has begun and not ended.
   var isWithinReply: Bool { skip > 0 || status != 0 || lineCount > 0 }
 
-  /// The status of the next complete reply in `bytes[offset..<count]`, which `offset` is then behind: an HTTP status, from
-  /// 100 to 999, or its like in other protocols. 0: the bytes ended first; below 0: a violation.
+  /// The status of the next complete reply in `bytes[offset..<count]`, which `offset` is then behind: an HTTP status,
+  /// from 100 to 999, or its like in other protocols. 0: the bytes ended first; below 0: a violation.
   @inline(__always)
   mutating func next(_ bytes: UnsafePointer<UInt8>, _ count: Int, _ offset: inout Int) -> Int32 {
     while true {
