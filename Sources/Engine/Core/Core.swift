@@ -83,6 +83,8 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// What the connections of the `--peer` port need beside.
+  var frames = FrameBatch()
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
@@ -174,6 +176,7 @@ package struct Core: ~Copyable {
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
+    writeAcks()
     flushDirty()
     discardSurplus()
   }
@@ -213,8 +216,9 @@ package struct Core: ~Copyable {
 
   // MARK: Connections
 
-  /// A connection was accepted. One beyond the node's limit is told so and closed.
-  package mutating func opened(_ id: ConnectionID, isBeyondLimit: Bool = false) {
+  /// A connection was accepted, on the `--peer` port or on that for HTTP. One beyond the node's limit is told so and
+  /// closed.
+  package mutating func opened(_ id: ConnectionID, isPeer: Bool = false, isBeyondLimit: Bool = false) {
     precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
     while connectionHigh <= Int(id.index) {
       (connections + connectionHigh).initialize(to: .free)
@@ -224,6 +228,7 @@ package struct Core: ~Copyable {
     connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
     openConnections += 1
     metrics.count(.connectionsOpened)
+    if isPeer { becomePeer(connection) }
     if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
       fail(connection, .tooManyConnections, route: .other)
     }
@@ -244,6 +249,7 @@ package struct Core: ~Copyable {
     runBatch()
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
+    if connection.pointee.peer != nil { endFrames(connection) }
     markDirty(connection)
   }
 
@@ -260,6 +266,7 @@ package struct Core: ~Copyable {
     runBatch()
     releaseOutput(connection)
     abandonBody(connection)
+    freePeer(connection)
     connection.pointee.input.removeAll()
     connection.pointee.state = .free
     openConnections -= 1
@@ -289,6 +296,7 @@ package struct Core: ~Copyable {
     isShuttingDown = true
     forEachConnection { core, connection in
       guard connection.pointee.state == .open else { return }
+      if connection.pointee.peer != nil { return core.leave(connection) }
       let isIdle = connection.pointee.phase == .idle && connection.pointee.input.isEmpty
       if isIdle && connection.pointee.output.isEmpty { core.close(connection) }
     }

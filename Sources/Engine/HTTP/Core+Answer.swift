@@ -200,6 +200,7 @@ extension Core {
 
   /// Answers a request that can't be read any further and ends the connection behind it.
   mutating func fail(_ connection: UnsafeMutablePointer<Connection>, _ problem: Problem, route: Route) {
+    if connection.pointee.peer != nil { return refuse(connection, CloseReason(problem)) }
     runBatch()
     guard connection.pointee.state == .open, !connection.pointee.isLast else { return }
     let isHead = connection.pointee.body?.pointee.head.method == .head

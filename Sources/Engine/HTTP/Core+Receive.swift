@@ -24,6 +24,7 @@ extension Core {
     guard let connection = connection(id), connection.pointee.state == .open else { return }
     connection.pointee.activity = monotonicMilliseconds
     guard !connection.pointee.isLast else { return }  // what follows the last request is nobody's
+    if connection.pointee.peer != nil { return receiveFrames(connection, bytes, count) }
     if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
       let used = take(connection, bytes.assumingMemoryBound(to: UInt8.self), count)
       if used < count && !connection.pointee.isLast { connection.pointee.input.append(bytes + used, count - used) }
@@ -53,6 +54,7 @@ extension Core {
 
   /// Parses what was kept, as far as it goes, and answers it at once: its bytes don't outlive this call.
   mutating func takeFromInput(_ connection: UnsafeMutablePointer<Connection>) {
+    if connection.pointee.peer != nil { return takeKeptFrames(connection) }
     runBatch()
     while connection.pointee.state == .open, !connection.pointee.isLast, let bytes = connection.pointee.input.bytes {
       let count = connection.pointee.input.count
@@ -113,13 +115,14 @@ extension Core {
 
   /// Whether this connection has as many answers waiting as it may.
   @inline(__always)
-  private func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
-    Int(connection.pointee.output.gaps) >= limits.pipelinedRequests
+  func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let waiting = connection.pointee.peer == nil ? limits.pipelinedRequests : limits.pendingOperations
+    return Int(connection.pointee.output.gaps) >= waiting
       || connection.pointee.output.unsent >= limits.unsentBytes
   }
 
   /// Leaves the rest of the input for later, when answers have gone out.
-  private mutating func block(_ connection: UnsafeMutablePointer<Connection>) {
+  mutating func block(_ connection: UnsafeMutablePointer<Connection>) {
     guard !connection.pointee.isBlocked else { return }
     connection.pointee.isBlocked = true
     if !connection.pointee.isPaused {

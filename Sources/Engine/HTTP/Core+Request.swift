@@ -48,6 +48,7 @@ extension Core {
   @inline(__always)
   mutating func runBatch() {
     if batchCount > 0 { runFullBatch() }
+    if frames.isBusy { runFrameBatch() }
   }
 
   private mutating func runFullBatch() {

@@ -24,7 +24,7 @@
     case .unknownKind: "A frame of this kind is not known here, or does not go from a client to a node."
     case .badChecksum: "The checksum does not fit: the frame is damaged, or meant for another node or connection."
     case .malformed: "The frame's fields contradict each other; nothing of it was executed."
-    case .outOfOrder: "The id of each request must be greater than the one before, from 1."
+    case .outOfOrder: "The ids of requests must be 1, 2, 3 and so on, with no gap."
     case .noGreeting: "This port takes kvd's binary frames, and the first must be a HELLO; HTTP is on another port."
     case .version: "This node does not speak that version of the protocol."
     case .cluster: "This node belongs to another cluster than HELLO names."
