@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from harness import servers
-from harness.load import MILLION, Load, fill, measure
+from harness.load import Load, fill, measure
 from harness.results import Result, Samples, at_least, format_microseconds, format_number, format_rate
 
 
@@ -80,6 +80,21 @@ class Throughput:
         return result
 
 
+def batched(size=1):
+    return Contender(servers.kvd, {"protocol": "binary", "batch": size})
+
+
+def binary(workload):
+    """The binary protocol against HTTP, both of kvd."""
+    what = workload.upper()
+    return Throughput(
+        f"binary-{workload}", f"Binary protocol, {what}, 16 under way, 1 M keys", Load(workload=workload, pipeline=16),
+        {"binary, 16 a frame": batched(16), "binary, 1 a frame": batched(), "HTTP": kvd()},
+        (against(f"binary {what}, P=16, to own HTTP", "HTTP", 1.5, mine="binary, 1 a frame"),
+         against(f"binary {what}, P=16 in one frame, to own HTTP", "HTTP", 1.5, mine="binary, 16 a frame")),
+        first="binary, 16 a frame")
+
+
 def against(title, other, target, mine="kvd"):
     return title, mine, other, target
 
@@ -114,4 +129,6 @@ CASES = [
         "put-p16", "HTTP PUT, 16 pipelined, 1 M keys", PUT_16,
         {"kvd": kvd(), **WRITE_NULLS, "redis": REDIS},
         (against("PUT, P=16, 1 M keys, to redis", "redis", 3.0),)),
+    binary("get"),
+    binary("put"),
 ]

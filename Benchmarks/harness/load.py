@@ -24,6 +24,7 @@ class Load:
     records: int | None = None
     answer: str | None = None
     batch: int | None = None
+    sliding: bool = False
     warmup: str = "200ms"
 
     def but(self, **changes):
@@ -38,7 +39,8 @@ class Load:
             "connections": self.connections, "pipeline": self.pipeline, "distribution": self.distribution,
             "rate": self.rate, "records": self.records, "answer": self.answer, "batch": self.batch,
         }
-        return [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+        texts = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
+        return texts + ["--sliding"] * self.sliding
 
 
 class LoadFailed(Exception):
@@ -58,7 +60,7 @@ def fill(server, load, on=machine.LOAD_CORE):
     """Writes each key of the load once."""
     protocol = None if load.protocol == "binary" else load.protocol
     arguments = load.but(protocol=protocol, workload="put", pipeline=1, rate=None, records=None, answer=None,
-                         batch=None, distribution="uniform").arguments(server)
+                         batch=None, sliding=False, distribution="uniform").arguments(server)
     bench([*arguments, "--fill", "--duration", "0s"], on)
 
 

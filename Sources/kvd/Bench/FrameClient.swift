@@ -11,6 +11,10 @@ struct FrameClient {
   var outgoing = FrameBinding.none
   var incoming = FrameBinding.none
   var isWelcomed = false
+  /// The id of the next REQUEST, and for each that is under way, by the low bits of its id, the number of its first
+  /// request.
+  var nextID: UInt64 = 1
+  let firsts: UnsafeMutablePointer<Int>
   /// Requests that ACKs have covered.
   var acknowledged = 0
   /// The number of the first request that has not been handed to the kernel whole.
@@ -23,13 +27,21 @@ struct FrameClient {
   private var held: UnsafeMutablePointer<UInt8>?
   private var heldCount = 0
 
-  func deallocate() { held?.deallocate() }
+  private init(firsts: UnsafeMutablePointer<Int>, held: UnsafeMutablePointer<UInt8>?) {
+    self.firsts = firsts
+    self.held = held
+  }
+
+  init(ring: Int) { firsts = .allocate(capacity: ring) }
+
+  func deallocate() {
+    firsts.deallocate()
+    held?.deallocate()
+  }
 
   /// Starts over: the connection is a new one.
   mutating func reset() {
-    let memory = held
-    self = FrameClient()
-    held = memory
+    self = FrameClient(firsts: firsts, held: held)
   }
 
   /// The next whole frame in `bytes[offset..<count]`, which `offset` is then behind; nil if the bytes ended first.

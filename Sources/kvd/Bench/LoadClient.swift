@@ -16,7 +16,7 @@ struct LoadClient {
   /// Requests on their way to the kernel.
   let buffer: UnsafeMutablePointer<UInt8>
   var parser: ReplyParser
-  var frames = FrameClient()
+  var frames: FrameClient
 
   static let answered = UInt64.max
 }

@@ -53,12 +53,12 @@ extension LoadGenerator {
     }
   }
 
-  /// The id of a REQUEST is the number of its first request, counted from 1.
   @inline(__always)
   private mutating func replied(
     _ client: UnsafeMutablePointer<LoadClient>, _ frame: FrameView, _ run: inout LoadRun
   ) throws(CloseReason) {
-    let first = Int(truncatingIfNeeded: frame.id) &- 1
+    guard frame.id > 0 && frame.id < client.pointee.frames.nextID else { throw .outOfOrder }
+    let first = client.pointee.frames.firsts[Int(truncatingIfNeeded: frame.id) & ringMask]
     var cursor = ResultCursor(frame)
     while let result = cursor.next() {
       let number = first &+ result.index
@@ -131,12 +131,21 @@ extension LoadGenerator {
         length &+= encoder.encode(isWrite: isWrite, key: nextKey(), to: base + length)
         operations &+= 1
       }
-      FrameLayout.seal(
-        base, length: length, .request, count: operations, id: UInt64(first &+ 1), client.pointee.frames.outgoing)
+      let id = nextFrame(client, first: first)
+      FrameLayout.seal(base, length: length, .request, count: operations, id: id, client.pointee.frames.outgoing)
       count &+= length
       client.pointee.queued &-= operations
     }
     send(client, count)
+  }
+
+  /// The id of the next REQUEST, whose first request has this number.
+  @inline(__always)
+  private func nextFrame(_ client: UnsafeMutablePointer<LoadClient>, first: Int) -> UInt64 {
+    let id = client.pointee.frames.nextID
+    client.pointee.frames.firsts[Int(truncatingIfNeeded: id) & ringMask] = first
+    client.pointee.frames.nextID = id &+ 1
+    return id
   }
 
   /// Sends a frame with a long value behind it, which isn't copied.
@@ -147,8 +156,8 @@ extension LoadGenerator {
     RecordLayout.seal(
       base + FrameLayout.headCount + encoder.longRecordStart, valueStart: encoder.longValueStart,
       valueHash: encoder.valueHash)
-    FrameLayout.seal(
-      base, length: length, .request, isLong: true, count: 1, id: UInt64(number + 1), client.pointee.frames.outgoing)
+    let id = nextFrame(client, first: number)
+    FrameLayout.seal(base, length: length, .request, isLong: true, count: 1, id: id, client.pointee.frames.outgoing)
     sendLarge(client, head: length)
   }
 
