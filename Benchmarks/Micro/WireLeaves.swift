@@ -53,15 +53,15 @@ let browserGet =
 /// HTTP heads, hashes and frames.
 func wireLeaves() -> [Leaf] {
   [
-    parse("parse a GET's head", plainGet, budget: 1.5),
-    parse("parse a PUT's head", plainPut, budget: 2.0),
-    parse("parse a browser's head", browserGet, budget: 8.0),
+    parse("parse a GET's head", plainGet, budget: 0.6),
+    parse("parse a PUT's head", plainPut, budget: 1.05),
+    parse("parse a browser's head", browserGet, budget: 4.8),
     hashKey(),
     responseHead(),
-    frameEncode("encode a frame with 1 put", 1, budget: 2.0),
-    frameEncode("encode a frame with 16 puts", 16, budget: 24),
-    frameDecode("check a frame with 1 put", 1, budget: 2.0),
-    frameDecode("check a frame with 16 puts", 16, budget: 12),
+    frameEncode("encode a frame with 1 put", 1, budget: 1.45),
+    frameEncode("encode a frame with 16 puts", 16, budget: 11.5),
+    frameDecode("check a frame with 1 put", 1, budget: 1.25),
+    frameDecode("check a frame with 16 puts", 16, budget: 8.4),
     replyEncode(),
   ]
 }
@@ -82,7 +82,7 @@ private func parse(_ name: String, _ text: String, budget: Double) -> Leaf {
 
 private func hashKey() -> Leaf {
   let (key, length) = bytes(of: "key-000000000042")
-  return Leaf(name: "hash a key of 16 bytes", baseline: .hash, budget: 0.4) { count in
+  return Leaf(name: "hash a key of 16 bytes", baseline: .hash, budget: 0.45) { count in
     var sum: UInt64 = 0
     for _ in 0..<count {
       key[8] = UInt8(truncatingIfNeeded: sum)
@@ -95,7 +95,7 @@ private func hashKey() -> Leaf {
 private func responseHead() -> Leaf {
   let room = letters(ResponseHead.maximumCount)
   let date = letters(32)
-  return Leaf(name: "write an answer's head", baseline: .hash, budget: 2.0) { count in
+  return Leaf(name: "write an answer's head", baseline: .hash, budget: 0.95) { count in
     var sum: UInt64 = 0
     for index in 0..<count {
       var head = ResponseHead(.ok)
@@ -161,7 +161,7 @@ private func frameDecode(_ name: String, _ operations: Int, budget: Double) -> L
 private func replyEncode() -> Leaf {
   let room = letters(4096)
   let record = letters(144)
-  return Leaf(name: "encode a reply with 1 record", baseline: .hash, budget: 1.6) { count in
+  return Leaf(name: "encode a reply with 1 record", baseline: .hash, budget: 1.35) { count in
     var sum: UInt64 = 0
     for index in 0..<count {
       let result = UnsafeMutableRawPointer(room) + FrameLayout.headCount
