@@ -54,6 +54,8 @@ package struct Core: ~Copyable {
   let coreCount: Int
   let configuration: CoreConfiguration
   let limits: Limits
+  /// Whether each request makes a log line.
+  let logsRequests: Bool
   /// The partitions this core owns; a contiguous block.
   let partitions: Range<Int>
 
@@ -88,6 +90,9 @@ package struct Core: ~Copyable {
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
   let operations: UnsafeMutablePointer<Operation>
+  /// The head of the request that is being taken. Passed on as a pointer: it has 96 bytes, and copying what was just
+  /// written byte by byte waits for the store buffer.
+  let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
 
@@ -119,6 +124,7 @@ package struct Core: ~Copyable {
     index = configuration.index
     coreCount = configuration.count
     limits = configuration.limits
+    logsRequests = configuration.logLevel <= .debug
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
       processBase: configuration.memory, processBytes: configuration.memoryCount, range: configuration.memoryRange,
@@ -131,6 +137,8 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    head = .allocate(capacity: 1)
+    head.initialize(to: RequestHead())
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
   }
@@ -138,6 +146,7 @@ package struct Core: ~Copyable {
   deinit {
     operations.deallocate()
     requests.deallocate()
+    head.deallocate()
     connections.deallocate()
     date.deallocate()
   }
