@@ -149,6 +149,7 @@ package struct Core: ~Copyable {
     head.deallocate()
     connections.deallocate()
     date.deallocate()
+    for outbox in outboxes { outbox.deallocate() }
   }
 
   /// The block of partitions that belongs to a core: contiguous, as equal as can be.
