@@ -83,7 +83,7 @@ package struct Core: ~Copyable {
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
   /// What the connections of the `--peer` port need beside.
-  var frames = FrameBatch()
+  var frames: FrameBatch
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
@@ -131,6 +131,7 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
   }
