@@ -46,9 +46,9 @@ package struct CoreConfiguration {
 ///
 /// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and
 /// `receiveMail`, then `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay
-/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
-/// and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then each is
-/// answered, so that cache and TLB misses of independent requests overlap.
+/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and
+/// its key hashed and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then
+/// each is answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
   let index: Int
   let coreCount: Int
