@@ -124,7 +124,8 @@ extension LoopCommon {
   /// what passes by itself, is ignored; anything else would come back at once and make the loop spin.
   mutating func datagramsFailed(_ index: Int, _ code: Int32) -> Bool {
     switch code {
-    case 0, ENOBUFS, ECANCELED, EINTR, EAGAIN, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, ENOPROTOOPT,
+    case 0, ENOBUFS, ECANCELED, EINTR, EAGAIN, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN,
+      ENOPROTOOPT,
       EPROTO, EMSGSIZE:
       return true
     default:

@@ -5,7 +5,8 @@ import Glibc
 /// waits in the kernel for the next.
 extension EpollBackend {
   /// See `Loop.add`.
-  mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID {
+  mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID
+  {
     if datagramArena == nil {
       let arena = UnsafeMutablePointer<MemoryRegion>.allocate(capacity: 1)
       do throws(ReactorError) {

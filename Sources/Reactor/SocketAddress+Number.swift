@@ -28,7 +28,9 @@ extension SocketAddress {
       copy(to: bytes.baseAddress!)
       if family == AF_INET {
         // sin_addr lies at offset 4.
-        return (0, 0xFFFF_0000_0000 | UInt64(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))))
+        return (
+          0, 0xFFFF_0000_0000 | UInt64(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+        )
       }
       // sin6_addr lies at offset 8.
       return (

@@ -7,7 +7,8 @@ import Glibc
 /// next turn, when the buffers have been given back. So a turn has at most as many datagrams as there are buffers.
 extension UringBackend {
   /// See `Loop.add`.
-  mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID {
+  mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID
+  {
     if datagrams == nil { datagrams = try makeBuffers() }
     let index = common.datagrams.insert(descriptor, family, tag: tag)
     armDatagrams(index)
