@@ -40,6 +40,9 @@ struct ServerSettings {
     }
     http = try ServerSettings.address(values["http"] ?? "0.0.0.0:3000", "http")
     peer = try ServerSettings.address(values["peer"] ?? "0.0.0.0:3100", "peer")
+    if http == peer && http.port != 0 {
+      throw SettingError(sentence: "--http and --peer take different ports, not both \(http).")
+    }
     name = try ServerSettings.name(values["name"] ?? ServerSettings.hostName)
     cores = try ServerSettings.cores(values["cores"])
     cluster = try ClusterOptions(values, peer: peer)

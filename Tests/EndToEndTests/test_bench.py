@@ -97,18 +97,18 @@ class TestAgainstANode:
         assert result.returncode == 0 and "404: 100" in result.stdout and "100 not 2xx" in result.stdout
 
     def test_lists_run_every_permutation(self, node):
-        reports = bench(node.url, "--fill", "-m", "10,1k", "-k", "10,100", "-c", "1,3", "-p", "1,2", "-w", "get,put",
+        reports = bench(node.url, "--fill", "-m", "10,1k", "-k", "10,100", "-l", "1,3", "-p", "1,2", "-w", "get,put",
                         "-r", "50")
         seen = {(r["valueBytes"], r["keys"], r["connections"], r["pipeline"], r["workload"]) for r in reports}
         assert len(reports) == len(seen) == 32 and all(is_clean(report) for report in reports)
 
     def test_large_values_go_both_ways(self, node):
-        reports = bench(node.url, "--fill", "-m", "100k,3MiB", "-k", "4", "-w", "mixed", "--reads", "50", "-c", "3",
+        reports = bench(node.url, "--fill", "-m", "100k,3MiB", "-k", "4", "-w", "mixed", "--reads", "50", "-l", "3",
                         "-p", "1,4", "-r", "60")
         assert len(reports) == 4 and all(is_clean(report) and report["requests"] == 60 for report in reports)
 
     def test_an_open_loop_keeps_its_rate(self, node):
-        report, = bench(node.url, "--fill", "--rate", "2000", "--duration", "500ms", "-c", "10")
+        report, = bench(node.url, "--fill", "--rate", "2000", "--duration", "500ms", "-l", "10")
         assert report["requests"] + report["unsent"] == pytest.approx(1000, abs=2)
 
     def test_the_servers_processor_time_is_reported(self, start):
@@ -140,7 +140,7 @@ class TestReplies:
             return [data[i:i + size] for i in range(0, len(data), size)]
 
         with Scripted(answer, pieces) as server:
-            report, = bench(server.url, "-c", "1", "-p", "4", "-r", "500", "--io", io)
+            report, = bench(server.url, "-l", "1", "-p", "4", "-r", "500", "--io", io)
         assert report["statuses"] == {"200": 300, "204": 100, "404": 100}
         assert report["unanswered"] == 0
 
@@ -153,7 +153,7 @@ class TestReplies:
 
         with Scripted(answer, lambda data: [data[i:i + 1] for i in range(len(data))], b"*2\r\n$3\r\nGET\r\n") as server:
             # Cut at their beginnings, 16 requests are 16 pieces as well, the first of them empty.
-            report, = bench(server.url.replace("http", "redis"), "-c", "1", "-p", "16", "-r", "16", seconds=30)
+            report, = bench(server.url.replace("http", "redis"), "-l", "1", "-p", "16", "-r", "16", seconds=30)
         assert report["protocol"] == "resp" and report["unanswered"] == 0
         assert report["statuses"] == {"OK": 8, "nil": 5, "error": 3}
 
@@ -166,12 +166,12 @@ class TestReplies:
     ])
     def test_what_is_no_reply_ends_the_run_with_a_sentence(self, reply, word):
         with Scripted(lambda head: reply) as server:
-            result = run_kvd("bench", "--url", server.url, "-c", "1", "-r", "10")
+            result = run_kvd("bench", "--url", server.url, "-l", "1", "-r", "10")
         assert result.returncode == 1 and word in result.stderr and len(result.stderr.splitlines()) == 1
 
     def test_connections_that_the_server_ends_are_opened_again(self):
         with Scripted(lambda head: http_answer(extra=b"Connection: close\r\n")) as server:
-            report, = bench(server.url, "-c", "2", "-r", "100")
+            report, = bench(server.url, "-l", "2", "-r", "100")
         # A request may have gone out before the end was seen: it is lost, and counted as that.
         assert report["brokenConnections"] >= 49 and report["requests"] + report["unanswered"] == 100
 
@@ -184,7 +184,7 @@ class TestReplies:
             return http_answer()
 
         with Scripted(answer) as server:
-            report, = bench(server.url, "-c", "1", "--rate", "100", "-r", "100")
+            report, = bench(server.url, "-l", "1", "--rate", "100", "-r", "100")
         # Of 100 requests in a second, 30 were due during the stall: the tenth worst waited 200 ms or so.
         assert report["requests"] == 100 and report["latency"]["p90"] > 100_000_000
 
@@ -192,7 +192,7 @@ class TestReplies:
 class TestKeys:
     def keys(self, *arguments):
         with Scripted(lambda head: http_answer()) as server:
-            bench(server.url, "-c", "1", "-p", "50", *arguments)
+            bench(server.url, "-l", "1", "-p", "50", *arguments)
             return [int(re.match(rb"GET /key-(\d{12}) ", head)[1]) for head in server.requests]
 
     def test_uniform_keys_come_all_alike(self):
@@ -219,7 +219,7 @@ class TestKeys:
 
 class TestCommandLine:
     @pytest.mark.parametrize("arguments, word", [
-        (["--url", "ftp://a"], "ftp://a"), (["-c", "0"], "connections"), (["-c", "1,,2"], "connections"),
+        (["--url", "ftp://a"], "ftp://a"), (["-l", "0"], "connections"), (["-l", "1,,2"], "connections"),
         (["-p", "many"], "pipeline"), (["-m", "2TiB"], "value-size"), (["-w", "delete"], "workload"),
         (["--keys", "0"], "keys"), (["--distribution", "normal"], "distribution"), (["-d", "soon"], "duration"),
         (["--rate", "0"], "rate"), (["--key-prefix", "a b"], "key-prefix"), (["--zipf-exponent", "x"], "zipf-exponent"),

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from frames import FrameConnection
 from http1 import Closed, Connection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,8 @@ class Node:
         host, port = self.events_named("listening")[0]["http"].rsplit(":", 1)
         self.address = (host, int(port))
         self.url = f"http://{host}:{port}"
+        host, port = self.events_named("listening")[0]["peer"].rsplit(":", 1)
+        self.peer_address = (host, int(port))
         self._connection = None
 
     def _read_log(self):
@@ -93,6 +96,9 @@ class Node:
 
     def connect(self, **options):
         return Connection(self.address, **options)
+
+    def frames(self, **options):
+        return FrameConnection(self.peer_address, **options)
 
     def call(self, method, target, body=None, headers=None):
         """One request on a connection that is kept between calls, and renewed when the server ended it."""

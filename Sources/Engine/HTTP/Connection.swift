@@ -30,6 +30,8 @@ struct Connection {
   var sendStart: UInt64 = 0
   var output = Output()
   var input = ByteQueue()
+  /// What makes it a connection of the `--peer` port; nil for HTTP.
+  var peer: UnsafeMutablePointer<PeerState>?
   /// The request whose body is being received.
   var body: UnsafeMutablePointer<BodyState>?
 
