@@ -14,8 +14,10 @@ import Testing
       #expect(seen == [#""op"="put""#, #""list"=[1,[2], {} ,"x"]"#, #""n"=null"#, #""b"=true"#, #""\u0061"={}"#])
       #expect(object.kind == .object && object.start == 1)
       var list: [JSONValue.Kind] = []
-      var elements = try object.value(at: utf8("/list").withUnsafeBytes { try JSONPointer($0) })!.elements()
-      while let element = elements.next() { list.append(element.kind) }
+      try utf8("/list").withUnsafeBytes { path in
+        var elements = object.value(at: try JSONPointer(path))!.elements()
+        while let element = elements.next() { list.append(element.kind) }
+      }
       #expect(list == [.number, .array, .object, .string])
     }
     for json in ["[]", "[ ]", "{}", "{ }", "1", "\"\"", "null"] {

@@ -46,14 +46,16 @@ package struct CoreConfiguration {
 ///
 /// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and
 /// `receiveMail`, then `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay
-/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
-/// and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then each is
-/// answered, so that cache and TLB misses of independent requests overlap.
+/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and
+/// its key hashed and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then
+/// each is answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
   let index: Int
   let coreCount: Int
   let configuration: CoreConfiguration
   let limits: Limits
+  /// Whether each request makes a log line.
+  let logsRequests: Bool
   /// The partitions this core owns; a contiguous block.
   let partitions: Range<Int>
 
@@ -88,6 +90,9 @@ package struct Core: ~Copyable {
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
   let operations: UnsafeMutablePointer<Operation>
+  /// The head of the request that is being taken. Passed on as a pointer: it has 96 bytes, and copying what was just
+  /// written byte by byte waits for the store buffer.
+  let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
 
@@ -119,6 +124,7 @@ package struct Core: ~Copyable {
     index = configuration.index
     coreCount = configuration.count
     limits = configuration.limits
+    logsRequests = configuration.logLevel <= .debug
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
       processBase: configuration.memory, processBytes: configuration.memoryCount, range: configuration.memoryRange,
@@ -131,6 +137,8 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    head = .allocate(capacity: 1)
+    head.initialize(to: RequestHead())
     frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
@@ -139,8 +147,10 @@ package struct Core: ~Copyable {
   deinit {
     operations.deallocate()
     requests.deallocate()
+    head.deallocate()
     connections.deallocate()
     date.deallocate()
+    for outbox in outboxes { outbox.deallocate() }
   }
 
   /// The block of partitions that belongs to a core: contiguous, as equal as can be.

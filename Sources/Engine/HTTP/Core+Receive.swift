@@ -7,6 +7,8 @@ struct BatchEntry {
   var isHead: Bool
   var keepAlive: Bool
   var isHTTP10: Bool
+  /// A GET or PUT of this core's with nothing unusual asked of operation or answer: see `Core.runPlain`.
+  var isPlain = false
   var method: HTTPMethod
   /// The core that owns the key's partition.
   var core: Int32
@@ -82,8 +84,7 @@ extension Core {
         break
       }
       if batchCount == Core.batchCapacity { runBatch() }
-      var head = RequestHead()
-      switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head) {
+      switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head.pointee) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another head than the one that was waited for
         enter(connection, .head)
@@ -96,17 +97,18 @@ extension Core {
       case .complete:
         break
       }
-      let headCount = Int(head.headCount)
+      let headCount = Int(head.pointee.headCount)
+      let bodyCount = head.pointee.contentLength
       let rest = count &- used &- headCount
-      if head.chunked || head.contentLength > rest {
+      if head.pointee.chunked || bodyCount > rest {
         used = used &+ headCount &+ beginBody(connection, head, bytes + used, rest)
         if connection.pointee.isLast { return count }
         if connection.pointee.body != nil { return used }
         continue
       }
-      let body = UnsafeRawBufferPointer(start: bytes + (used &+ headCount), count: head.contentLength)
+      let body = UnsafeRawBufferPointer(start: bytes + (used &+ headCount), count: bodyCount)
       dispatch(connection, head, bytes + used, body, staged: nil, started: monotonic)
-      used = used &+ headCount &+ head.contentLength
+      used = used &+ headCount &+ bodyCount
       if connection.pointee.isLast { return count }
     }
     enter(connection, .idle)

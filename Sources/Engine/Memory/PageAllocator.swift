@@ -103,7 +103,8 @@ struct PageAllocator: ~Copyable {
     for area in start >> Self.areaShift...(start &+ count &- 1) >> Self.areaShift {
       let bit = 1 << UInt64(area & 63) as UInt64
       if dirty[area >> 6] & bit == 0 {
-        dirty[area >> 6] |= bit
+        // Not `|=`: with -sanitize=thread the compiler (6.3) makes invalid code of that on an element.
+        dirty[area >> 6] = dirty[area >> 6] | bit
         dirtyAreas &+= 1
       }
     }
@@ -127,7 +128,7 @@ struct PageAllocator: ~Copyable {
       areaHand = areaHand &+ 1 < whole ? areaHand &+ 1 : 0
       guard dirty[area >> 6] & 1 << UInt64(area & 63) != 0, isFree(area << Self.areaShift, order: Self.areaShift)
       else { continue }
-      dirty[area >> 6] &= ~(1 << UInt64(area & 63))
+      dirty[area >> 6] = dirty[area >> 6] & ~(1 << UInt64(area & 63))
       dirtyAreas -= 1
       let start = (firstPage + area << Self.areaShift) << Self.pageShift
       return start..<start + 1 << 21

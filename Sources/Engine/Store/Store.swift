@@ -177,14 +177,18 @@ package struct Store: ~Copyable {
   @inline(__always)
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
-  /// First stage of looking up a batch: fetches the slot where the key's search starts.
+  /// First stage of looking up a batch: fetches what leads to the key's table and log.
+  @inline(__always)
+  package func prefetchPartition(_ hash: UInt64) { prefetch(partition(hash)) }
+
+  /// Second stage: fetches the slot where the key's search starts.
   @inline(__always)
   package func prefetchSlot(_ hash: UInt64) {
     let p = partition(hash)
     prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
   }
 
-  /// Second stage: fetches the first two cache lines of the record that the key's tag leads to.
+  /// Third stage: fetches the first two cache lines of the record that the key's tag leads to.
   @inline(__always)
   package func prefetchRecord(_ hash: UInt64) {
     let p = partition(hash)
@@ -197,8 +201,8 @@ package struct Store: ~Copyable {
     prefetch(address + 64)
   }
 
-  /// Beside `prefetchRecord` for a key that will be written: fetches where its record will go, and the map entry that
-  /// leads to the segment of the record it replaces.
+  /// Instead of `prefetchRecord` for a key that will be written: fetches the record it replaces, the map entry that
+  /// leads to that record's segment, and where the new record will go.
   @inline(__always)
   package func prefetchWrite(_ hash: UInt64) {
     let p = partition(hash)
