@@ -118,8 +118,8 @@ extension Core {
   /// Whether this connection has as many answers waiting as it may.
   @inline(__always)
   func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
-    let waiting = connection.pointee.peer == nil ? limits.pipelinedRequests : limits.pendingOperations
-    return Int(connection.pointee.output.gaps) >= waiting
+    if connection.pointee.peer != nil { return mustWaitForCores(connection) }
+    return Int(connection.pointee.output.gaps) >= limits.pipelinedRequests
       || connection.pointee.output.unsent >= limits.unsentBytes
   }
 

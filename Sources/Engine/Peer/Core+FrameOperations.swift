@@ -224,6 +224,16 @@ extension Core {
 
   // MARK: Other cores
 
+  /// Whether a connection of frames has as much under way as it may: answers that its client doesn't take, operations
+  /// on other cores, or any of these while much waits for some core. Its own answers from there let it go on.
+  func mustWaitForCores(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let output = connection.pointee.output
+    if output.unsent >= limits.unsentBytes || Int(output.gaps) >= limits.pendingOperations { return true }
+    guard output.gaps > 0 else { return false }
+    for outbox in outboxes where outbox.count > limits.mailbox / 2 { return true }
+    return false
+  }
+
   private mutating func forward(
     _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
     _ connection: UnsafeMutablePointer<Connection>, to owner: Int
