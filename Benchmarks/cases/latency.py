@@ -6,6 +6,9 @@ from harness import servers
 from harness.load import Load, fill, measure
 from harness.results import Result, Samples, at_most, format_microseconds, format_rate
 
+# A record of a 16-byte key and a 100-byte value in the log: 28 bytes of head, padded to a multiple of 8.
+RECORD_BYTES = 144
+
 
 class RoundTrip:
     name = "idle"
@@ -40,51 +43,54 @@ class RoundTrip:
 
 class Pauses:
     """One generator sends at a fixed rate whatever the server does, so that each pause shows in the latencies of all
-    requests that were due meanwhile: first reads of a table at rest, then writes of new keys, then overwrites."""
+    requests that were due meanwhile: in turns new keys, reads of a table at rest, and overwrites in scarce memory."""
 
     name = "pauses"
     title = "Pauses: a paced load while the table grows and while compaction runs"
+    percentiles = ("p50", "p99", "p99.9", "p99.99", "max")
 
     def run(self, options):
-        keys = options.pick(10_000_000, 2_000_000, 20_000)
+        keys = options.pick(10_000_000, 1_000_000, 30_000)
         rate = options.pick(200_000, 200_000, 20_000)
-        small = min(keys, 1_000_000)
-        paced = Load(workload="put", keys=keys, connections=2, pipeline=1024, rate=rate, distribution="sequential")
-        result = Result(self.title, ["phase", "requests", "rate", "busy", "p50 us", "p99 us", "p99.9 us", "p99.99 us",
-                                     "max us"])
-        phases = {}
-
-        def phase(name, server, load):
-            report = measure(server, load, 0)
-            phases[name] = report
-            latency = report["latency"]
-            result.rows.append([
-                name, format_rate(report["requests"]), format_rate(report["requestsPerSecond"]),
-                f"{100 * report['serverSeconds'] / report['seconds']:.0f} %",
-                *(format_microseconds(latency[p]) for p in ("p50", "p99", "p99.9", "p99.99", "max"))])
-            if report["unsent"]:
-                result.notes.append(f"In '{name}' the server fell behind: {report['unsent']} requests were never sent.")
-
-        # Memory so scarce that the overwritten records have to be reclaimed again and again.
-        with servers.kvd(memory="4GiB") as server:
-            phase("new keys, 0 to " + format_rate(keys), server, paced.but(records=keys))
-            phase("reads, table at rest", server,
-                  paced.but(workload="get", distribution="uniform", records=min(keys, 15 * rate)))
-        with servers.kvd(memory="512MiB") as server:
-            fill(server, paced.but(keys=small))
-            used = server.metric("kvd_memory_used_bytes")
-            overwrites = min(keys, 25 * rate)
-            phase("overwrites, compaction runs", server,
-                  paced.but(keys=small, distribution="uniform", records=overwrites))
-            grown = server.metric("kvd_memory_used_bytes") - used
-        written = overwrites * 150
+        rounds = options.rounds
+        paced = Load(workload="put", keys=keys // rounds, records=keys // rounds, connections=2, pipeline=1024,
+                     rate=rate, distribution="sequential")
+        reads = paced.but(workload="get", distribution="uniform", records=min(paced.records, 5 * rate), prefix="k0--")
+        rewrites = paced.but(distribution="uniform", keys=min(keys // 10, 1_000_000), records=min(keys, options.pick(8, 2, 1) * rate))
+        growth, rest, compaction = f"new keys, 0 to {format_rate(keys)}", "reads at rest", "overwrites, compaction runs"
+        reports = {growth: [], rest: [], compaction: []}
+        with ExitStack() as stack:
+            # Memory so scarce that the space of overwritten records is needed again and again.
+            large, small = (stack.enter_context(servers.kvd(memory=memory)) for memory in ("4GiB", "512MiB"))
+            fill(small, rewrites)
+            used = small.metric("kvd_memory_used_bytes")
+            for number in range(rounds):
+                reports[growth].append(measure(large, paced.but(prefix=f"k{number}--"), 0))
+                reports[rest].append(measure(large, reads, 0))
+                reports[compaction].append(measure(small, rewrites, 0))
+            grown = small.metric("kvd_memory_used_bytes") - used
+            stored = large.metric("kvd_keys")
+        result = self.result(reports, rest)
+        written = sum(report["requests"] for report in reports[compaction]) * RECORD_BYTES
         result.notes.append(
-            f"Overwriting wrote about {written / 2**20:.0f} MiB of records, and memory in use moved by "
-            f"{grown / 2**20:.0f} MiB: compaction reclaimed the rest.")
-        rest = phases["reads, table at rest"]["latency"]["p99.9"]
-        for name in phases:
-            if name != "reads, table at rest":
-                moved = Samples([(phases[name]["latency"]["p99.9"] - rest) / 1e6])
+            f"{stored:,.0f} keys were stored in the end. Overwriting wrote about {written / 2**20:.0f} MiB of records, "
+            f"and memory in use moved by {grown / 2**20:.0f} MiB: compaction reclaimed the rest.")
+        return result
+
+    def result(self, reports, rest):
+        result = Result(self.title, ["phase", "requests", "a second", "busy", *(f"{p} us" for p in self.percentiles)])
+        for name, ofone in reports.items():
+            busy = Samples([100 * report["serverSeconds"] / report["seconds"] for report in ofone])
+            rate = Samples([report["requestsPerSecond"] for report in ofone])
+            latencies = [Samples([report["latency"][p] for report in ofone]) for p in self.percentiles]
+            result.rows.append([
+                name, format_rate(sum(report["requests"] for report in ofone)), format_rate(rate.median),
+                f"{busy.median:.0f} %", *(format_microseconds(latency.median) for latency in latencies)])
+            if unsent := sum(report["unsent"] for report in ofone):
+                result.notes.append(f"{name}: the server fell behind, {unsent} requests were never sent.")
+            if name != rest:
+                moved = Samples([(mine["latency"]["p99.9"] - base["latency"]["p99.9"]) / 1e6
+                                 for mine, base in zip(ofone, reports[rest])])
                 result.bars.append(at_most(f"p99.9 moves: {name}", moved, 2, unit=" ms"))
         return result
 

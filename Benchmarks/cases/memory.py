@@ -15,6 +15,8 @@ class Memory:
         raw = keys * 116
         result = Result(self.title, ["server", "resident, empty MB", "resident, full MB", "of raw bytes", "a key B"])
         for name, start in (("kvd", servers.kvd), ("redis", servers.redis)):
+            if not options.has(name):
+                continue
             with start() as server:
                 empty = resident_bytes(server.pid)
                 fill(server, Load(keys=keys))

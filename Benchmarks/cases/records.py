@@ -20,7 +20,7 @@ class Records:
     title = "A million records over one connection, as fero's benchmark"
 
     def run(self, options):
-        records = options.pick(1_000_000, 1_000_000, 10_000)
+        records = options.pick(1_000_000, 300_000, 10_000)
         result = Result(self.title, ["records", "size B", "records/s", "range", "MB/s", "fero, published", "is",
                                      "us CPU each", "is"])
         for size in (10, 100, 1000):

@@ -49,14 +49,15 @@ class Throughput:
 
     def run(self, options):
         load = self.load.but(keys=options.keys(self.load.keys))
-        reports = {name: [] for name in self.contenders}
+        contenders = {name: self.contenders[name] for name in self.contenders if options.has(name)}
+        reports = {name: [] for name in contenders}
         with ExitStack() as stack:
-            running = {name: contender.begins(stack) for name, contender in self.contenders.items()}
-            for name, contender in self.contenders.items():
+            running = {name: contender.begins(stack) for name, contender in contenders.items()}
+            for name, contender in contenders.items():
                 if contender.fills:
                     fill(running[name], load.but(**contender.load))
             for _ in range(options.rounds):
-                for name, contender in self.contenders.items():
+                for name, contender in contenders.items():
                     reports[name].append(measure(running[name], load.but(**contender.load), options.seconds))
         return self.result(reports)
 
@@ -76,7 +77,8 @@ class Throughput:
                 format_number(1e6 / figure.median), ratio,
                 format_microseconds(median["latency"]["p50"]), format_microseconds(median["latency"]["p99"])])
         for text, mine, other, target in self.bars:
-            result.bars.append(at_least(text, figures[mine].over(figures[other]), target))
+            if other in figures:
+                result.bars.append(at_least(text, figures[mine].over(figures[other]), target))
         return result
 
 

@@ -24,6 +24,7 @@ class Load:
     records: int | None = None
     answer: str | None = None
     batch: int | None = None
+    prefix: str = "key-"
     sliding: bool = False
     warmup: str = "200ms"
 
@@ -37,7 +38,7 @@ class Load:
         options = {
             "url": url, "workload": self.workload, "keys": self.keys, "value-size": self.value,
             "connections": self.connections, "pipeline": self.pipeline, "distribution": self.distribution,
-            "rate": self.rate, "records": self.records, "answer": self.answer, "batch": self.batch,
+            "key-prefix": self.prefix, "rate": self.rate, "records": self.records, "answer": self.answer, "batch": self.batch,
         }
         texts = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
         return texts + ["--sliding"] * self.sliding

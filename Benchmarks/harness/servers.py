@@ -83,10 +83,11 @@ def kvd(name="kvd", io="auto", cores="1", on=machine.SERVER_CORE, memory="4GiB")
     return Server(name, command, port, cores=on, peer_port=peer_port)
 
 
-def null(ring="uring", value=100, body=0):
-    """The C server that answers each request with the same bytes: `value` of them, after `body` bytes of a request."""
+def null(ring="uring", value=100, body=0, keeps=False):
+    """The C server that answers each request with the same bytes: `value` of them, after `body` bytes of a request,
+    which it forgets or keeps."""
     port = machine.free_port()
-    command = [machine.ROOT / f".build/null/null_{ring}", port, value, *([body] if body else [])]
+    command = [machine.ROOT / f".build/null/null_{ring}", port, value, body, *(["keep"] if keeps else [])]
     return Server({"uring": "null io_uring", "epoll": "null epoll"}[ring], command, port)
 
 

@@ -31,6 +31,7 @@ struct connection {
   size_t sending;      /* bytes of the send that is under way */
   size_t phase;        /* where in an answer the next byte to send lies */
   size_t body;         /* bytes of a request's body that are still to come */
+  char *kept;          /* the last body, if bodies are kept */
   unsigned carry;      /* the last three bytes received */
   unsigned generation; /* of this descriptor, so that a late completion is recognised */
 };
@@ -40,6 +41,7 @@ static char *answers;        /* burst + 1 copies of the answer */
 static size_t answer_bytes;
 static size_t burst;         /* answers in one send */
 static size_t receive_bytes; /* of a receive buffer */
+static int keeps;            /* bodies are copied to memory of the connection's own, not only counted */
 static size_t body_bytes;    /* of each request; 0 if it may have one that holds no empty line, of any size */
 
 static inline void die(const char *what) {
@@ -92,12 +94,18 @@ static inline size_t count_ends(struct connection *connection, const char *bytes
   return ends;
 }
 
+static inline void keep(struct connection *connection, const char *bytes, size_t count) {
+  if (!connection->kept && !(connection->kept = malloc(body_bytes))) die("malloc");
+  memcpy(connection->kept + (body_bytes - connection->body), bytes, count);
+}
+
 /* Requests that end within these bytes, each with a body of `body_bytes` bytes, which are counted and not looked at. */
 static inline size_t count_bodies(struct connection *connection, const char *bytes, size_t count) {
   size_t ends = 0;
   for (size_t i = 0; i < count;) {
     if (connection->body) {
       size_t taken = count - i < connection->body ? count - i : connection->body;
+      if (keeps) keep(connection, bytes + i, taken);
       connection->body -= taken;
       i += taken;
       if (!connection->body) ends++;
@@ -135,15 +143,22 @@ static inline int listen_on(int port, int extra_type) {
   return listener;
 }
 
-/* Arguments: PORT [VALUE_BYTES [BODY_BYTES]]. */
+/* Starts over with a descriptor that has a new connection. */
+static inline void reset(struct connection *connection) {
+  free(connection->kept);
+  *connection = (struct connection){.generation = connection->generation};
+}
+
+/* Arguments: PORT [VALUE_BYTES [BODY_BYTES [keep]]]. */
 static inline int start(int count, char **arguments) {
   if (count < 2) {
-    fprintf(stderr, "usage: %s PORT [VALUE_BYTES [BODY_BYTES]]\n", arguments[0]);
+    fprintf(stderr, "usage: %s PORT [VALUE_BYTES [BODY_BYTES [keep]]]\n", arguments[0]);
     exit(2);
   }
   signal(SIGPIPE, SIG_IGN);
   make_answers(count > 2 ? atoi(arguments[2]) : 100);
   body_bytes = count > 3 ? strtoul(arguments[3], NULL, 10) : 0;
+  keeps = count > 4 && strcmp(arguments[4], "keep") == 0;
   receive_bytes = body_bytes > default_receive_bytes ? large_receive_bytes : default_receive_bytes;
   return atoi(arguments[1]);
 }

@@ -17,7 +17,7 @@ static void accept_all(int listener) {
       close(socket);
       continue;
     }
-    connections[socket] = (struct connection){0};
+    reset(&connections[socket]);
     watch(socket, EPOLL_CTL_ADD, EPOLLIN);
   }
 }

@@ -115,7 +115,7 @@ static void accepted(int listener, const struct io_uring_cqe *completion) {
   if (socket >= max_connections) {
     close(socket);
   } else if (socket >= 0) {
-    connections[socket] = (struct connection){.generation = connections[socket].generation};
+    reset(&connections[socket]);
     start_receive(socket);
   }
   if (!(completion->flags & IORING_CQE_F_MORE)) start_accept(listener);

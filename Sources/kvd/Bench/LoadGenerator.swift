@@ -384,7 +384,7 @@ struct LoadGenerator: ~Copyable {
     guard interval == 0, toIssue > 0, left == 0 || plan.slides && left <= depth / 2, clients[index].isConnected
     else { return }
     let count = min(depth &- left, toIssue)
-    for _ in 0..<count { issue(index, due: now) }
+    for _ in 0..<count where hasRoom(index) { issue(index, due: now) }
     pump(index)
   }
 
