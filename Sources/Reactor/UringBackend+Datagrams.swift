@@ -4,8 +4,8 @@ import Glibc
 /// Datagrams by multishot `recvmsg` (Linux 6.0, as multishot receives), for each socket into a ring of provided buffers
 /// of its own.
 ///
-/// The ring is the bound: a flood uses its buffers up, which ends the multishot with ENOBUFS; it is armed again with the
-/// next turn, when the buffers have been given back. So a turn has at most as many datagrams of a socket as it has
+/// The ring is the bound: a flood uses its buffers up, which ends the multishot with ENOBUFS; it is armed again with
+/// the next turn, when the buffers have been given back. So a turn has at most as many datagrams of a socket as it has
 /// buffers, and a flooded socket takes nothing away from another.
 extension UringBackend {
   /// See `Loop.add`.

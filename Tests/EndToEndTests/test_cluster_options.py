@@ -57,7 +57,8 @@ class TestWrongValues:
 class TestValues:
     def test_are_taken_from_the_command_line(self, start, key_file):
         start("--join", "10.0.0.7,node-1:3100", "--join", "node-2:3100-3110", "--join", "[fd00::1]:3100",
-              "--expect", "3", "--cluster", "blue", "--cluster-key-file", key_file, "--exit-when-isolated", "30s").alive()
+              "--expect", "3", "--cluster", "blue", "--cluster-key-file", key_file,
+              "--exit-when-isolated", "30s").alive()
 
     def test_are_taken_from_the_environment(self, start, key_file):
         start(environment={

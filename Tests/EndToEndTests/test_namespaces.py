@@ -1,4 +1,4 @@
-"""The network that tests of clusters run in, itself: datagrams between its hosts, cuts, losses, and what it leaves behind."""
+"""The network that tests of clusters run in: datagrams between its hosts, cuts, losses, what it leaves behind."""
 
 import itertools
 import select

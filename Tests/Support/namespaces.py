@@ -1,4 +1,4 @@
-"""Hosts on a network of their own: network namespaces on a bridge, whose cables can be cut, one way too, and made lossy.
+"""Hosts on a network of their own: namespaces on a bridge, whose links can be cut, one way too, and made lossy.
 
     with Network(3) as network:
         a, b, c = network.hosts
@@ -195,7 +195,7 @@ class Network:
         self.split([host], [other for other in self.hosts if other is not host])
 
     def lose(self, percent, *pairs):
-        """Drops this share of the packets at random, from `a` to `b` for each pair (a, b), or on all links; 0 ends it."""
+        """Drops this share of packets at random, from `a` to `b` for each pair (a, b), or on all links; 0 ends it."""
         pairs = pairs or list(itertools.permutations(self.hosts, 2))
         elements = ", ".join(f'"{a.port}" . "{b.port}"' for a, b in pairs)
         chance = "" if percent >= 100 else f"numgen random mod 100 < {int(percent)} "
