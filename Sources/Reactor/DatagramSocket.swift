@@ -94,7 +94,7 @@ package struct DatagramSocket: ~Copyable, Sendable {
     case EACCES, EPERM:
       ReactorError(
         .notPermitted,
-        "\(address) can't be used for UDP: ports below 1024 need a right that this process lacks. Choose a higher port.",
+        "\(address) can't be used for UDP: ports below 1024 need a right that is missing. Choose a higher port.",
         errno: code)
     default: .system("\(address) can't be used for UDP", code)
     }

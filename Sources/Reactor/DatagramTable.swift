@@ -35,18 +35,21 @@ struct DatagramTable: ~Copyable {
 
   subscript(index: Int) -> UnsafeMutablePointer<DatagramState> { states + index }
 
-  /// Takes an entry for a descriptor; a loop has few sockets and its owner knows how many, so running out is a bug.
-  mutating func insert(_ descriptor: Int32, _ family: Int32, tag: UInt16) -> Int {
-    let free = (0..<used).first { states[$0].descriptor < 0 }
-    let index = free ?? used
+  /// The entry for the next socket. A loop has few and its owner knows how many, so running out is a bug.
+  var freeIndex: Int {
+    let index = (0..<used).first { states[$0].descriptor < 0 } ?? used
     precondition(index < LoopOptions.maximumDatagramSockets, "too many datagram sockets on one loop")
-    if free == nil { used += 1 }
-    let generation = (free == nil ? 0 : states[index].generation) &+ 1
+    return index
+  }
+
+  /// Takes the free entry for a descriptor.
+  mutating func insert(_ index: Int, _ descriptor: Int32, _ family: Int32, tag: UInt16) {
+    let generation = (index == used ? 0 : states[index].generation) &+ 1
+    if index == used { used += 1 }
     (states + index).initialize(
       to: DatagramState(
         descriptor: descriptor, family: family, tag: tag, generation: generation, isArmed: false, isRemoved: false,
         retryAt: .max))
-    return index
   }
 
   /// Closes the descriptor and frees the entry.

@@ -1,8 +1,8 @@
 import CIOUring
 import Glibc
 
-/// Datagrams by level-triggered readiness and `recvfrom`, at most `LoopOptions.datagramsPerTurn` per turn; what is left
-/// waits in the kernel for the next.
+/// Datagrams by level-triggered readiness and `recvfrom`, at most `LoopOptions.datagramsPerTurn` per turn and
+/// socket; what is left waits in the kernel for the next.
 extension EpollBackend {
   /// See `Loop.add`.
   mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID
@@ -10,7 +10,9 @@ extension EpollBackend {
     if datagramArena == nil {
       let arena = UnsafeMutablePointer<MemoryRegion>.allocate(capacity: 1)
       do throws(ReactorError) {
-        let bytes = common.options.datagramStride * common.options.datagramsPerTurn
+        // Address space for the fullest turn; memory for those that come.
+        let most = common.options.datagramsPerTurn * LoopOptions.maximumDatagramSockets
+        let bytes = common.options.datagramStride * most
         arena.initialize(to: try MemoryRegion.reserve(bytes, hugePages: false))
       } catch {
         arena.deallocate()
@@ -18,7 +20,8 @@ extension EpollBackend {
       }
       datagramArena = arena
     }
-    let index = common.datagrams.insert(descriptor, family, tag: tag)
+    let index = common.datagrams.freeIndex
+    common.datagrams.insert(index, descriptor, family, tag: tag)
     armDatagrams(index)
     return common.datagrams.id(index)
   }
@@ -36,7 +39,9 @@ extension EpollBackend {
     let state = common.datagrams[data.index]
     // Removed since the kernel said so, perhaps with a new user of the place.
     guard state.pointee.generation == data.generation, state.pointee.descriptor >= 0 else { return }
-    while datagramsThisTurn < common.options.datagramsPerTurn && common.events.room > 0 {
+    // Each socket is ready at most once in a turn, so the arena has room for all.
+    let end = datagramsThisTurn + common.options.datagramsPerTurn
+    while datagramsThisTurn < end && common.events.room > 0 {
       let name = datagramArena!.pointee.base + datagramsThisTurn * common.options.datagramStride
       let bytes = name + DatagramTable.nameCount
       var nameCount = socklen_t(DatagramTable.nameCount)

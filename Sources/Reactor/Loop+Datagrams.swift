@@ -1,8 +1,8 @@
 import CIOUring
 import Glibc
 
-/// Datagrams: for what is small, seldom and may be lost. Sending is a system call each; receiving is bounded per turn on
-/// both backends, so that a flood delays nothing else.
+/// Datagrams: for what is small, seldom and may be lost. Sending is a system call each; receiving is bounded per turn,
+/// so that a flood delays nothing else.
 extension Loop {
   /// Reports the socket's datagrams as `.datagram` with `tag` from now on.
   ///

@@ -24,7 +24,7 @@ package struct LoopOptions: Sendable, Equatable {
   /// Bytes of one datagram at most; a longer one is cut and reported so. The default is the IPv4 payload of an Ethernet
   /// frame, rounded up.
   package var datagramBytes = 1536
-  /// Datagrams of one turn at most, a power of two; more wait in the kernel.
+  /// Datagrams of one turn and socket at most, a power of two; more wait in the kernel.
   package var datagramsPerTurn = 64
   /// Events of one turn at most.
   package var events = 2048

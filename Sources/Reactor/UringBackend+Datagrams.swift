@@ -1,23 +1,27 @@
 import CIOUring
 import Glibc
 
-/// Datagrams by multishot `recvmsg` into a ring of provided buffers of their own (Linux 6.0, as multishot receives).
+/// Datagrams by multishot `recvmsg` (Linux 6.0, as multishot receives), for each socket into a ring of provided buffers
+/// of its own.
 ///
-/// The ring is the bound: a flood uses its buffers up, which ends the multishot with ENOBUFS; it is armed again with the
-/// next turn, when the buffers have been given back. So a turn has at most as many datagrams as there are buffers.
+/// The ring is the bound: a flood uses its buffers up, which ends the multishot with ENOBUFS; it is armed again with
+/// the next turn, when the buffers have been given back. So a turn has at most as many datagrams of a socket as it has
+/// buffers, and a flooded socket takes nothing away from another.
 extension UringBackend {
   /// See `Loop.add`.
   mutating func add(datagrams descriptor: Int32, _ family: Int32, tag: UInt16) throws(ReactorError) -> DatagramSocketID
   {
-    if datagrams == nil { datagrams = try makeBuffers() }
-    let index = common.datagrams.insert(descriptor, family, tag: tag)
+    let index = common.datagrams.freeIndex
+    if datagrams[index] == nil { datagrams[index] = try makeBuffers(index) }
+    common.datagrams.insert(index, descriptor, family, tag: tag)
     armDatagrams(index)
     return common.datagrams.id(index)
   }
 
-  private func makeBuffers() throws(ReactorError) -> UnsafeMutablePointer<DatagramBuffers> {
+  private func makeBuffers(_ index: Int) throws(ReactorError) -> UnsafeMutablePointer<DatagramBuffers> {
     var ring = try BufferRing(
-      size: common.options.datagramStride, count: common.options.datagramsPerTurn, group: DatagramBuffers.group)
+      size: common.options.datagramStride, count: common.options.datagramsPerTurn,
+      group: DatagramBuffers.group(index))
     let registered = ring.register(with: self.ring)
     guard registered == 0 else { throw .system("io_uring takes no ring of datagram buffers", -registered) }
     let buffers = UnsafeMutablePointer<DatagramBuffers>.allocate(capacity: 1)
@@ -28,9 +32,9 @@ extension UringBackend {
   private func armDatagrams(_ index: Int) {
     let state = common.datagrams[index]
     let entry = entry()
-    io_uring_prep_recvmsg_multishot(entry, state.pointee.descriptor, datagrams!.pointee.header, 0)
+    io_uring_prep_recvmsg_multishot(entry, state.pointee.descriptor, datagrams[index]!.pointee.header, 0)
     entry.pointee.flags |= kvd_sqe_buffer_select()
-    entry.pointee.buf_group = DatagramBuffers.group
+    entry.pointee.buf_group = DatagramBuffers.group(index)
     entry.pointee.user_data = UserData(.datagram, UInt32(index), generation: state.pointee.generation).rawValue
     state.pointee.isArmed = true
     state.pointee.retryAt = .max
@@ -42,8 +46,9 @@ extension UringBackend {
     precondition(state.pointee.generation == data.generation, "a completion for a datagram socket's former place")
     if flags & IORING_CQE_F_BUFFER != 0 {
       let id = Int(truncatingIfNeeded: flags >> 16)
-      datagrams!.pointee.ring.give(id)
-      if result >= 0 && !state.pointee.isRemoved { received(data.index, datagrams!.pointee.ring.buffer(id), result) }
+      let buffers = datagrams[data.index]!
+      buffers.pointee.ring.give(id)
+      if result >= 0 && !state.pointee.isRemoved { received(data.index, buffers.pointee.ring.buffer(id), result) }
     }
     if flags & IORING_CQE_F_MORE != 0 { return }
     state.pointee.isArmed = false
@@ -55,7 +60,7 @@ extension UringBackend {
   }
 
   private mutating func received(_ index: Int, _ buffer: UnsafeMutablePointer<UInt8>, _ result: Int32) {
-    let header = datagrams!.pointee.header
+    let header = datagrams[index]!.pointee.header
     guard let out = io_uring_recvmsg_validate(buffer, result, header) else { return }
     let bytes = io_uring_recvmsg_payload(out, header).assumingMemoryBound(to: UInt8.self)
     let there = Int(io_uring_recvmsg_payload_length(out, result, header))
@@ -82,9 +87,10 @@ extension UringBackend {
   }
 }
 
-/// What receiving datagrams by io_uring needs, made with the loop's first datagram socket.
+/// What receiving the datagrams of one socket by io_uring needs.
 struct DatagramBuffers: ~Copyable {
-  static var group: UInt16 { 1 }
+  /// The numbers of the rings, next to that of connections.
+  static func group(_ index: Int) -> UInt16 { BufferRing.group + 1 + UInt16(index) }
 
   var ring: BufferRing
   /// How the kernel divides a buffer: its own header, `nameCount` bytes for the source, then the datagram.

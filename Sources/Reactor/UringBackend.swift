@@ -34,8 +34,8 @@ struct UringBackend: ~Copyable {
   var common: LoopCommon
   let ring: UnsafeMutablePointer<io_uring>
   var buffers: BufferRing
-  /// Made with the first datagram socket.
-  var datagrams: UnsafeMutablePointer<DatagramBuffers>?
+  /// One for each datagram socket, made with it and kept for the next one in its place.
+  let datagrams: UnsafeMutablePointer<UnsafeMutablePointer<DatagramBuffers>?>
 
   /// - Throws: `ReactorError`, where the probe before should have said no already.
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
@@ -58,6 +58,8 @@ struct UringBackend: ~Copyable {
     self.common = common
     self.buffers = buffers
     self.ring = ring
+    datagrams = .allocate(capacity: LoopOptions.maximumDatagramSockets)
+    datagrams.initialize(repeating: nil, count: LoopOptions.maximumDatagramSockets)
     watch(waker.descriptor, .waker, tag: 0)
   }
 
@@ -72,8 +74,11 @@ struct UringBackend: ~Copyable {
     io_uring_get_events(ring)
     io_uring_queue_exit(ring)
     ring.deallocate()
-    datagrams?.deinitialize(count: 1)
-    datagrams?.deallocate()
+    for index in 0..<common.datagrams.used {
+      datagrams[index]?.deinitialize(count: 1)
+      datagrams[index]?.deallocate()
+    }
+    datagrams.deallocate()
   }
 
   // MARK: A turn
@@ -122,7 +127,7 @@ struct UringBackend: ~Copyable {
 
   mutating func recycle() {
     buffers.publish()
-    if let datagrams { datagrams.pointee.ring.publish() }
+    for index in 0..<common.datagrams.used { datagrams[index]?.pointee.ring.publish() }
   }
 
   // MARK: Submissions

@@ -10,6 +10,7 @@ package struct JoinTarget: Equatable, Sendable {
     case name(String)
   }
 
+  /// The host.
   package let host: Host
   /// At most `JoinTargets.maximumPorts`, none of them 0.
   package let ports: ClosedRange<UInt16>
@@ -213,7 +214,7 @@ extension JoinTarget.Host {
     self = high == 0 && low >> 32 == 0xFFFF ? .v4(UInt32(truncatingIfNeeded: low)) : .v6(high: high, low: low)
   }
 
-  /// The eight groups of an address that was split at its colons: "::" shows as one empty piece, or as two at either end.
+  /// The eight groups of an address that was split at its colons: "::" shows as one empty piece, at either end as two.
   private static func groups(_ pieces: [Substring.UTF8View], and tail: [UInt32]) -> [UInt32]? {
     var pieces = pieces[...]
     if pieces.first?.isEmpty == true {

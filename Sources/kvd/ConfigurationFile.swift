@@ -75,7 +75,8 @@ enum ConfigurationFile {
       var elements = value.elements()
       while let element = elements.next() { texts.append(try string(element)) }
       return texts.joined(separator: ",")
-    default: return String(decoding: value.bytes, as: UTF8.self)
+    case .number, .boolean: return String(decoding: value.bytes, as: UTF8.self)
+    default: throw SettingError(sentence: "a text or a number is expected, not \(value.kind).")
     }
   }
 

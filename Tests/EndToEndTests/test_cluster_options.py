@@ -32,7 +32,7 @@ WRONG = [
     ("join", "a b", "valid host"), ("join", "0.0.0.0", "every address"),
     ("join", ",".join(f"n{i}" for i in range(65)), "more than 64"),
     ("expect", "0", "from 1 to 32"), ("expect", "33", "from 1 to 32"), ("expect", "three", "three"),
-    ("cluster", "", "1 to 200"), ("cluster", "two words", "without spaces"), ("cluster", "x" * 201, "1 to 200"),
+    ("cluster", " ", "1 to 200"), ("cluster", "two words", "without spaces"), ("cluster", "x" * 201, "1 to 200"),
     ("cluster-key-file", "/nowhere/key", "/nowhere/key"), ("cluster-key-file", "/dev/null", "16 to 1024"),
     ("exit-when-isolated", "soon", "soon"), ("exit-when-isolated", "0", "30s"),
     ("exit-when-isolated", "500ms", "from 1s"), ("exit-when-isolated", "400d", "365d"),
@@ -57,7 +57,8 @@ class TestWrongValues:
 class TestValues:
     def test_are_taken_from_the_command_line(self, start, key_file):
         start("--join", "10.0.0.7,node-1:3100", "--join", "node-2:3100-3110", "--join", "[fd00::1]:3100",
-              "--expect", "3", "--cluster", "blue", "--cluster-key-file", key_file, "--exit-when-isolated", "30s").alive()
+              "--expect", "3", "--cluster", "blue", "--cluster-key-file", key_file,
+              "--exit-when-isolated", "30s").alive()
 
     def test_are_taken_from_the_environment(self, start, key_file):
         start(environment={

@@ -80,8 +80,8 @@ final class Post {
   var statistics: DatagramStatistics { loop.statistics.datagrams }
 }
 
-/// Two fresh network namespaces, "here" and "there", joined by a cable from `eth0` (10.9.0.1/24) to `eth0` (10.9.0.2/24).
-/// Neither has a default route. They end with the thread that made them and its sockets.
+/// Two fresh network namespaces, "here" and "there", joined by a cable from `eth0` (10.9.0.1/24) to `eth0`
+/// (10.9.0.2/24). Neither has a default route. They end with the thread that made them and its sockets.
 struct TwoHosts {
   private static let newNetwork: Int32 = 0x4000_0000  // CLONE_NEWNET
   let here: Int32

@@ -75,6 +75,22 @@ import Testing
     #expect(heard >= 50 * 6 && server.loop.statistics.datagrams.received == UInt64(heard))
   }
 
+  @Test("in a flood delay no datagrams of other sockets", arguments: backends)
+  func neighbour(_ backend: Backend) throws {
+    let post = try Post(backend) { $0.datagramsPerTurn = 4 }
+    let flooded = try post.add(tag: 1)
+    let quiet = try post.add(tag: 2)
+    let client = try post.add(tag: 3)
+    for _ in 0..<200 { post.send(client.id, to: flooded.address, [1]) }
+    for round in 1...20 {
+      for _ in 0..<8 { post.send(client.id, to: flooded.address, [1]) }
+      post.send(client.id, to: quiet.address, [2])
+      for _ in 0..<3 where post.heard(2).count < round { post.turn(deadline: Clock.monotonic() + 100_000_000) }
+      #expect(post.heard(2).count == round)
+    }
+    #expect(post.heard(1).count >= 20)
+  }
+
   @Test("that are too long are cut, said to be, and counted", arguments: backends)
   func oversize(_ backend: Backend) throws {
     let post = try Post(backend) { $0.datagramBytes = 100 }

@@ -21,7 +21,7 @@ import Testing
     let list = UnsafeMutablePointer<ifaddrs>.allocate(capacity: entries.count + 1)
     let addresses = UnsafeMutablePointer<sockaddr_in6>.allocate(capacity: 3 * entries.count + 1)
     defer {
-      names.forEach { free($0) }
+      for name in names { free(name) }
       list.deallocate()
       addresses.deallocate()
     }
