@@ -4,7 +4,7 @@ import Glibc
 /// The kinds of operation a completion can belong to.
 enum UringOperation: UInt64 {
   case ignored = 0
-  case receive, send, connect, close, accept, watch
+  case receive, send, connect, close, accept, watch, datagram
 }
 
 /// The word that comes back with a completion: operation (8 bits), generation (32 bits), index (24 bits).
@@ -34,6 +34,8 @@ struct UringBackend: ~Copyable {
   var common: LoopCommon
   let ring: UnsafeMutablePointer<io_uring>
   var buffers: BufferRing
+  /// Made with the first datagram socket.
+  var datagrams: UnsafeMutablePointer<DatagramBuffers>?
 
   /// - Throws: `ReactorError`, where the probe before should have said no already.
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
@@ -70,6 +72,8 @@ struct UringBackend: ~Copyable {
     io_uring_get_events(ring)
     io_uring_queue_exit(ring)
     ring.deallocate()
+    datagrams?.deinitialize(count: 1)
+    datagrams?.deallocate()
   }
 
   // MARK: A turn
@@ -116,7 +120,10 @@ struct UringBackend: ~Copyable {
     io_uring_cq_advance(ring, UInt32(truncatingIfNeeded: seen))
   }
 
-  mutating func recycle() { buffers.publish() }
+  mutating func recycle() {
+    buffers.publish()
+    if let datagrams { datagrams.pointee.ring.publish() }
+  }
 
   // MARK: Submissions
 
@@ -171,7 +178,7 @@ struct UringBackend: ~Copyable {
     slot.pointee.inFlight &+= 1
   }
 
-  private func submitCancel(_ target: UserData) {
+  func submitCancel(_ target: UserData) {
     let entry = entry()
     io_uring_prep_cancel64(entry, target.rawValue, 0)
     entry.pointee.user_data = UserData(.ignored, 0).rawValue
@@ -200,6 +207,7 @@ struct UringBackend: ~Copyable {
     case UringOperation.accept.rawValue: accepted(data.index, result, flags)
     case UringOperation.close.rawValue: closed(data)
     case UringOperation.connect.rawValue: connected(data, result)
+    case UringOperation.datagram.rawValue: datagramCompleted(data, result, flags)
     case UringOperation.watch.rawValue:
       common.watchFired(data.index)
       if flags & IORING_CQE_F_MORE == 0 { armWatch(data.index) }
@@ -331,6 +339,7 @@ struct UringBackend: ~Copyable {
     let now = Clock.monotonic()
     for index in 0..<common.listenerCount
     where common.listeners[index].retryAt <= now && !common.listeners[index].isStopping { armAccept(index) }
+    retryDatagrams(now: now)
   }
 
   // MARK: What the owner asks for

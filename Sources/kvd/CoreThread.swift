@@ -72,7 +72,7 @@ struct CoreThread: ~Copyable {
       shared.connections.subtract(1, ordering: .relaxed)
       core.closed(id)
     case .signal: signalled()
-    case .stale, .woken, .connected, .readable: break
+    case .stale, .woken, .connected, .readable, .datagram: break
     }
   }
 

@@ -24,6 +24,7 @@ struct Serve: ParsableCommand {
   var logLevel: String?
   @Option(help: "Form of log lines: json or text. (default: text)") var log: String?
   @Option(help: "A JSON file with these names and limits.") var config: String?
+  @OptionGroup(visibility: .hidden) var cluster: ClusterFlags
 
   func run() throws {
     let settings: ServerSettings
@@ -45,7 +46,7 @@ struct Serve: ParsableCommand {
       ("http", http), ("peer", peer), ("name", name), ("cores", cores), ("io", io), ("memory", memory),
       ("evict", evict), ("log-level", logLevel), ("log", log), ("config", config),
     ]
-    return pairs.reduce(into: [:]) { flags, pair in flags[pair.0] = pair.1 }
+    return (pairs + cluster.pairs).reduce(into: [:]) { flags, pair in flags[pair.0] = pair.1 }
   }
 }
 

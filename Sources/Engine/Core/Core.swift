@@ -85,7 +85,7 @@ package struct Core: ~Copyable {
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
   /// What the connections of the `--peer` port need beside.
-  var frames = FrameBatch()
+  var frames: FrameBatch
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
@@ -139,6 +139,7 @@ package struct Core: ~Copyable {
     requests = .allocate(capacity: Core.batchCapacity)
     head = .allocate(capacity: 1)
     head.initialize(to: RequestHead())
+    frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
   }
@@ -149,6 +150,7 @@ package struct Core: ~Copyable {
     head.deallocate()
     connections.deallocate()
     date.deallocate()
+    for outbox in outboxes { outbox.deallocate() }
   }
 
   /// The block of partitions that belongs to a core: contiguous, as equal as can be.

@@ -73,22 +73,57 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ id: UInt64, _ room: Int
   ) -> UnsafeMutableRawPointer {
     if frames.reply == connection && frames.replyID == id,
-      let chunk = frames.replyChunk, frames.replyEnd &+ room <= Chunk.capacity, frames.replyCount < Int(UInt16.max)
+      frames.replyEnd &+ room <= frames.replyRoom, frames.replyCount < Int(UInt16.max)
     {
-      let at = chunk.bytes + frames.replyEnd
+      let at = frames.replyBase.unsafelyUnwrapped + frames.replyEnd
       frames.replyEnd &+= room
       frames.replyCount &+= 1
       return at
     }
     sealReply()
-    let chunk = reserve(connection, FrameLayout.headCount &+ room)
+    startReply(connection, FrameLayout.headCount &+ room)
     frames.reply = connection
-    frames.replyChunk = chunk
     frames.replyID = id
     frames.replyCount = 1
-    let start = Int(chunk.pointee.count) &+ FrameLayout.headCount
-    frames.replyEnd = start &+ room
-    return chunk.bytes + start
+    frames.replyEnd = FrameLayout.headCount &+ room
+    return frames.replyBase.unsafelyUnwrapped + FrameLayout.headCount
+  }
+
+  /// Finds the place of a REPLY that begins with `count` bytes: the last chunk, the page behind it, a new page behind
+  /// it if it is full, or a new chunk. A chunk and its page leave in one send.
+  @inline(__always)
+  private mutating func startReply(_ connection: UnsafeMutablePointer<Connection>, _ count: Int) {
+    if let last = connection.pointee.output.last, last.pointee.tail != nil || last.room < count {
+      return startInPage(connection, last, count)
+    }
+    let chunk = reserve(connection, count)
+    frames.replyChunk = chunk
+    frames.replyBase = chunk.end
+    frames.replyRoom = chunk.room
+  }
+
+  @inline(never)
+  private mutating func startInPage(
+    _ connection: UnsafeMutablePointer<Connection>, _ last: UnsafeMutablePointer<Chunk>, _ count: Int
+  ) {
+    let peer = connection.pointee.peer.unsafelyUnwrapped
+    frames.replyChunk = last
+    if last.pointee.tail == nil {
+      let page = UnsafeMutableRawPointer.allocate(byteCount: PeerState.pageCount, alignment: 64)
+      last.pointee.tail = UnsafeRawPointer(page)
+      last.pointee.pin = .heap
+      peer.pointee.pageChunk = last
+      peer.pointee.page = page
+    } else if peer.pointee.pageChunk != last || last.pointee.tail != UnsafeRawPointer(peer.pointee.page)
+      || PeerState.pageCount - last.pointee.tailCount < count
+    {
+      frames.replyChunk = reserve(connection, count)
+      frames.replyBase = frames.replyChunk!.end
+      frames.replyRoom = frames.replyChunk!.room
+      return
+    }
+    frames.replyBase = peer.pointee.page! + last.pointee.tailCount
+    frames.replyRoom = PeerState.pageCount - last.pointee.tailCount
   }
 
   /// Completes the REPLY that is being written.
@@ -97,10 +132,15 @@ extension Core {
     guard let connection = frames.reply, let chunk = frames.replyChunk else { return }
     frames.reply = nil
     frames.replyChunk = nil
-    let length = frames.replyEnd &- Int(chunk.pointee.count)
+    let length = frames.replyEnd
     let binding = connection.pointee.peer.unsafelyUnwrapped.pointee.outgoing
-    FrameLayout.seal(chunk.end, length: length, .reply, count: frames.replyCount, id: frames.replyID, binding)
-    didWriteFrame(connection, chunk, length)
+    FrameLayout.seal(
+      frames.replyBase.unsafelyUnwrapped, length: length, .reply, count: frames.replyCount, id: frames.replyID, binding)
+    if chunk.pointee.tail == nil { return didWriteFrame(connection, chunk, length) }
+    metrics.count(.framesSent)
+    chunk.pointee.tailCount &+= length
+    connection.pointee.output.unsent &+= length
+    markDirty(connection)
   }
 
   /// A result that gets a frame of its own, since it doesn't fit a page or isn't copied.
@@ -174,6 +214,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>,
     _ bytes: UnsafeRawBufferPointer, _ pin: Pin
   ) {
+    connection.pointee.peer!.pointee.pageChunk = nil
     chunk.pointee.tail = bytes.baseAddress
     chunk.pointee.tailCount = bytes.count
     chunk.pointee.pin = pin

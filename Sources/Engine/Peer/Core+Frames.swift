@@ -39,6 +39,7 @@ extension Core {
       } else {
         used += takeFrames(connection, bytes + used, count - used)
         if used < count && isTaking(connection) {
+          if count - used > 4096 { frames.giveBlock(&connection.pointee.input) }
           connection.pointee.input.append(bytes + used, count - used)
           used = count
         }
@@ -54,7 +55,11 @@ extension Core {
       let used = takeFrames(connection, bytes, connection.pointee.input.count)
       runBatch()
       guard connection.pointee.state == .open else { return }
-      connection.pointee.input.removeFirst(used)
+      if used == connection.pointee.input.count {
+        frames.takeBlock(&connection.pointee.input)
+      } else {
+        connection.pointee.input.removeFirst(used)
+      }
       if used == 0 { break }
     }
     if connection.pointee.isLast { connection.pointee.input.removeAll() }

@@ -28,6 +28,11 @@ struct PeerState {
   var farewell: CloseReason?
   /// The value that is being received behind its frame.
   var long: UnsafeMutablePointer<LongValue>?
+  /// The chunk whose tail is a page that results are being added to, that page, and how many bytes it has. Only while
+  /// the chunk is the output's last and still has that tail.
+  var pageChunk: UnsafeMutablePointer<Chunk>?
+  var page: UnsafeMutableRawPointer?
+  static var pageCount: Int { 64 << 10 }
   /// Bytes of `input` that are counted in `Core.collectedBytes`.
   var counted = 0
 
@@ -125,10 +130,13 @@ struct FrameBatch: ~Copyable {
   let operations: UnsafeMutablePointer<Operation>
   let entries: UnsafeMutablePointer<FrameEntry>
   var count = 0
-  /// The REPLY being written behind the bytes of a connection's last chunk; it belongs to the connection only when it
-  /// is sealed. Nothing else may be written to the connection before.
+  /// The REPLY being written behind the bytes of a connection's last chunk, or behind those of the chunk's tail; it
+  /// belongs to the connection only when it is sealed. Nothing else may be written to the connection before.
   var reply: UnsafeMutablePointer<Connection>?
   var replyChunk: UnsafeMutablePointer<Chunk>?
+  /// Where it starts, the room there is, and the bytes it has.
+  var replyBase: UnsafeMutableRawPointer?
+  var replyRoom = 0
   var replyID: UInt64 = 0
   var replyCount = 0
   var replyEnd = 0
@@ -136,8 +144,16 @@ struct FrameBatch: ~Copyable {
   var ackDue: [UInt32] = []
   /// Connections greeted so far.
   var greeted: UInt64 = 0
+  /// Buffers for frames that arrive in parts, each of `blockCount` bytes: a few are kept, since the system would hand
+  /// out fresh pages for each frame.
+  private var blocks: [UnsafeMutableRawPointer] = []
+  let blockCount: Int
+  private static var keptBlocks: Int { 16 }
 
-  init() {
+  /// - Parameter frame: bytes of the longest frame.
+  init(frame: Int) {
+    // What is kept when a connection stops in the middle of a frame may be that and one receive more.
+    blockCount = frame + (32 << 10)
     operations = .allocate(capacity: Core.batchCapacity)
     entries = .allocate(capacity: Core.batchCapacity)
   }
@@ -145,6 +161,19 @@ struct FrameBatch: ~Copyable {
   deinit {
     operations.deallocate()
     entries.deallocate()
+    for block in blocks { block.deallocate() }
+  }
+
+  /// Gives an empty queue a buffer for a whole frame.
+  mutating func giveBlock(_ input: inout ByteQueue) {
+    let block = blocks.popLast() ?? UnsafeMutableRawPointer.allocate(byteCount: blockCount, alignment: 64)
+    input.adopt(block, capacity: blockCount)
+  }
+
+  /// Empties a queue and takes its buffer back.
+  mutating func takeBlock(_ input: inout ByteQueue) {
+    guard let block = input.release(capacity: blockCount) else { return }
+    if blocks.count < Self.keptBlocks { blocks.append(block) } else { block.deallocate() }
   }
 
   /// Whether there is something to run or to seal.

@@ -257,7 +257,7 @@ struct LoadGenerator: ~Copyable {
       // The first ends the run and shows what it came to, the second doesn't wait for that.
       if isInterrupted { exit(130) }
       isInterrupted = true
-    case .stale, .accepted, .woken, .readable: break
+    case .stale, .accepted, .woken, .readable, .datagram: break
     }
   }
 
