@@ -151,20 +151,28 @@ extension Core {
     frames.count = 0
     var position = 0
     while position < count {
-      if Int(frames.entries[position].core) == index {
-        let operation = frames.operations + position
-        store.prefetchRecord(operation.pointee.key.hash)
-        if operation.pointee.kind == .put { store.prefetchWrite(operation.pointee.key.hash) }
-      }
+      if Int(frames.entries[position].core) == index { prefetchRecord(position) }
       position &+= 1
     }
     position = 0
     while position < count {
+      if position &+ 4 < count { store.prefetchSegment(frames.entries[position &+ 4].replaced) }
       run(frames.operations + position, frames.entries + position)
       position &+= 1
     }
     sealReply()
     scratch.reset()
+  }
+
+  /// Fetches what the operation will need of its key's record and log.
+  @inline(__always)
+  private func prefetchRecord(_ position: Int) {
+    let operation = frames.operations + position
+    if operation.pointee.kind == .put {
+      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
+    } else {
+      store.prefetchRecord(operation.pointee.key.hash)
+    }
   }
 
   @inline(__always)
