@@ -79,7 +79,9 @@ public enum OperationLayout {
 public enum FrameRevision {
   @inlinable package static var count: Int { 16 }
   /// The condition that the key has no value.
-  @inlinable package static var absent: Revision { Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0)) }
+  @inlinable package static var absent: Revision {
+    Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
+  }
   /// The condition that the key has some value.
   @inlinable package static var present: Revision {
     Revision(partition: PartitionID(0xFFFF), epoch: Epoch(0), offset: Offset(0))
