@@ -48,9 +48,9 @@ extension Core {
     id: UInt64, index position: Int
   ) {
     let answer = view.answer
-    if answer == .ack { peer.pointee.hasAck = true }
+    if answer.isAck { peer.pointee.hasAck = true }
     let record = view.record
-    let isRare = view.conditions != 0 || record.hasExpiry || view.operation == .increment
+    let isRare = view.conditions != 0 || record.hasExpiry || view.operation.isIncrement
     if isRare { runBatch() }  // its terms lie in scratch memory, which lasts for a batch
     let operation = frames.operations + frames.count
     let entry = frames.entries + frames.count
@@ -206,8 +206,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ entry: UnsafePointer<FrameEntry>,
     _ operation: UnsafePointer<Operation>, _ outcome: Outcome
   ) {
-    let level = entry.pointee.answer
-    if level == .reply || (level == .ack && outcome.status >= 400) {
+    if entry.pointee.answer.wantsResult(outcome.status) {
       write(
         outcome, isRecord: operation.pointee.kind == .get, pin: .none, connection, id: entry.pointee.id,
         index: Int(entry.pointee.index))
@@ -268,8 +267,7 @@ extension Core {
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
     metrics.answered(element.kind.route, outcome.status, nanoseconds: monotonic &- request.started)
-    let wantsResult = element.answer == .reply || (element.answer == .ack && outcome.status >= 400)
-    if wantsResult && connection.pointee.state == .open {
+    if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(
         outcome, isRecord: element.kind == .get, pin: pin, connection, id: request.id, index: Int(element.index))
     } else if pin.kind == .segment {
