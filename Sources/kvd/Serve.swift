@@ -14,7 +14,7 @@ struct Serve: ParsableCommand {
       """)
 
   @Option(help: "Address for clients. (default: 0.0.0.0:3000)") var http: String?
-  @Option(help: "Address for other nodes. (default: 0.0.0.0:3100)") var peer: String?
+  @Option(help: "Address for the binary protocol. (default: 0.0.0.0:3100)") var peer: String?
   @Option(help: "This node's name. (default: the host's name)") var name: String?
   @Option(help: "Cores to use. (default: all)") var cores: String?
   @Option(help: "auto, io_uring or epoll. (default: auto)") var io: String?
