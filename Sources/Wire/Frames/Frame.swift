@@ -76,6 +76,7 @@ public enum FrameLayout {
 /// or of an earlier connection therefore fails its checksum as a damaged one does. That costs no byte per frame, and
 /// can't be forgotten in a comparison.
 @frozen public struct FrameBinding: Equatable, Sendable {
+  /// The seed.
   public let seed: UInt64
 
   @inlinable package init(seed: UInt64) { self.seed = seed }
@@ -98,6 +99,7 @@ public enum FrameLayout {
 
 /// A cluster's or a participant's random 128 bits. On the wire in the order of its hexadecimal digits.
 @frozen public struct FrameID: Equatable, Hashable, Sendable {
+  /// The first eight bytes, as a big-endian number.
   public let high: UInt64
   public let low: UInt64
 

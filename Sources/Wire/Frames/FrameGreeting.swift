@@ -23,6 +23,7 @@
 /// 100 u32  0
 /// ```
 @frozen public struct Greeting: Equatable, Sendable {
+  /// See the layout above.
   package var version: UInt16
   package var role: FrameRole
   package var cluster: FrameID

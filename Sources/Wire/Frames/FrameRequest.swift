@@ -77,6 +77,7 @@ public enum OperationLayout {
 ///
 /// As a condition, all zeros mean "no value yet" (`absent`), and partition 0xFFFF with zeros "any value" (`present`).
 public enum FrameRevision {
+  /// Bytes of a revision.
   @inlinable package static var count: Int { 16 }
   /// The condition that the key has no value.
   @inlinable package static var absent: Revision {
@@ -113,12 +114,15 @@ public enum FrameRevision {
   @inlinable @inline(__always)
   package init(_ base: UnsafeRawPointer) { self.base = base }
 
+  /// What it does to its key.
   @inlinable package var operation: FrameOperation {
     FrameOperation(rawValue: base.load(as: UInt8.self)).unsafelyUnwrapped
   }
+  /// What it is answered with.
   @inlinable package var answer: AnswerLevel {
     AnswerLevel(rawValue: base.load(fromByteOffset: 1, as: UInt8.self)).unsafelyUnwrapped
   }
+  /// Which conditions are there: see `OperationLayout`.
   @inlinable package var conditions: UInt16 {
     UInt16(littleEndian: base.loadUnaligned(fromByteOffset: 2, as: UInt16.self))
   }
