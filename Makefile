@@ -44,10 +44,11 @@ lint: ## check the formatting
 format: ## format the Swift sources in place
 	@$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests
 
-sanitize: ## the Swift tests under AddressSanitizer, then under ThreadSanitizer
+sanitize: ## the Swift tests under AddressSanitizer, then those with threads under ThreadSanitizer
 	@.ci/install build
-	@$(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
-	@$(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
+	@KVD_SANITIZED=1 $(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
+	@KVD_THREADED_ONLY=1 KVD_SANITIZED=1 TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/Support/tsan.supp \
+	  $(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
 
 fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each
 	@.ci/install build

@@ -9,6 +9,7 @@ writes Benchmarks/RESULTS.md; `make bench CASE=get-p1,idle` measures these alone
 import argparse
 import os
 import signal
+import statistics
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ sys.path.insert(0, str(HERE))
 
 from cases import CASES  # noqa: E402
 from harness import machine  # noqa: E402
-from harness.load import LoadFailed  # noqa: E402
+from harness.load import LoadFailed, waits  # noqa: E402
 from harness.results import bars_table, render, table  # noqa: E402
 
 
@@ -38,11 +39,16 @@ class Options:
         """Whether a server takes part: the test that all of this runs does without peers that aren't installed."""
         return self.size != "smoke" or name not in ("redis", "nginx")
 
+    @property
+    def profiles(self):
+        """Whether to show where the time goes when a bar is missed."""
+        return self.size == "full"
+
     def keys(self, count):
         return self.pick(count, count, min(count, 10_000))
 
 
-OPTIONS = {"full": Options(3, 3.0, "full"), "quick": Options(3, 0.5, "quick"), "smoke": Options(1, 0.05, "smoke")}
+OPTIONS = {"full": Options(3, 3.0, "full"), "quick": Options(2, 0.5, "quick"), "smoke": Options(1, 0.05, "smoke")}
 
 
 def document(results, options, seconds):
@@ -57,11 +63,19 @@ def document(results, options, seconds):
         table(["", ""], [[name, value] for name, value in machine.description()]),
         f"Server on core {machine.SERVER_CORE}, load on core {machine.LOAD_CORE}, {options.rounds} rounds in turns of "
         f"{options.seconds:g} s, medians; ratios are those of neighbours in time. 50 connections and values of 100 "
-        "bytes unless a case says otherwise. CPU is user and system time of all the server's threads.",
+        "bytes unless a case says otherwise. CPU is user and system time of all the server's threads. "
+        + disturbance(),
         f"## Bars\n\n{counts[True]} met, {counts[False]} missed, {counts[None]} not judged on this machine.",
         bars_table(bars),
     ]
-    return "\n\n".join(parts) + "\n\n" + "\n".join(render(result) for _, result in results)
+    return "\n\n".join(parts) + "\n\n" + "\n".join(render(result, bars=False) for _, result in results)
+
+
+def disturbance():
+    """How much else ran on the server's core."""
+    disturbed = sum(wait > 0.02 for wait in waits)
+    return (f"In {disturbed} of {len(waits)} turns the server waited more than 2 % of the time for its core because "
+            f"something else ran there (median {100 * statistics.median(waits):.1f} %).")
 
 
 def main():
@@ -102,7 +116,7 @@ def main():
         path.write_text(text)
         print(f"wrote {os.path.relpath(path)}")
     if not names and results:
-        print("\n" + bars_table([bar for _, result in results for bar in result.bars]))
+        print("\n" + bars_table([bar for _, result in results for bar in result.bars]) + "\n\n" + disturbance())
     return 1 if failed else 0
 
 

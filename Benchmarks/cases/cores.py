@@ -16,7 +16,8 @@ class Cores:
         # With room for it, the load has two cores of its own; without, it shares the server's two.
         load_cores = "2,3" if enough else "0,1"
         layouts = {"1 core": ("1", "0"), "2 cores": ("2", "0,1")}
-        result = Result(self.title, ["load", "server", "requests/s", "busy", "us CPU each", "range", "handed over"])
+        result = Result(self.title, ["load", "server", "requests/s", "busy", "us CPU each", "range", "handed over",
+                                     "us a hand-over"])
         for title, load in (("GET, P=1", Load()), ("GET, P=16", Load(pipeline=16)),
                             ("PUT, P=16", Load(workload="put", pipeline=16))):
             load = load.but(keys=options.keys(load.keys))
@@ -28,6 +29,11 @@ class Cores:
                 "them to the other core is contained; two times its inverse is what two cores would reach with the "
                 "load elsewhere, if they didn't wait for each other.")
         return result
+
+    def hand_over(self, costs, share, name):
+        """What a request costs more on two cores, for each that was handed to the other."""
+        more = costs["2 cores"].median - costs["1 core"].median
+        return "" if name == "1 core" or share == 0 else format_number(more / share)
 
     def counters(self, server):
         """Operations that were handed to another core, and requests."""
@@ -53,7 +59,7 @@ class Cores:
             busy = Samples([100 * r["serverSeconds"] / r["seconds"] for r in ofone])
             result.rows.append([title, name, format_rate(rates[name].median), f"{busy.median:.0f} %",
                                 format_number(costs[name].median), costs[name].spread,
-                                f"{100 * forwarded[name]:.0f} %"])
+                                f"{100 * forwarded[name]:.0f} %", self.hand_over(costs, forwarded[name], name)])
         if enough:
             result.bars.append(at_least(f"{title}, requests/s of two cores to one",
                                         rates["2 cores"].over(rates["1 core"]), 1.7))

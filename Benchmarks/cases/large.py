@@ -6,6 +6,7 @@ from functools import partial
 
 from harness import servers
 from harness.load import Load, fill, measure
+from harness.profile import profile
 from harness.results import Result, Samples, at_least, format_number
 
 MIB = 1 << 20
@@ -42,7 +43,10 @@ class LargeValues:
                     report = measure(server, load, 0.6 * options.seconds)
                     count = report["requests"] * self.size / 1e6
                     moved[name].append((count / report["seconds"], count / report["serverSeconds"]))
-        return self.result(moved, mark)
+            result = self.result(moved, mark)
+            if result.is_missed and options.profiles:
+                result.profile = profile(running["kvd"], load, options.seconds)
+        return result
 
     def result(self, moved, mark):
         speeds = {name: Samples([speed for speed, _ in ofone]) for name, ofone in moved.items()}

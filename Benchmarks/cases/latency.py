@@ -1,9 +1,11 @@
 """The round trip of a connection that is alone, and the tail of a paced load."""
 
+import time
 from contextlib import ExitStack
 
 from harness import servers
 from harness.load import Load, fill, measure
+from harness.machine import cpu_seconds
 from harness.results import Result, Samples, at_most, format_microseconds, format_rate
 
 # A record of a 16-byte key and a 100-byte value in the log: 28 bytes of head, padded to a multiple of 8.
@@ -26,6 +28,9 @@ class RoundTrip:
             for _ in range(options.rounds):
                 for name, server in running.items():
                     reports[name].append(measure(server, load, options.seconds)["latency"])
+            before = cpu_seconds(running["kvd"].pid)
+            time.sleep(options.seconds)
+            idle = (cpu_seconds(running["kvd"].pid) - before) / options.seconds
         result = Result(self.title, ["server", "p50 us", "range", "p99 us", "range", "p99.9 us"])
         samples = {name: {p: Samples([report[p] for report in ofone]) for p in ("p50", "p99", "p99.9")}
                    for name, ofone in reports.items()}
@@ -38,6 +43,7 @@ class RoundTrip:
         result.bars = [
             at_most(f"{p} to the echo on io_uring", samples["kvd"][p].over(samples["null io_uring"][p]), 1.1)
             for p in ("p50", "p99")]
+        result.notes.append(f"Then, with nothing to do, kvd used {100 * idle:.1f} % of a core.")
         return result
 
 

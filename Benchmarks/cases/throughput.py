@@ -6,6 +6,7 @@ from functools import partial
 
 from harness import servers
 from harness.load import Load, fill, measure
+from harness.profile import profile
 from harness.results import Result, Samples, at_least, format_microseconds, format_number, format_rate
 
 
@@ -59,7 +60,11 @@ class Throughput:
             for _ in range(options.rounds):
                 for name, contender in contenders.items():
                     reports[name].append(measure(running[name], load.but(**contender.load), options.seconds))
-        return self.result(reports)
+            result = self.result(reports)
+            if result.is_missed and options.profiles:
+                own = load.but(**contenders[self.first].load)
+                result.profile = profile(running[self.first], own, options.seconds)
+        return result
 
     def result(self, reports):
         figures = {name: Samples([report["requestsPerServerSecond"] for report in ofone])

@@ -44,6 +44,10 @@ class Load:
         return texts + ["--sliding"] * self.sliding
 
 
+# The share of time that a server waited for its core, in each run so far: what else ran there disturbed it.
+waits = []
+
+
 class LoadFailed(Exception):
     """kvd bench says why."""
 
@@ -70,7 +74,9 @@ def measure(server, load, seconds, on=machine.LOAD_CORE):
     limits = [] if load.records else ["--duration", f"{int(seconds * 1000)}ms"]
     warmup = [] if load.records or load.rate else ["--warmup", load.warmup]
     arguments = [*load.arguments(server), *limits, *warmup, "--server-pid", str(server.pid)]
+    waited = machine.waited_seconds(server.pid)
     report, = bench(arguments, on)
+    waits.append((machine.waited_seconds(server.pid) - waited) / report["seconds"])
     for wrong in ("refused", "unanswered", "brokenConnections"):
         if report[wrong]:
             raise LoadFailed(f"{server.name}: {report[wrong]} {wrong} ({report['statuses']})")

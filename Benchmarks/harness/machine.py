@@ -34,6 +34,15 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
+def waited_seconds(pid):
+    """How long threads of a process have been ready and waited for their core because others ran on it
+    (/proc/PID/task/TID/schedstat)."""
+    waited = 0
+    for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        waited += int(stat.read_text().split()[1])
+    return waited / 1e9
+
+
 def resident_bytes(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 

@@ -43,6 +43,11 @@ class Result:
     rows: list[list[str]] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    profile: str | None = None
+
+    @property
+    def is_missed(self):
+        return any(bar.met is False for bar in self.bars)
 
 
 def at_least(text, samples, target, unit="x", note=""):
@@ -95,11 +100,13 @@ def bars_table(bars):
                  [[bar.text, bar.target, bar.reached, verdict(bar.met)] for bar in bars])
 
 
-def render(result):
+def render(result, bars=True):
     """A result as Markdown."""
     parts = [f"## {result.title}", table(result.columns, result.rows)]
-    if result.bars:
+    if result.bars and bars:
         parts.append(bars_table(result.bars))
     parts += [f"{bar.text}: {bar.note}" for bar in result.bars if bar.note]
     parts += result.notes
+    if result.profile:
+        parts.append(f"Where kvd spends its processor time:\n\n```\n{result.profile}\n```")
     return "\n\n".join(parts) + "\n"

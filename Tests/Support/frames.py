@@ -47,9 +47,9 @@ def hello(sender, cluster=ANY, receiver=ANY, version=1, role=1, magic=b"kvd1", s
                  + struct.pack("<QIIII", session, 0, 0, 0, last))
 
 
-def record(key, value=b"", map_name=b"", kind=1, ttl=0, content_type=None, seal=False, time_48=0, offset=0, epoch=0):
+def record(key, value=b"", map_name=b"", record_kind=1, ttl=0, content_type=None, seal=False, time_48=0, offset=0, epoch=0):
     """A record as an operation has it; `content_type` is a code or bytes."""
-    bits = kind
+    bits = record_kind
     extras = b""
     if ttl:
         bits |= 0x80
@@ -78,7 +78,7 @@ def operation(kind, key, value=b"", answer=WITH_REPLY, revision=None, minimum=No
         conditions += padded(struct.pack("<H", len(once)) + once)
     if isinstance(value, int):
         value = struct.pack("<q", value)
-    fields.setdefault("kind", 2 if kind in (GET, DELETE) else 1)
+    fields.setdefault("record_kind", 2 if kind in (GET, DELETE) else 1)
     tail = record(key, value, **fields)
     return struct.pack("<BBHI", kind, answer, bits, 8 + len(conditions) + len(tail)) + conditions + tail
 

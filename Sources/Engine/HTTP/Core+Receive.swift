@@ -12,6 +12,8 @@ struct BatchEntry {
   var method: HTTPMethod
   /// The core that owns the key's partition.
   var core: Int32
+  /// Where the key's record seemed to be when it was fetched ahead; a hint.
+  var position: UInt64 = 0
   /// Monotonic nanoseconds when the request's head came.
   var started: UInt64
   /// The path as the client wrote it; good as long as the request's bytes.
@@ -118,8 +120,8 @@ extension Core {
   /// Whether this connection has as many answers waiting as it may.
   @inline(__always)
   func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
-    let waiting = connection.pointee.peer == nil ? limits.pipelinedRequests : limits.pendingOperations
-    return Int(connection.pointee.output.gaps) >= waiting
+    if connection.pointee.peer != nil { return mustWaitForCores(connection) }
+    return Int(connection.pointee.output.gaps) >= limits.pipelinedRequests
       || connection.pointee.output.unsent >= limits.unsentBytes
   }
 

@@ -47,6 +47,7 @@ extension Core {
         && !logsRequests
     }
     batchCount &+= 1
+    fetchBehind(batchCount &- 1)
   }
 
   /// Answers the requests of the batch in their order.
@@ -56,32 +57,45 @@ extension Core {
     if frames.isBusy { runFrameBatch() }
   }
 
-  /// How many requests ahead records are fetched: at 40 ns a request, a little more than memory takes.
-  private static var prefetchDistance: Int { 6 }
-
   private mutating func runFullBatch() {
     let count = batchCount
-    batchCount = 0
-    // Three dependent steps lead to a record: partition (fetched as the request came), slot, record.
-    var position = 0
-    while position < count {
-      if Int(requests[position].core) == index { store.prefetchSlot(operations[position].key.hash) }
+    var position = count
+    while position < count &+ Core.fetchDistance {
+      fetchBehind(position)
       position &+= 1
     }
-    position = -Core.prefetchDistance
+    batchCount = 0
+    position = 0
     while position < count {
-      let ahead = position &+ Core.prefetchDistance
-      if ahead < count && Int(requests[ahead].core) == index { prefetchRecord(operations + ahead) }
-      if position >= 0 { run(operations + position, requests + position) }
+      run(operations + position, requests + position)
       position &+= 1
     }
     scratch.reset()
   }
 
+  /// Requests between a request's first fetch and its last.
+  private static var fetchDistance: Int { 12 }
+
+  /// Each request that joins the batch moves those before it one stage on (see `Store.prefetchPartition`), so that the
+  /// misses hide behind the parsing.
   @inline(__always)
-  private func prefetchRecord(_ operation: UnsafePointer<Operation>) {
+  private func fetchBehind(_ newest: Int) {
+    if isHere(newest &- 4) { store.prefetchSlot(operations[newest &- 4].key.hash) }
+    if isHere(newest &- 8) { prefetchRecord(operations + (newest &- 8), requests + (newest &- 8)) }
+    if isHere(newest &- 12) { store.prefetchSegment(requests[newest &- 12].position) }
+  }
+
+  /// Whether the batch has an operation at this position that this core executes.
+  @inline(__always)
+  private func isHere(_ position: Int) -> Bool {
+    position >= 0 && position < batchCount && Int(requests[position].core) == index
+  }
+
+  /// Fetches what the operation will look at in the log.
+  @inline(__always)
+  private func prefetchRecord(_ operation: UnsafePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
     if operation.pointee.kind == .put {
-      store.prefetchWrite(operation.pointee.key.hash)
+      request.pointee.position = store.prefetchWrite(operation.pointee.key.hash)
     } else {
       store.prefetchRecord(operation.pointee.key.hash)
     }

@@ -48,9 +48,9 @@ extension Core {
     id: UInt64, index position: Int
   ) {
     let answer = view.answer
-    if answer == .ack { peer.pointee.hasAck = true }
+    if answer.isAck { peer.pointee.hasAck = true }
     let record = view.record
-    let isRare = view.conditions != 0 || record.hasExpiry || view.operation == .increment
+    let isRare = view.conditions != 0 || record.hasExpiry || view.operation.isIncrement
     if isRare { runBatch() }  // its terms lie in scratch memory, which lasts for a batch
     let operation = frames.operations + frames.count
     let entry = frames.entries + frames.count
@@ -151,20 +151,28 @@ extension Core {
     frames.count = 0
     var position = 0
     while position < count {
-      if Int(frames.entries[position].core) == index {
-        let operation = frames.operations + position
-        store.prefetchRecord(operation.pointee.key.hash)
-        if operation.pointee.kind == .put { store.prefetchWrite(operation.pointee.key.hash) }
-      }
+      if Int(frames.entries[position].core) == index { prefetchRecord(position) }
       position &+= 1
     }
     position = 0
     while position < count {
+      if position &+ 4 < count { store.prefetchSegment(frames.entries[position &+ 4].replaced) }
       run(frames.operations + position, frames.entries + position)
       position &+= 1
     }
     sealReply()
     scratch.reset()
+  }
+
+  /// Fetches what the operation will need of its key's record and log.
+  @inline(__always)
+  private func prefetchRecord(_ position: Int) {
+    let operation = frames.operations + position
+    if operation.pointee.kind == .put {
+      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
+    } else {
+      store.prefetchRecord(operation.pointee.key.hash)
+    }
   }
 
   @inline(__always)
@@ -198,8 +206,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ entry: UnsafePointer<FrameEntry>,
     _ operation: UnsafePointer<Operation>, _ outcome: Outcome
   ) {
-    let level = entry.pointee.answer
-    if level == .reply || (level == .ack && outcome.status >= 400) {
+    if entry.pointee.answer.wantsResult(outcome.status) {
       write(
         outcome, isRecord: operation.pointee.kind == .get, pin: .none, connection, id: entry.pointee.id,
         index: Int(entry.pointee.index))
@@ -223,6 +230,16 @@ extension Core {
   }
 
   // MARK: Other cores
+
+  /// Whether a connection of frames has as much under way as it may: answers that its client doesn't take, operations
+  /// on other cores, or any of these while much waits for some core. Its own answers from there let it go on.
+  func mustWaitForCores(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let output = connection.pointee.output
+    if output.unsent >= limits.unsentBytes || Int(output.gaps) >= limits.pendingOperations { return true }
+    guard output.gaps > 0 else { return false }
+    for outbox in outboxes where outbox.count > limits.mailbox / 2 { return true }
+    return false
+  }
 
   private mutating func forward(
     _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
@@ -250,8 +267,7 @@ extension Core {
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
     metrics.answered(element.kind.route, outcome.status, nanoseconds: monotonic &- request.started)
-    let wantsResult = element.answer == .reply || (element.answer == .ack && outcome.status >= 400)
-    if wantsResult && connection.pointee.state == .open {
+    if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(
         outcome, isRecord: element.kind == .get, pin: pin, connection, id: request.id, index: Int(element.index))
     } else if pin.kind == .segment {

@@ -123,6 +123,8 @@ struct FrameEntry {
   var core: Int32
   /// Operations of the requests before this one.
   var operationsBefore: UInt64
+  /// Position of the record that a put replaces, once it was fetched; 0 for none.
+  var replaced: UInt64 = 0
 }
 
 /// What a core needs for frames: the batch of operations, and the REPLY that is being written.

@@ -177,46 +177,6 @@ package struct Store: ~Copyable {
   @inline(__always)
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
-  /// First stage of looking up a batch: fetches what leads to the key's table and log.
-  @inline(__always)
-  package func prefetchPartition(_ hash: UInt64) { prefetch(partition(hash)) }
-
-  /// Second stage: fetches the slot where the key's search starts.
-  @inline(__always)
-  package func prefetchSlot(_ hash: UInt64) {
-    let p = partition(hash)
-    prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
-  }
-
-  /// Third stage: fetches the first two cache lines of the record that the key's tag leads to.
-  @inline(__always)
-  package func prefetchRecord(_ hash: UInt64) {
-    let p = partition(hash)
-    let tag = TableLayout.tag(hash)
-    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
-    while slot.pointee != 0 && TableLayout.tag(of: slot.pointee) < tag { slot += 1 }
-    guard slot.pointee != 0 else { return }
-    let address = UnsafeRawPointer(base) + Int(TableLayout.position(of: slot.pointee) &<< 3)
-    prefetch(address)
-    prefetch(address + 64)
-  }
-
-  /// Instead of `prefetchRecord` for a key that will be written: fetches the record it replaces, the map entry that
-  /// leads to that record's segment, and where the new record will go.
-  @inline(__always)
-  package func prefetchWrite(_ hash: UInt64) {
-    let p = partition(hash)
-    let slot = firstSlot(p, tag: TableLayout.tag(hash))
-    let position = Int(TableLayout.position(of: slot.pointee))
-    prefetch(record(UInt64(position)).base)
-    prefetch(segmentOfPage + position >> (PageAllocator.pageShift - 3))
-    if let cursor = p.pointee.cursor {
-      prefetch(cursor)
-      prefetch(cursor + 64)
-      prefetch(cursor + 128)
-    }
-  }
-
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
     let p = partition(key.hash)

@@ -1,7 +1,7 @@
 import CXXHash
 
 /// What a frame is for. The numbers are on the wire and never change; those from 16 on are for traffic between nodes.
-@frozen package enum FrameKind: UInt8, Sendable, CaseIterable {
+@frozen public enum FrameKind: UInt8, Sendable, CaseIterable {
   /// The first frame of a connection, from the side that opened it.
   case hello = 1
   /// The answer to HELLO; from then on both sides know who talks to whom.
@@ -38,7 +38,7 @@ import CXXHash
 /// `length` is a multiple of 8, and records inside start at multiples of 8 from the frame's start, as they do in a log
 /// segment. Only a frame with a long value ends where that value starts: the value follows, covered by its record's own
 /// checksum, so that a value of megabytes need not be in memory, nor hashed a second time, before its frame is trusted.
-package enum FrameLayout {
+public enum FrameLayout {
   /// Bytes of the head.
   @inlinable package static var headCount: Int { 24 }
   /// The flag of a frame that ends where the value of its only record starts.
@@ -75,8 +75,8 @@ package enum FrameLayout {
 /// checksum depends on them. A frame of another cluster, for another node, from another node, of the other direction
 /// or of an earlier connection therefore fails its checksum as a damaged one does. That costs no byte per frame, and
 /// can't be forgotten in a comparison.
-@frozen package struct FrameBinding: Equatable, Sendable {
-  package let seed: UInt64
+@frozen public struct FrameBinding: Equatable, Sendable {
+  public let seed: UInt64
 
   @inlinable package init(seed: UInt64) { self.seed = seed }
 
@@ -97,9 +97,9 @@ package enum FrameLayout {
 }
 
 /// A cluster's or a participant's random 128 bits. On the wire in the order of its hexadecimal digits.
-@frozen package struct FrameID: Equatable, Hashable, Sendable {
-  package let high: UInt64
-  package let low: UInt64
+@frozen public struct FrameID: Equatable, Hashable, Sendable {
+  public let high: UInt64
+  public let low: UInt64
 
   @inlinable package init(high: UInt64, low: UInt64) {
     self.high = high
@@ -123,7 +123,7 @@ package enum FrameLayout {
 }
 
 /// What received bytes begin with.
-@frozen package enum FrameRead: Equatable, Sendable {
+@frozen public enum FrameRead: Equatable, Sendable {
   /// Not yet a whole frame.
   case incomplete
   /// A whole frame; its checksum has not been looked at.
@@ -134,9 +134,9 @@ package enum FrameLayout {
 
 /// A frame somewhere in memory: a pointer, with every field read where it lies. The bytes must stay in place while the
 /// view is used.
-@frozen package struct FrameView {
+@frozen public struct FrameView {
   /// Where the frame starts.
-  package let base: UnsafeRawPointer
+  public let base: UnsafeRawPointer
 
   @inlinable @inline(__always)
   package init(_ base: UnsafeRawPointer) { self.base = base }

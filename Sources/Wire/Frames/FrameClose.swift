@@ -1,5 +1,5 @@
 /// Why a side ends a connection. The numbers are on the wire and never change.
-@frozen package enum CloseReason: UInt16, Error, Sendable, CaseIterable {
+@frozen public enum CloseReason: UInt16, Error, Sendable, CaseIterable {
   case tooLong = 1
   case truncated = 2
   case unknownKind = 3

@@ -1,5 +1,5 @@
 /// What the sender of a greeting is.
-@frozen package enum FrameRole: UInt8, Sendable {
+@frozen public enum FrameRole: UInt8, Sendable {
   /// It sends requests.
   case client = 1
   /// It is a node of the cluster.
@@ -22,7 +22,7 @@
 /// 96  u32  bytes of the longest key, likewise
 /// 100 u32  0
 /// ```
-@frozen package struct Greeting: Equatable, Sendable {
+@frozen public struct Greeting: Equatable, Sendable {
   package var version: UInt16
   package var role: FrameRole
   package var cluster: FrameID

@@ -1,5 +1,5 @@
 /// What a result carries behind its head. The numbers are on the wire and never change.
-@frozen package enum ResultBody: UInt8, Sendable {
+@frozen public enum ResultBody: UInt8, Sendable {
   case nothing = 0
   /// The key's record as it lies in the log.
   case record = 1
@@ -25,7 +25,7 @@
 ///
 /// A REQUEST may be answered by several REPLY frames, and replies to different requests come in any order, since keys
 /// belong to different cores: id and index tell which operation a result is of.
-package enum ResultLayout {
+public enum ResultLayout {
   /// Bytes before the body.
   @inlinable package static var headCount: Int { 24 }
 
@@ -46,9 +46,9 @@ package enum ResultLayout {
 }
 
 /// A result of a REPLY frame that `ResultCursor` has vouched for.
-@frozen package struct ResultView {
+@frozen public struct ResultView {
   /// Where the result starts.
-  package let base: UnsafeRawPointer
+  public let base: UnsafeRawPointer
 
   @inlinable @inline(__always)
   package init(_ base: UnsafeRawPointer) { self.base = base }

@@ -1,5 +1,5 @@
 /// What an operation of a REQUEST does to its key. The numbers are on the wire and never change.
-@frozen package enum FrameOperation: UInt8, Sendable, CaseIterable {
+@frozen public enum FrameOperation: UInt8, Sendable, CaseIterable {
   case get = 1
   case put = 2
   case delete = 3
@@ -8,18 +8,37 @@
   /// Puts the value behind the one that is stored.
   case append = 5
 
+  /// Whether it is an increment, whose value is a number.
+  @inlinable package var isIncrement: Bool { if case .increment = self { true } else { false } }
   /// Whether its record is one with a value; that of the others is a `remove`, which has none.
-  @inlinable package var hasValue: Bool { self != .get && self != .delete }
+  @inlinable package var hasValue: Bool {
+    switch self {
+    case .get, .delete: false
+    default: true
+    }
+  }
 }
 
 /// What an operation is answered with.
-@frozen package enum AnswerLevel: UInt8, Sendable {
+@frozen public enum AnswerLevel: UInt8, Sendable {
   /// Nothing.
   case none = 0
   /// A cumulative ACK some time later; a REPLY only if it failed.
   case ack = 1
   /// A REPLY.
   case reply = 2
+
+  // `==` of an enum with raw values is a generic call from another module.
+  /// Whether a success is answered by an ACK alone.
+  @inlinable package var isAck: Bool { if case .ack = self { true } else { false } }
+  /// Whether an outcome of this status is answered by a result.
+  @inlinable package func wantsResult(_ status: UInt16) -> Bool {
+    switch self {
+    case .none: false
+    case .ack: status >= 400
+    case .reply: true
+    }
+  }
 }
 
 /// An operation of a REQUEST frame: a head of eight bytes, conditions, then a record as it would lie in the log.
@@ -39,7 +58,7 @@
 /// The record's epoch, offset and time are 0, since the owner of the key gives them; its expiry, if any, counts from
 /// that time and is thus the milliseconds to live. Its checksum is 0 too, because the frame's covers it, except in front
 /// of a long value. Its kind is `put` where there is a value and `remove` where there is none.
-package enum OperationLayout {
+public enum OperationLayout {
   /// Bytes before the conditions.
   @inlinable package static var headCount: Int { 8 }
   @inlinable package static var revisionCondition: UInt16 { 0x01 }
@@ -57,12 +76,14 @@ package enum OperationLayout {
 /// ```
 ///
 /// As a condition, all zeros mean "no value yet" (`absent`), and partition 0xFFFF with zeros "any value" (`present`).
-package enum FrameRevision {
+public enum FrameRevision {
   @inlinable package static var count: Int { 16 }
   /// The condition that the key has no value.
-  package static var absent: Revision { Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0)) }
+  @inlinable package static var absent: Revision {
+    Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
+  }
   /// The condition that the key has some value.
-  package static var present: Revision {
+  @inlinable package static var present: Revision {
     Revision(partition: PartitionID(0xFFFF), epoch: Epoch(0), offset: Offset(0))
   }
 
@@ -85,9 +106,9 @@ package enum FrameRevision {
 }
 
 /// An operation of a frame that `FrameView.checkOperations` has vouched for.
-@frozen package struct OperationView {
+@frozen public struct OperationView {
   /// Where the operation starts.
-  package let base: UnsafeRawPointer
+  public let base: UnsafeRawPointer
 
   @inlinable @inline(__always)
   package init(_ base: UnsafeRawPointer) { self.base = base }
@@ -112,7 +133,7 @@ package enum FrameRevision {
   }
 
   /// Bytes of the conditions.
-  package var conditionCount: Int {
+  @usableFromInline package var conditionCount: Int {
     var count = idempotencyStart - OperationLayout.headCount
     if conditions & OperationLayout.idempotencyCondition != 0 {
       count += FrameLayout.padded(2 + idempotencyKey.count)
