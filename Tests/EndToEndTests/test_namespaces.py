@@ -123,6 +123,19 @@ class TestFaults:
         network.heal()
         assert heard(sockets, 0, network.broadcast) == {1, 2}
 
+    @pytest.mark.parametrize("only, udp, tcp", [("udp", False, True), ("tcp", True, False)])
+    def test_a_link_can_be_cut_for_one_protocol(self, network, sockets, only, udp, tcp):
+        until(lambda: hears_all(sockets, network), "all hosts hear each other")
+        a, b, _ = network.hosts
+        network.cut(a, b, only=only)
+        assert (heard(sockets, 0, b.address) == {1}) == udp
+        with b.inside(lambda: socket.create_server((b.address, PORT))), a.inside(socket.socket) as client:
+            client.settimeout(0.5)
+            code = client.connect_ex((b.address, PORT))
+            assert (code == 0) == tcp, code
+        network.heal(a, b)
+        assert hears_all(sockets, network)
+
     def test_hosts_can_be_split_and_isolated(self, network, sockets):
         a, b, c = network.hosts
         network.split([a], [b, c])

@@ -26,6 +26,13 @@ _numbers = itertools.count(1)
 CLONE_NEWNET = 0x40000000
 
 
+# What a link can be cut for, and the names of the sets that hold such links.
+CUTS = {None: "cut", "udp": "cut_udp", "tcp": "cut_tcp"}
+SETS = [*CUTS.values(), "lossy"]
+RULES = [f"add rule bridge links forward {'' if only is None else f'ip protocol {only} '}iifname . oifname @{name} drop"
+         for only, name in CUTS.items()]
+
+
 class NotPermitted(Exception):
     """This machine lacks a tool or a right; the sentence says which."""
 
@@ -149,14 +156,10 @@ class Network:
                 "route add 224.0.0.0/4 dev eth0", "route add 255.255.255.255/32 dev eth0")
             self._ip(self.switch, f"link set {host.port} master br0", f"link set {host.port} up")
             self.hosts.append(host)
-        # The filter has a set of directed cuts, and another of directed losses.
-        self._nft("""
-            add table bridge links
-            add set bridge links cut { typeof iifname . oifname; }
-            add set bridge links lossy { typeof iifname . oifname; }
-            add chain bridge links forward { type filter hook forward priority 0; }
-            add rule bridge links forward iifname . oifname @cut drop
-            """)
+        # The filter has sets of directed links: cut for everything, for one protocol, and lossy.
+        self._nft("\n".join(["add table bridge links"]
+                            + [f"add set bridge links {name} {{ typeof iifname . oifname; }}" for name in SETS]
+                            + ["add chain bridge links forward { type filter hook forward priority 0; }"] + RULES))
 
     def _add_namespace(self, name):
         _run(_tool("ip"), "netns", "add", name)
@@ -170,19 +173,20 @@ class Network:
 
     # Faults. Each is idempotent, and takes effect before the call returns.
 
-    def cut(self, a, b, one_way=False):
-        """Drops what goes from `a` to `b`, and unless `one_way`, from `b` to `a` as well."""
-        self._change("add", "cut", a, b, one_way)
+    def cut(self, a, b, one_way=False, only=None):
+        """Drops what goes from `a` to `b`, and unless `one_way`, from `b` to `a` as well; `only` "udp" or "tcp"."""
+        self._change("add", CUTS[only], a, b, one_way)
 
     def heal(self, a=None, b=None, one_way=False):
-        """Undoes `cut` between two hosts, or all cuts and losses."""
+        """Undoes cuts between two hosts, or all cuts and losses."""
         if a is None:
-            self._nft("flush set bridge links cut\nflush chain bridge links forward\n"
-                      "add rule bridge links forward iifname . oifname @cut drop\nflush set bridge links lossy")
-        else:
+            self._nft("\n".join(["flush chain bridge links forward"]
+                                + [f"flush set bridge links {name}" for name in SETS] + RULES))
+            return
+        for name in CUTS.values():
             # Deleting what isn't there would fail; adding it first makes it be there.
-            self._change("add", "cut", a, b, one_way)
-            self._change("delete", "cut", a, b, one_way)
+            self._change("add", name, a, b, one_way)
+            self._change("delete", name, a, b, one_way)
 
     def split(self, *groups):
         """Cuts every link between hosts of different groups."""
@@ -200,9 +204,8 @@ class Network:
         elements = ", ".join(f'"{a.port}" . "{b.port}"' for a, b in pairs)
         chance = "" if percent >= 100 else f"numgen random mod 100 < {int(percent)} "
         rule = f"add rule bridge links forward iifname . oifname @lossy {chance}drop"
-        self._nft("flush chain bridge links forward\nflush set bridge links lossy\n"
-                  "add rule bridge links forward iifname . oifname @cut drop\n"
-                  + (f"add element bridge links lossy {{ {elements} }}\n{rule}\n" if percent else ""))
+        lossy = [f"add element bridge links lossy {{ {elements} }}", rule] if percent else []
+        self._nft("\n".join(["flush chain bridge links forward", "flush set bridge links lossy"] + RULES + lossy))
 
     def unplug(self, host):
         """Takes a host's cable out: unlike with `cut`, the host sees that (no carrier)."""
