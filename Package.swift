@@ -7,8 +7,8 @@ let settings: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
 ]
 
-/// The part that has threads: what `make sanitize` builds alone under ThreadSanitizer, because of the rest, which has none,
-/// Swift 6.3 makes invalid code under it ("Invalid bitcast").
+/// The part that has threads: what `make sanitize` builds alone under ThreadSanitizer, because of the rest, which has
+/// none, Swift 6.3 makes invalid code under it ("Invalid bitcast").
 let threaded: [Target] = [
   .target(name: "CIOUring", linkerSettings: [.linkedLibrary("uring")]),
   .target(name: "Reactor", dependencies: ["CIOUring"], swiftSettings: settings),

@@ -57,7 +57,8 @@ def document(results, options, seconds):
     counts = {met: sum(bar.met is met for bar in bars) for met in (True, False, None)}
     size = {"full": "", "quick": " (QUICK=1: short runs, more noise)", "smoke": " (smoke test: figures say nothing)"}
     parts = [
-        "# Results\n\nWritten by `make bench`" + size[options.size] + f" in {seconds / 60:.0f} minutes; run it again on "
+        "# Results\n\nWritten by `make bench`" + size[options.size]
+        + f" in {seconds / 60:.0f} minutes; run it again on "
         "a quiet machine to measure it, or one case alone with `make bench CASE=" + results[0][0].name + "`. "
         "[README.md](README.md) says what is measured and how.",
         table(["", ""], [[name, value] for name, value in machine.description()]),

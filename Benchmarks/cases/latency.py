@@ -62,7 +62,8 @@ class Pauses:
         paced = Load(workload="put", keys=keys // rounds, records=keys // rounds, connections=2, pipeline=1024,
                      rate=rate, distribution="sequential")
         reads = paced.but(workload="get", distribution="uniform", records=min(paced.records, 5 * rate), prefix="k0--")
-        rewrites = paced.but(distribution="uniform", keys=min(keys // 10, 1_000_000), records=min(keys, options.pick(8, 2, 1) * rate))
+        rewrites = paced.but(
+            distribution="uniform", keys=min(keys // 10, 1_000_000), records=min(keys, options.pick(8, 2, 1) * rate))
         growth, rest, compaction = f"new keys, 0 to {format_rate(keys)}", "reads at rest", "overwrites, compaction runs"
         reports = {growth: [], rest: [], compaction: []}
         with ExitStack() as stack:

@@ -31,7 +31,8 @@ class Micro:
                 result.bars.append(Bar(f"user space, {leaf['name']}, cached", f"≤ {target} ns",
                                        f"{leaf['nanoseconds']:.1f} ns", leaf["nanoseconds"] <= target))
         result.bars.append(Bar("every leaf within its budget", f"≤ {FACTOR}x", f"{worst:.2f}x", worst <= FACTOR))
-        result.notes.append("Budgets are in Benchmarks/Micro, as multiples of XXH3 over 256 bytes or of copying 4 KiB in "
+        result.notes.append(
+            "Budgets are in Benchmarks/Micro, as multiples of XXH3 over 256 bytes or of copying 4 KiB in "
                             "the same run. A whole request is all of Core: parsing, hashing, the table, the log, the "
                             "answer's bytes, latency counters and the turn's own work, in turns of 16 requests.")
         return result

@@ -103,7 +103,8 @@ def binary(workload):
          against(f"binary {what}, P=128 in frames of 64, to own HTTP, P=128", "HTTP, 128 under way", 1.5,
                  mine="binary, 128 under way")),
         ("The kernel's part of a request, which the null servers of the other cases show, is the same in both "
-         "protocols: at P=16 it alone is more than half of what HTTP costs, and bounds how far a protocol can be ahead.",),
+         "protocols: at P=16 it alone is more than half of what HTTP costs, and bounds how far a protocol can be "
+         "ahead.",),
         first="binary, 16 a frame")
 
 

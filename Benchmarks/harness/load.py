@@ -38,7 +38,8 @@ class Load:
         options = {
             "url": url, "workload": self.workload, "keys": self.keys, "value-size": self.value,
             "connections": self.connections, "pipeline": self.pipeline, "distribution": self.distribution,
-            "key-prefix": self.prefix, "rate": self.rate, "records": self.records, "answer": self.answer, "batch": self.batch,
+            "key-prefix": self.prefix, "rate": self.rate, "records": self.records, "answer": self.answer,
+            "batch": self.batch,
         }
         texts = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
         return texts + ["--sliding"] * self.sliding

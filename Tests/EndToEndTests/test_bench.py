@@ -304,7 +304,8 @@ class TestBinary:
     @pytest.mark.parametrize("workload", ["get", "put", "mixed"])
     def test_every_request_is_answered_and_counted(self, node, workload, answer):
         url = "kvd://%s:%d" % node.peer_address
-        reports = bench(url, "--fill", "-k", "100", "-w", workload, "-p", "1,16", "--batch", "1,5", "-l", "3", "-r", "5k",
+        reports = bench(url, "--fill", "-k", "100", "-w", workload, "-p", "1,16", "--batch", "1,5", "-l", "3",
+                        "-r", "5k",
                         "--answer", answer)
         assert len(reports) == 4
         for report in reports:
@@ -363,7 +364,8 @@ class TestBinary:
             return refusal + covered
 
         with ScriptedFrames(answer) as server:
-            report, = bench(server.url, "-w", "put", "-l", "1", "-p", "8", "--batch", "4", "-r", "80", "--answer", "ack")
+            report, = bench(
+                server.url, "-w", "put", "-l", "1", "-p", "8", "--batch", "4", "-r", "80", "--answer", "ack")
         assert report["statuses"] == {"507": 20, "acknowledged": 60} and report["refused"] == 20
 
     @pytest.mark.parametrize("answer, word", [
@@ -398,7 +400,8 @@ class TestServers:
             assert len(re.findall(line, run.stdout, re.M)) == 8, run.stdout
 
     def test_as_json_and_over_http_and_on_several(self):
-        run = run_kvd("bench", "-m", "10", "-r", "5000", "-l", "4", "-c", "2", "--json", "--protocol", "http", "-p", "8")
+        run = run_kvd(
+            "bench", "-m", "10", "-r", "5000", "-l", "4", "-c", "2", "--json", "--protocol", "http", "-p", "8")
         report, = map(json.loads, run.stdout.splitlines())
         assert report["servers"] == 2 and report["clients"] == 4 and "tacks" not in report
         assert report["sacks"]["failed"] == 0 and report["sacks"]["recordsPerSecond"] > 0 and report["stable"] > 0

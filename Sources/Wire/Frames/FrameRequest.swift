@@ -56,8 +56,8 @@
 /// ```
 ///
 /// The record's epoch, offset and time are 0, since the owner of the key gives them; its expiry, if any, counts from
-/// that time and is thus the milliseconds to live. Its checksum is 0 too, because the frame's covers it, except in front
-/// of a long value. Its kind is `put` where there is a value and `remove` where there is none.
+/// that time and is thus the milliseconds to live. Its checksum is 0 too, because the frame's covers it, except in
+/// front of a long value. Its kind is `put` where there is a value and `remove` where there is none.
 public enum OperationLayout {
   /// Bytes before the conditions.
   @inlinable package static var headCount: Int { 8 }
