@@ -185,6 +185,7 @@ package struct Core: ~Copyable {
     releaseForeign()
     flushDirty()
     discardSurplus()
+    if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
 
   /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.
