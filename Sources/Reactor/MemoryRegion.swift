@@ -74,8 +74,8 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     madvise(base + range.lowerBound, range.count, MADV_DONTNEED) == 0
   }
 
-  /// Has the kernel give whole pages of a region their memory, as a write would, but leaves their bytes alone; any thread
-  /// may do it, whoever writes there at the time (MADV_POPULATE_WRITE). False if the kernel has no memory or, before
+  /// Has the kernel give whole pages of a region their memory, as a write would, but leaves their bytes alone; any
+  /// thread may do it, whoever writes there at the time (MADV_POPULATE_WRITE). False if the kernel has no memory or, before
   /// Linux 5.14, no such call: then the first write to each page does it.
   @discardableResult
   package static func populate(_ base: UnsafeMutableRawPointer, _ range: Range<Int>) -> Bool {
