@@ -105,6 +105,7 @@ struct CoreThread: ~Copyable {
       case .pause(let id): loop.pause(SocketID(id))
       case .resume(let id): loop.resume(SocketID(id))
       case .discard(let range): shared.discard(range)
+      case .populate(let range): shared.populator.ask(for: range)
       case .log(let level, let bytes, let count):
         shared.log.write(level, fields: UnsafeRawBufferPointer(start: bytes, count: count))
       }

@@ -11,6 +11,7 @@ final class SharedState: @unchecked Sendable {
   let backend: Backend
   /// Connections of the node at most, and now.
   let connectionLimit: Int
+  let populator = Populator()
   let connections = Atomic<Int>(0)
   let nodeID: (UInt64, UInt64)
   private(set) var wakers: [Waker] = []
@@ -37,6 +38,7 @@ final class SharedState: @unchecked Sendable {
   /// Makes wakers, mailboxes and the cores' configurations.
   func prepare(_ plan: MemoryPlan, base: UnsafeMutableRawPointer) throws {
     self.base = base
+    try populator.start(base)
     let count = settings.cores
     for _ in 0..<count { wakers.append(try Waker()) }
     let posts = (0..<count).map { CorePost(core: $0, count: count) }

@@ -189,6 +189,7 @@ package struct Core: ~Copyable {
     writeAcks()
     flushDirty()
     discardSurplus()
+    if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
 
   /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.

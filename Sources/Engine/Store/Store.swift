@@ -232,6 +232,10 @@ package struct Store: ~Copyable {
   /// before it calls anything else here. Nil when a bounded search found none.
   package mutating func takeDiscardable() -> Range<Int>? { pages.takeDiscardable() }
 
+  /// A 2-MiB area of the region (bytes from the base) that will probably be written soon: whoever has a thread to spare
+  /// may have the kernel give it its memory, so that this store's thread needn't wait for it.
+  package mutating func takeWanted() -> Range<Int>? { pages.takeWanted() }
+
   /// Bytes that the kernel may have given beyond those in use: areas that went out of use and the rests of areas.
   package var surplusBytes: Int { pages.dirtyAreas << 21 - pages.usedPages << PageAllocator.pageShift }
 
