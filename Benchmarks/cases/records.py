@@ -40,7 +40,8 @@ class Records:
                     result.notes.append(f"The profile is that of sacks of {size} B.")
         result.notes.append(
             "fero's figures are those of PUBLISHED in cases/records.py, from another run and machine than this one: "
-            "its server echoes and stores nothing, kvd's stores every record. Each record is stored over an earlier one.")
+            "its server echoes and stores nothing, kvd's stores every record. Each record is stored over an earlier "
+            "one.")
         return result
 
     def add(self, result, name, size, reports):

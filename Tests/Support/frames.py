@@ -48,7 +48,8 @@ def hello(sender, cluster=ANY, receiver=ANY, version=1, role=1, magic=b"kvd1", s
 
 
 def record(
-        key, value=b"", map_name=b"", record_kind=1, ttl=0, content_type=None, seal=False, time_48=0, offset=0, epoch=0):
+        key, value=b"", map_name=b"", record_kind=1, ttl=0, content_type=None, seal=False, time_48=0, offset=0,
+        epoch=0):
     """A record as an operation has it; `content_type` is a code or bytes."""
     bits = record_kind
     extras = b""

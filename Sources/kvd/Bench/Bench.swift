@@ -11,7 +11,8 @@ struct Bench: ParsableCommand {
       Options that take a list, as in --connections 1,50, run every permutation.
 
       With --servers it starts that many nodes on this machine, stores --records (1M) in them once, and then anew \
-      three times: without asking for an answer (tacks: all were handed to the kernel), asking for acknowledgements (yacks), \
+      three times: without asking for an answer (tacks: all were handed to the kernel), asking for acknowledgements \
+      (yacks), \
       and asking for replies (sacks). For example: kvd bench -m 10,100,1000 -r 1000000 -l 1 -c 1
 
       Without --rate the loop is closed: each connection sends --pipeline requests and waits for their replies. With \
