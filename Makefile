@@ -46,7 +46,8 @@ format: ## format the Swift sources in place
 
 sanitize: ## the Swift tests under AddressSanitizer, then those with threads under ThreadSanitizer
 	@.ci/install build
-	@KVD_SANITIZED=1 $(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
+	@KVD_SANITIZED=1 LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/Support/lsan.supp \
+	  $(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
 	@KVD_THREADED_ONLY=1 KVD_SANITIZED=1 TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/Support/tsan.supp \
 	  $(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
 

@@ -209,6 +209,7 @@ import Testing
       for backend in backends {
         let finished = UnsafeMutablePointer<Bool>.allocate(capacity: 1)
         finished.initialize(to: false)
+        defer { finished.deallocate() }
         let flag = UInt(bitPattern: finished)
         // The exit test's own threads don't block the signal, so it is aimed at one that does.
         let thread = try Thread.start(name: "main loop") {

@@ -12,8 +12,7 @@ struct Bench: ParsableCommand {
 
       With --servers it starts that many nodes on this machine, stores --records (1M) in them once, and then anew \
       three times: without asking for an answer (tacks: all were handed to the kernel), asking for acknowledgements \
-      (yacks), \
-      and asking for replies (sacks). For example: kvd bench -m 10,100,1000 -r 1000000 -l 1 -c 1
+      (yacks), and asking for replies (sacks). For example: kvd bench -m 10,100,1000 -r 1000000 -l 1 -c 1
 
       Without --rate the loop is closed: each connection sends --pipeline requests and waits for their replies. With \
       --rate requests are due at fixed times whatever the server does, and latency counts from then on, so that pauses \
