@@ -58,8 +58,8 @@
 
   /// The place after this one.
   @inlinable package var next: LogIndex { LogIndex(rawValue &+ 1) }
-  /// The place before this one, which must not be 0.
-  @inlinable package var previous: LogIndex { LogIndex(rawValue - 1) }
+  /// The place before this one; 0 stays 0.
+  @inlinable package var previous: LogIndex { LogIndex(rawValue == 0 ? 0 : rawValue &- 1) }
 
   /// How many places this one lies behind `earlier`, which must not be later.
   @inlinable package func distance(from earlier: LogIndex) -> Int { Int(rawValue - earlier.rawValue) }
