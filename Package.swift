@@ -23,6 +23,8 @@ let package = Package(
     .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
     .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),
     .target(name: "Reactor", dependencies: ["CIOUring"], swiftSettings: settings),
+    .target(name: "Simulator", dependencies: ["Engine", "Wire"], swiftSettings: settings),
+    .executableTarget(name: "simulate", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
     .executableTarget(
       name: "kvd",
       dependencies: [
@@ -34,6 +36,7 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
     .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
+    .testTarget(name: "SimulationTests", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
     .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
   ]

@@ -159,6 +159,7 @@ extension BeaconBody {
       writer.id(reply.cluster)
     case .join(let join):
       writer.address(join.http)
+      writer.address(join.receiver)
       writer.u16(join.weight)
       writer.text(join.name)
     case .evicted(let eviction): writer.u64(eviction.index.rawValue)
@@ -179,8 +180,8 @@ extension BeaconBody {
       let reply = FoundingReply(ballot: ballot, cluster: try reader.clusterID())
       self = kind == .promise ? .promise(reply) : kind == .decline ? .decline(reply) : .abandon(reply)
     case .join:
-      let (http, weight) = (try reader.address(), try reader.u16())
-      self = .join(Join(http: http, weight: weight, name: try reader.text()))
+      let (http, receiver, weight) = (try reader.address(), try reader.address(), try reader.u16())
+      self = .join(Join(http: http, receiver: receiver, weight: weight, name: try reader.text()))
     case .evicted: self = .evicted(Eviction(index: LogIndex(try reader.u64())))
     case .request: self = .request(try reader.request())
     case .ping: self = .ping(try reader.probe())

@@ -80,13 +80,16 @@ package struct FoundingReply: Equatable, Sendable {
 /// Asks the leader for membership, or tells it a member's name and addresses.
 package struct Join: Equatable, Sendable {
   package let http: PeerAddress
+  /// Where the sender reaches the receiver, which may not know its own address.
+  package let receiver: PeerAddress
   /// In per cent of a plain member's share of the ring.
   package let weight: UInt16
   /// Cut at 255 bytes.
   package let name: String
 
-  package init(http: PeerAddress, weight: UInt16, name: String) {
+  package init(http: PeerAddress, receiver: PeerAddress, weight: UInt16, name: String) {
     self.http = http
+    self.receiver = receiver
     self.weight = weight
     self.name = name
   }

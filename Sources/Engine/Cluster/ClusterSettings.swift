@@ -1,5 +1,5 @@
-/// The times, counts and bounds of the control plane, each with how it was derived. Times are nanoseconds of a clock that
-/// counts on while the machine sleeps (CLOCK_BOOTTIME).
+/// The times, counts and bounds of the control plane, each with how it was derived. Times are nanoseconds of a clock
+/// that counts on while the machine sleeps (CLOCK_BOOTTIME).
 package struct ClusterSettings: Equatable, Sendable {
   /// A millisecond.
   package static let millisecond: UInt64 = 1_000_000
@@ -22,8 +22,9 @@ package struct ClusterSettings: Equatable, Sendable {
   /// Entries of the log from which on the applied ones become a snapshot, and those kept for followers a little behind.
   package var maximumLog = 256
   package var logTrail = 64
-  /// Entries sent to a follower ahead of its acknowledgement, and pieces of a snapshot.
-  package var window = 64
+  /// Entries sent to a follower ahead of its acknowledgement, and pieces of a snapshot. Small, since one that is lost
+  /// has all that follow it sent again, and enough for thousands of entries a second.
+  package var window = 8
   package var snapshotWindow = 16
 
   // MARK: Membership
@@ -123,8 +124,8 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case ignoresDestination
 }
 
-/// Chance as an argument: SplitMix64 (Steele, Lea and Flood 2014). The process seeds it from the kernel, a simulator from
-/// its seed.
+/// Chance as an argument: SplitMix64 (Steele, Lea and Flood 2014). The process seeds it from the kernel, a simulator
+/// from its seed.
 package struct Chance: RandomNumberGenerator, Sendable {
   private var state: UInt64
 

@@ -14,10 +14,10 @@ package struct RingMember: Equatable, Sendable {
 
 /// The consistent hash ring (Karger et al. 1997) with bounded loads: which members hold which partition.
 ///
-/// Every member stands at 200 places of a circle, given by XXH3 of its id; every partition at one. A partition belongs to
-/// the next member clockwise, and its replicas are the next ones that differ. With as few partitions as 1024, chance
-/// alone would give some of 50 members twice their share. So each member has a capacity, a quarter above its share, and a
-/// partition passes by members that are full: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded
+/// Every member stands at 200 places of a circle, given by XXH3 of its id; every partition at one. A partition belongs
+/// to the next member clockwise, and its replicas are the next ones that differ. With as few partitions as 1024, chance
+/// alone would give some of 50 members twice their share. So each member has a capacity, a quarter above its share, and
+/// a partition passes by members that are full: Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded
 /// Loads", 2016. Owners and copies (owner and replicas together) are bounded each.
 ///
 /// The result depends on the set of members alone: not on their order, nor on what was assigned before. When a member

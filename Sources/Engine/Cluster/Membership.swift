@@ -3,11 +3,11 @@ import Wire
 /// Who is alive, as far as pings tell: SWIM (Das, Gupta and Motivala, "SWIM: Scalable Weakly-consistent Infection-style
 /// Process Group Membership Protocol", 2002) among the members that the topology names.
 ///
-/// Every member is pinged every 100 ms by `observers` others, however many there are: members stand in the circular order
-/// of their ids' hashes, and each watches the next ones. So each sends and answers a bounded number of pings. After two
-/// pings without an answer others are asked to try; only when neither gets an answer is a member suspected (3 misses), and
-/// then unhealthy (10). News spreads with the pings: a rumor is passed on a few times by everyone who hears it, and a
-/// member that hears of its own suspicion refutes it by raising its incarnation.
+/// Every member is pinged every 100 ms by `observers` others, however many there are: members stand in the circular
+/// order of their ids' hashes, and each watches the next ones. So each sends and answers a bounded number of pings.
+/// After two pings without an answer others are asked to try; only when neither gets an answer is a member suspected (3
+/// misses), and then unhealthy (10). News spreads with the pings: a rumor is passed on a few times by everyone who
+/// hears it, and a member that hears of its own suspicion refutes it by raising its incarnation.
 ///
 /// All this is advice: it changes no ownership. Only entries of the control plane's log do.
 package struct Membership: Sendable {
@@ -123,9 +123,17 @@ package struct Membership: Sendable {
     return deadline
   }
 
+  /// `deadline`, asked for in place.
+  mutating func outlook() -> UInt64 { deadline }
+
   /// Sends the pings that are due, and counts those that weren't answered.
   package mutating func tick(_ now: UInt64, _ chance: inout Chance) {
     for place in watched where subjects[place].nextPing <= now {
+      // One of whom nobody knows yet where it listens is no more missed than pinged.
+      guard subjects[place].address != .none else {
+        subjects[place].nextPing = now + settings.ping
+        continue
+      }
       if !subjects[place].isAnswered {
         subjects[place].misses += 1
         miss(place, &chance)
@@ -169,6 +177,7 @@ package struct Membership: Sendable {
   /// Takes a ping and answers it, member or not: who asks is in the same cluster.
   package mutating func receive(ping: Probe, from: NodeID, _ address: PeerAddress) {
     hear(ping, from)
+    if let place = index(of: from), subjects[place].address == .none { subjects[place].address = address }
     output.append((from, address, .acknowledgement(probe(ping.sequence, about: nil))))
   }
 

@@ -93,6 +93,11 @@ package struct Topology: Equatable, Sendable {
   /// By partition.
   package internal(set) var partitions: [PartitionEntry]
 
+  #if DEBUG
+    /// A planted bug, for tests of the simulator's checkers.
+    var mutation: Mutation?
+  #endif
+
   /// The state in which a founded cluster starts: all founders are active members, and no partition was ever owned.
   package init(founding cluster: ClusterID, copies: UInt8, members: [Member], voters: [NodeID], index: LogIndex) {
     self.cluster = cluster

@@ -172,6 +172,10 @@ extension Topology {
     partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue + 1)
     partitions[partition].version += 1
     partitions[partition].fencedAt = index
+    #if DEBUG
+      if mutation == .reusesEpochs { partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue - 1) }
+      if mutation == .resetsVersions { partitions[partition].version = 1 }
+    #endif
     return true
   }
 

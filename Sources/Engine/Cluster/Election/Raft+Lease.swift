@@ -6,10 +6,11 @@ import Wire
 // majority has answered heartbeats sent at s or later, no other leader can be before s + electionTimeout, less the
 // drift of clocks.
 //
-// A node's: every answer to the leader carries the node's clock, c. A leader that holds its own lease notes that the node
-// may act as an owner until now + lease (and drift, and margin), and says so with its next message: the node counts
-// `lease` from c, which lies before. The leader takes nothing from a node before the time it noted, unless the node has
-// applied the fence itself. A new leader supposes that its predecessor granted leases until the moment it was elected.
+// A node's: every answer to the leader carries the node's clock, c. A leader that holds its own lease notes that the
+// node may act as an owner until now + lease (and drift, and margin), and says so with its next message: the node
+// counts `lease` from c, which lies before. The leader takes nothing from a node before the time it noted, unless the
+// node has applied the fence itself. A new leader supposes that its predecessor granted leases until the moment it was
+// elected.
 
 extension Raft {
   /// How long a lease granted now may last by the leader's clock.
@@ -35,6 +36,9 @@ extension Raft {
     return acknowledged >= electedAt && now < acknowledged + settings.shrunk(settings.electionTimeout)
   }
 
+  /// When `tick` wants to be called next, and `holdsLease`: asked for after every step, in place.
+  mutating func outlook(_ now: UInt64) -> (deadline: UInt64, hasLease: Bool) { (deadline, holdsLease(now)) }
+
   /// Whether this node may act as the owner of what its topology says it owns.
   package func holdsLease(_ now: UInt64) -> Bool {
     if settings.has(.leasesForever), leaseEnd > 0 { return true }
@@ -46,6 +50,14 @@ extension Raft {
     if node == id { return true }
     guard let peer = peers.first(where: { $0.id == node }) else { return false }
     return now < peer.leaseEnd && !settings.has(.fencesEarly)
+  }
+
+  /// Until when the node may hold a lease by this leader's clock; nil for one that isn't a follower.
+  package func leaseEnd(of node: NodeID) -> UInt64? { peers.first { $0.id == node }?.leaseEnd }
+
+  /// The last entry that the node said it has applied; nil for one that isn't a follower.
+  package func applied(by node: NodeID) -> LogIndex? {
+    node == id ? applied : peers.first { $0.id == node }?.applied
   }
 
   /// Whether the node has taken the entry at `index`.

@@ -60,8 +60,8 @@ extension Raft {
     return index
   }
 
-  /// Hands the leadership to a voter, once it has the whole log (dissertation, 3.10). Until then nothing is proposed; if
-  /// it doesn't lead within an election's time, this leader goes on, or steps down if it had told it to campaign.
+  /// Hands the leadership to a voter, once it has the whole log (dissertation, 3.10). Until then nothing is proposed;
+  /// if it doesn't lead within an election's time, this leader goes on, or steps down if it had told it to campaign.
   package mutating func transfer(to target: NodeID, _ now: UInt64) {
     guard role == .leader, target != id, voters.contains(target), transferTarget == nil else { return }
     transferTarget = target

@@ -20,7 +20,10 @@ extension Raft {
       let peer = peers[position]
       if peer.match == peer.matchAtHeartbeat, !settings.has(.neverResends) {
         // No progress since the last one: what was sent is taken for lost.
-        if !peer.isProbing { peers[position].next = peer.match.next }
+        if !peer.isProbing {
+          peers[position].next = peer.match.next
+          peers[position].pipelinedAt = now
+        }
         if let snapshot = peer.snapshot {
           peers[position].snapshot = (snapshot.index, snapshot.acknowledged, snapshot.acknowledged)
         }
@@ -102,17 +105,25 @@ extension Raft {
       guard reply.match > peer.match || peer.isProbing else { return }
       peers[position].match = max(peer.match, reply.match)
       peers[position].next = max(peer.next, peers[position].match.next)
-      if peer.isProbing { peers[position].next = peers[position].match.next }
+      if peer.isProbing {
+        peers[position].next = peers[position].match.next
+        peers[position].pipelinedAt = now
+      }
       peers[position].isProbing = false
       peers[position].snapshot = nil
       let before = commit
       advanceCommit()
-      if commit > before { return announce(now) }
+      // Entries that are still under way bring the rest.
+      if commit > before, commit == log.lastIndex || commit.distance(from: announced) >= settings.window {
+        return announce(now)
+      }
       if peers[position].next <= log.lastIndex { replicate(position, now) }
       continueTransfer(now)
     } else {
+      if settings.has(.neverResends) { return }
       // Only the answer to the last probe says where to look next, so that late ones can't start a storm.
-      guard !peer.isProbing || reply.sentAt == peer.probeSentAt, reply.match < peer.next else { return }
+      guard peer.isProbing ? reply.sentAt == peer.probeSentAt : reply.sentAt >= peer.pipelinedAt else { return }
+      guard reply.match < peer.next else { return }
       peers[position].isProbing = true
       peers[position].next = max(peer.match.next, min(reply.match.next, max(peer.next.previous, LogIndex(1))))
       guard peers[position].next < peer.next else { return }
@@ -123,8 +134,13 @@ extension Raft {
   mutating func receive(_ reply: SnapshotReply, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
     guard reply.term <= term else { return follow(reply.term, leader: nil, now, &chance) }
     guard let position = heard(from, reply.term, reply.sentAt, now), let progress = peers[position].snapshot,
-      progress.index == reply.index, Int(reply.offset) > progress.acknowledged
+      progress.index == reply.index, Int(reply.offset) <= log.snapshot.count
     else { return }
+    // A follower that had to begin again is believed, at the next heartbeat: until then it may be an old answer.
+    guard Int(reply.offset) > progress.acknowledged else {
+      peers[position].snapshot = (progress.index, Int(reply.offset), progress.sent)
+      return
+    }
     peers[position].snapshot = (progress.index, Int(reply.offset), max(progress.sent, Int(reply.offset)))
     sendSnapshot(position, now)
   }
@@ -154,6 +170,7 @@ extension Raft {
 
   /// Tells the followers of a new commit, with what they lack.
   private mutating func announce(_ now: UInt64) {
+    announced = commit
     for position in peers.indices { replicate(position, now, isHeartbeat: !peers[position].isProbing) }
     continueTransfer(now)
   }
@@ -233,6 +250,8 @@ extension Raft {
       violations += 1
       return
     }
+    // An old piece doesn't disturb a newer snapshot.
+    if let incoming, incoming.from == from, piece.index < incoming.index { return }
     if incoming?.index != piece.index || incoming?.from != from || incoming?.total != Int(piece.total) {
       incoming = Incoming(
         from: from, index: piece.index, indexTerm: piece.indexTerm, total: Int(piece.total), bytes: [])

@@ -7,9 +7,9 @@ import Wire
 /// and any may be lost, doubled or late. What differs from the paper:
 ///
 /// - Nothing is stored. A restarted process is a new node (a new id), which votes only after a leader made it a voter.
-/// - PreVote (dissertation, 9.6) keeps a node that was cut off from raising terms. CheckQuorum (6.2) makes a leader that
-///   doesn't hear a majority step down. A voter that heard a leader within `electionTimeout` votes for nobody else, by
-///   which a majority's answers give the leader a lease (6.4.1): no other leader can be before it ends.
+/// - PreVote (dissertation, 9.6) keeps a node that was cut off from raising terms. CheckQuorum (6.2) makes a leader
+///   that doesn't hear a majority step down. A voter that heard a leader within `electionTimeout` votes for nobody
+///   else, by which a majority's answers give the leader a lease (6.4.1): no other leader can be before it ends.
 /// - That lease lets the leader grant one to every node: the right to act as an owner. See `Raft+Lease.swift`.
 /// - Voters change one at a time (4.1), only after the leader's first entry has been committed (Ongaro's correction of
 ///   2015), and in force as soon as they are in the log. Learners get the log and don't vote.
@@ -50,6 +50,8 @@ package struct Raft: Sendable {
   var quorumSend: UInt64 = 0
   var nextHeartbeat: UInt64 = 0
   var heartbeatCount: UInt64 = 0
+  /// The commit that all followers were told of at once last.
+  var announced = LogIndex(0)
   /// This leader's first entry.
   package internal(set) var firstIndex = LogIndex(0)
   var transferTarget: NodeID?
@@ -80,6 +82,8 @@ package struct Raft: Sendable {
     /// Looking for where the logs agree, one message at a time.
     var isProbing = true
     var probeSentAt: UInt64 = 0
+    /// Since when entries are sent from `next` on: refusals of what was sent before don't count.
+    var pipelinedAt: UInt64 = 0
     /// `match` at the last heartbeat: without progress, what is under way is taken for lost.
     var matchAtHeartbeat = LogIndex(0)
     /// The bytes of the snapshot that are there and that were sent; nil when no snapshot is needed.
@@ -145,7 +149,7 @@ package struct Raft: Sendable {
   /// When `tick` wants to be called next.
   package var deadline: UInt64 {
     if role == .leader { return transferTarget == nil ? nextHeartbeat : min(nextHeartbeat, transferDeadline) }
-    return isVoter ? electionDeadline : .max
+    return isVoter || leader != nil ? electionDeadline : .max
   }
 
   /// Lets time pass: heartbeats, campaigns, and a leader's doubt in itself.
@@ -159,8 +163,12 @@ package struct Raft: Sendable {
       }
       let silence = settings.electionTimeout + settings.electionSpread
       if now > max(quorumAcknowledged(now), electedAt) + silence { follow(term, leader: nil, now, &chance) }
-    } else if isVoter, now >= electionDeadline {
-      campaign(pre: true, now, &chance)
+    } else if now >= electionDeadline {
+      if isVoter {
+        campaign(pre: true, now, &chance)
+      } else {
+        leader = nil
+      }
     }
   }
 
@@ -226,6 +234,7 @@ package struct Raft: Sendable {
     isAbdicating = false
     peers = []
     firstIndex = log.lastIndex.next
+    announced = commit
     update(voters.map { ($0, true) }, now)
     log.append(LogEntry(term: term, kind: .nothing))
     advanceCommit()
@@ -282,8 +291,8 @@ package struct Raft: Sendable {
     return request.lastIndex >= log.lastIndex
   }
 
-  /// Whether this voter should lead rather than a candidate whose log is equal, having heard the last leader later. Only
-  /// for a while, since it may be unable to.
+  /// Whether this voter should lead rather than a candidate whose log is equal, having heard the last leader later.
+  /// Only for a while, since it may be unable to.
   private func isFresher(than request: VoteRequest, _ now: UInt64) -> Bool {
     guard isVoter, request.lastTerm == log.lastTerm, request.lastIndex == log.lastIndex else { return false }
     let silence = UInt64(silence(now)) * ClusterSettings.millisecond
