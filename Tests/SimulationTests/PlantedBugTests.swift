@@ -12,7 +12,7 @@
       let options: SimulationOptions
       let catchers: Set<Violation.Invariant>
       /// Chance decides when a bug shows: so many seeds are tried.
-      var attempts: UInt64 = 6
+      var attempts: UInt64 = 4
       var testDescription: String { "\(mutation)" }
     }
 
@@ -35,28 +35,31 @@
     }
 
     static let plants: [Plant] = [
-      Plant(mutation: .votesTwice, options: rough(1), catchers: [.oneLeaderPerTerm]),
+      Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm]),
       Plant(
-        mutation: .votesForStaleLogs, options: .swarm(4), catchers: [.committedAgrees, .topologiesAgree, .versionsGrow]),
+        mutation: .votesForStaleLogs, options: .swarm(4),
+        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow]),
       Plant(
-        mutation: .commitsEarly, options: rough(1),
+        mutation: .commitsEarly, options: rough(3),
         catchers: [.committedAgrees, .oneOwnerPerEpoch, .topologiesAgree, .oneOwnerAtATime]),
       Plant(mutation: .appendsBlindly, options: .swarm(4), catchers: [.committedAgrees, .topologiesAgree]),
       Plant(
         mutation: .leasesForever, options: options(1) { $0.partitions = 2000 },
         catchers: [.noLeaseWithoutQuorum, .oneOwnerAtATime]),
-      Plant(mutation: .fencesEarly, options: rough(2), catchers: [.oneOwnerAtATime]),
+      Plant(mutation: .fencesEarly, options: rough(3), catchers: [.oneOwnerAtATime]),
       Plant(mutation: .reusesEpochs, options: options(1) { $0.crashes = 3000 }, catchers: [.oneOwnerPerEpoch]),
       Plant(mutation: .resetsVersions, options: options(1) { $0.crashes = 3000 }, catchers: [.versionsGrow]),
       Plant(
         mutation: .pingsEverybody, options: .calm(hosts: 50, seconds: 3), catchers: [.boundedTraffic]),
       Plant(
         mutation: .promisesTwice,
-        options: options(1) {
+        options: options(16) {
           $0.hosts = 4
           $0.seconds = 3
           $0.startsPartitioned = true
-        }, catchers: [.oneFounding], attempts: 80),
+          // Slow enough that a second proposal meets an open promise.
+          $0.delay = 60_000...200_000
+        }, catchers: [.oneFounding]),
       Plant(mutation: .neverResends, options: options(1) { $0.loss = 100 }, catchers: [.converges]),
       Plant(
         mutation: .ignoresDestination,
