@@ -8,12 +8,15 @@ SWIFT ?= swift
 ARGS ?=
 # Seconds that `make fuzz` gives each decoder.
 FUZZ_SECONDS ?= 60
+# What `make bench` measures, as in CASE=get-p1,idle (everything if empty), and QUICK=1 for short runs.
+CASE ?=
+QUICK ?=
 
 RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate null bench clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate null bench micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -41,10 +44,11 @@ lint: ## check the formatting
 format: ## format the Swift sources in place
 	@$(SWIFT) format --in-place --parallel --recursive Package.swift Sources Tests
 
-sanitize: ## the Swift tests under AddressSanitizer, then under ThreadSanitizer
+sanitize: ## the Swift tests under AddressSanitizer, then those with threads under ThreadSanitizer
 	@.ci/install build
-	@$(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
-	@$(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
+	@KVD_SANITIZED=1 $(SWIFT) test --disable-xctest --sanitize=address --scratch-path .build-address
+	@KVD_THREADED_ONLY=1 KVD_SANITIZED=1 TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/Support/tsan.supp \
+	  $(SWIFT) test --disable-xctest --sanitize=thread --scratch-path .build-thread
 
 fuzz: ## libFuzzer on every decoder, FUZZ_SECONDS each
 	@.ci/install build
@@ -71,9 +75,14 @@ null: ## build the C servers that benchmarks are compared with
 	@.ci/install build
 	@$(MAKE) --no-print-directory -C Benchmarks/null
 
-bench: build null ## requests per CPU-second against the C servers
-	@.ci/install test
-	@.build/venv/bin/python Benchmarks/ratio.py $(ARGS)
+bench: build null ## compare with C servers, redis and nginx; CASE=get-p1 for one case, QUICK=1 for short runs
+	@.ci/install bench
+	@python3 Benchmarks/bench.py $(if $(CASE),--case $(CASE)) $(if $(QUICK),--quick) $(ARGS)
+
+micro: ## the hot leaves alone; fails if one costs more than 1.5 times its budget
+	@.ci/install build
+	@$(SWIFT) build $(RELEASE) --product micro
+	@.build/release/micro --check 1.5 $(ARGS)
 
 clean: ## remove everything that was built
 	@rm -rf .build .build-address .build-thread

@@ -65,3 +65,15 @@ def key():
 def map_path():
     """The path of a map that no other test uses."""
     return f"/v1/maps/map-{next(_numbers)}"
+
+
+@pytest.fixture
+def name(key):
+    """A key of the map "default" that no other test uses, as bytes."""
+    return key[1:].encode()
+
+
+@pytest.fixture
+def wire(node):
+    with node.frames() as connection:
+        yield connection

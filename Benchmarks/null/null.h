@@ -1,8 +1,9 @@
 /* What both null servers share: the least that an HTTP server can do and still be correct for a load generator.
  *
  * A null server answers every request with the same bytes. It doesn't parse: it counts the empty lines that end heads,
- * so that pipelined requests get as many answers. What it costs per request is what the kernel and the memory copies
- * cost, and so the mark that kvd's figures are divided by. */
+ * so that pipelined requests get as many answers; told how large the bodies of requests are, it skips so many bytes.
+ * What it costs per request is what the kernel and the memory copies cost, and so the mark that kvd's figures are
+ * divided by. */
 #pragma once
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -18,8 +19,10 @@
 
 enum {
   max_connections = 65536,
-  max_burst = 4096, /* answers in one send */
-  receive_bytes = 16384
+  max_burst = 4096,             /* answers in one send */
+  max_burst_bytes = 4 << 20,    /* and their bytes, but for an answer that is larger by itself */
+  default_receive_bytes = 16 << 10,
+  large_receive_bytes = 256 << 10 /* where requests have large bodies */
 };
 
 /* Per connection: answers that are owed or being sent, and the last bytes received, for an end that is cut in two. */
@@ -27,32 +30,40 @@ struct connection {
   size_t owed_bytes;   /* bytes of answers that no send has been started for */
   size_t sending;      /* bytes of the send that is under way */
   size_t phase;        /* where in an answer the next byte to send lies */
+  size_t body;         /* bytes of a request's body that are still to come */
+  char *kept;          /* the last body, if bodies are kept */
   unsigned carry;      /* the last three bytes received */
   unsigned generation; /* of this descriptor, so that a late completion is recognised */
 };
 
 static struct connection connections[max_connections];
-static char *answers;        /* max_burst + 1 copies of the answer */
+static char *answers;        /* burst + 1 copies of the answer */
 static size_t answer_bytes;
+static size_t burst;         /* answers in one send */
+static size_t receive_bytes; /* of a receive buffer */
+static int keeps;            /* bodies are copied to memory of the connection's own, not only counted */
+static size_t body_bytes;    /* of each request; 0 if it may have one that holds no empty line, of any size */
 
 static inline void die(const char *what) {
   perror(what);
   exit(1);
 }
 
-/* The answer that kvd gives to a read of a value of `value_bytes` bytes. */
+/* The bytes that kvd answers to a read of a value of `value_bytes` bytes; without a value, those to a write. */
 static inline void make_answers(int value_bytes) {
   char head[256];
   int head_bytes = snprintf(head, sizeof head,
-                            "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: application/octet-stream\r\n"
-                            "ETag: \"517-1-100000\"\r\n\r\n",
-                            value_bytes);
+                            "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%sETag: \"517-1-100000\"\r\n"
+                            "Date: Sat, 21 Nov 2026 14:50:04 GMT\r\n\r\n",
+                            value_bytes, value_bytes ? "Content-Type: application/octet-stream\r\n" : "");
   answer_bytes = (size_t)(head_bytes + value_bytes);
-  answers = malloc(answer_bytes * (max_burst + 1));
+  burst = max_burst_bytes / answer_bytes;
+  burst = burst < 1 ? 1 : burst > max_burst ? max_burst : burst;
+  answers = malloc(answer_bytes * (burst + 1));
   if (!answers) die("malloc");
-  for (int i = 0; i <= max_burst; i++) {
-    memcpy(answers + (size_t)i * answer_bytes, head, (size_t)head_bytes);
-    memset(answers + (size_t)i * answer_bytes + head_bytes, 'x', (size_t)value_bytes);
+  for (size_t i = 0; i <= burst; i++) {
+    memcpy(answers + i * answer_bytes, head, (size_t)head_bytes);
+    memset(answers + i * answer_bytes + head_bytes, 'x', (size_t)value_bytes);
   }
 }
 
@@ -83,9 +94,36 @@ static inline size_t count_ends(struct connection *connection, const char *bytes
   return ends;
 }
 
+static inline void keep(struct connection *connection, const char *bytes, size_t count) {
+  if (!connection->kept && !(connection->kept = malloc(body_bytes))) die("malloc");
+  memcpy(connection->kept + (body_bytes - connection->body), bytes, count);
+}
+
+/* Requests that end within these bytes, each with a body of `body_bytes` bytes, which are counted and not looked at. */
+static inline size_t count_bodies(struct connection *connection, const char *bytes, size_t count) {
+  size_t ends = 0;
+  for (size_t i = 0; i < count;) {
+    if (connection->body) {
+      size_t taken = count - i < connection->body ? count - i : connection->body;
+      if (keeps) keep(connection, bytes + i, taken);
+      connection->body -= taken;
+      i += taken;
+      if (!connection->body) ends++;
+    } else {
+      connection->carry = connection->carry << 8 | (unsigned char)bytes[i++];
+      if (connection->carry == 0x0d0a0d0a) connection->body = body_bytes;
+    }
+  }
+  return ends;
+}
+
+static inline size_t count_requests(struct connection *connection, const char *bytes, size_t count) {
+  return body_bytes ? count_bodies(connection, bytes, count) : count_ends(connection, bytes, count);
+}
+
 /* The bytes to send next, at most a burst; they begin where the last send stopped within an answer. */
 static inline size_t next_burst(const struct connection *connection, const char **start) {
-  size_t most = answer_bytes * max_burst;
+  size_t most = answer_bytes * burst;
   *start = answers + connection->phase;
   return connection->owed_bytes < most ? connection->owed_bytes : most;
 }
@@ -105,13 +143,22 @@ static inline int listen_on(int port, int extra_type) {
   return listener;
 }
 
-/* Arguments: PORT [VALUE BYTES]. */
+/* Starts over with a descriptor that has a new connection. */
+static inline void reset(struct connection *connection) {
+  free(connection->kept);
+  *connection = (struct connection){.generation = connection->generation};
+}
+
+/* Arguments: PORT [VALUE_BYTES [BODY_BYTES [keep]]]. */
 static inline int start(int count, char **arguments) {
   if (count < 2) {
-    fprintf(stderr, "usage: %s PORT [VALUE_BYTES]\n", arguments[0]);
+    fprintf(stderr, "usage: %s PORT [VALUE_BYTES [BODY_BYTES [keep]]]\n", arguments[0]);
     exit(2);
   }
   signal(SIGPIPE, SIG_IGN);
   make_answers(count > 2 ? atoi(arguments[2]) : 100);
+  body_bytes = count > 3 ? strtoul(arguments[3], NULL, 10) : 0;
+  keeps = count > 4 && strcmp(arguments[4], "keep") == 0;
+  receive_bytes = body_bytes > default_receive_bytes ? large_receive_bytes : default_receive_bytes;
   return atoi(arguments[1]);
 }

@@ -17,7 +17,7 @@ static void accept_all(int listener) {
       close(socket);
       continue;
     }
-    connections[socket] = (struct connection){0};
+    reset(&connections[socket]);
     watch(socket, EPOLL_CTL_ADD, EPOLLIN);
   }
 }
@@ -45,7 +45,7 @@ static int send_owed(int socket) {
 }
 
 int main(int count, char **arguments) {
-  static char buffer[receive_bytes];
+  static char buffer[large_receive_bytes];
   struct epoll_event events[512];
   int listener = listen_on(start(count, arguments), SOCK_NONBLOCK);
   epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -62,10 +62,11 @@ int main(int count, char **arguments) {
       }
       int failed = 0;
       if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        ssize_t received = recv(socket, buffer, sizeof buffer, 0);
+        ssize_t received = recv(socket, buffer, receive_bytes, 0);
         failed = received == 0 || (received < 0 && errno != EAGAIN);
         if (received > 0)
-          connections[socket].owed_bytes += answer_bytes * count_ends(&connections[socket], buffer, (size_t)received);
+          connections[socket].owed_bytes +=
+              answer_bytes * count_requests(&connections[socket], buffer, (size_t)received);
       }
       if (failed || send_owed(socket) < 0) close(socket);
     }

@@ -3,12 +3,13 @@
 #include <liburing.h>
 #include <sys/mman.h>
 
-enum { entries = 4096, buffer_count = 2048, buffer_group = 0 };
+enum { entries = 4096, large_buffer_count = 64, default_buffer_count = 2048, buffer_group = 0 };
 enum operation { accept_operation, receive_operation, send_operation };
 
 static struct io_uring ring;
 static struct io_uring_buf_ring *buffer_ring;
 static char *buffers;
+static unsigned buffer_count;
 
 static struct io_uring_sqe *next_entry(void) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring);
@@ -66,6 +67,7 @@ static void set_up(void) {
       die("io_uring_queue_init_params");
     }
   }
+  buffer_count = receive_bytes == large_receive_bytes ? large_buffer_count : default_buffer_count;
   buffers = malloc((size_t)buffer_count * receive_bytes);
   buffer_ring = mmap(NULL, buffer_count * sizeof(struct io_uring_buf), PROT_READ | PROT_WRITE,
                      MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
@@ -74,18 +76,19 @@ static void set_up(void) {
       .ring_addr = (unsigned long)buffer_ring, .ring_entries = buffer_count, .bgid = buffer_group};
   if (io_uring_register_buf_ring(&ring, &registration, 0) < 0) die("io_uring_register_buf_ring");
   io_uring_buf_ring_init(buffer_ring);
-  for (int i = 0; i < buffer_count; i++)
-    io_uring_buf_ring_add(buffer_ring, buffers + (size_t)i * receive_bytes, receive_bytes, (unsigned short)i,
-                          io_uring_buf_ring_mask(buffer_count), i);
-  io_uring_buf_ring_advance(buffer_ring, buffer_count);
+  for (unsigned i = 0; i < buffer_count; i++)
+    io_uring_buf_ring_add(buffer_ring, buffers + (size_t)i * receive_bytes, (unsigned)receive_bytes, (unsigned short)i,
+                          io_uring_buf_ring_mask(buffer_count), (int)i);
+  io_uring_buf_ring_advance(buffer_ring, (int)buffer_count);
 }
 
 static void received(int socket, const struct io_uring_cqe *completion) {
   if (completion->res > 0) {
     unsigned short buffer = (unsigned short)(completion->flags >> IORING_CQE_BUFFER_SHIFT);
     char *bytes = buffers + (size_t)buffer * receive_bytes;
-    connections[socket].owed_bytes += answer_bytes * count_ends(&connections[socket], bytes, (size_t)completion->res);
-    io_uring_buf_ring_add(buffer_ring, bytes, receive_bytes, buffer, io_uring_buf_ring_mask(buffer_count), 0);
+    connections[socket].owed_bytes +=
+        answer_bytes * count_requests(&connections[socket], bytes, (size_t)completion->res);
+    io_uring_buf_ring_add(buffer_ring, bytes, (unsigned)receive_bytes, buffer, io_uring_buf_ring_mask(buffer_count), 0);
     io_uring_buf_ring_advance(buffer_ring, 1);
     start_send(socket);
   } else if (completion->res != -ENOBUFS) {
@@ -112,7 +115,7 @@ static void accepted(int listener, const struct io_uring_cqe *completion) {
   if (socket >= max_connections) {
     close(socket);
   } else if (socket >= 0) {
-    connections[socket] = (struct connection){.generation = connections[socket].generation};
+    reset(&connections[socket]);
     start_receive(socket);
   }
   if (!(completion->flags & IORING_CQE_F_MORE)) start_accept(listener);
@@ -122,7 +125,7 @@ static void accepted(int listener, const struct io_uring_cqe *completion) {
 static void stale(const struct io_uring_cqe *completion) {
   if (!(completion->flags & IORING_CQE_F_BUFFER)) return;
   unsigned short buffer = (unsigned short)(completion->flags >> IORING_CQE_BUFFER_SHIFT);
-  io_uring_buf_ring_add(buffer_ring, buffers + (size_t)buffer * receive_bytes, receive_bytes, buffer,
+  io_uring_buf_ring_add(buffer_ring, buffers + (size_t)buffer * receive_bytes, (unsigned)receive_bytes, buffer,
                         io_uring_buf_ring_mask(buffer_count), 0);
   io_uring_buf_ring_advance(buffer_ring, 1);
 }

@@ -35,6 +35,14 @@ package struct Limits: Sendable, Equatable {
   /// Bytes of answers one connection may have waiting; its requests wait beyond.
   package var unsentBytes = 1 << 20
 
+  // MARK: Frames
+
+  /// Bytes of a frame of the binary protocol that is taken; values beyond follow their frame. At 64 bytes for a small
+  /// operation that is 4096 of them, which take a good half millisecond: as long as one turn of the loop should last.
+  package var frame = 256 << 10
+  /// Operations of one connection of frames that may be under way on other cores; the reader pauses beyond.
+  package var pendingOperations = 8192
+
   // MARK: Time (milliseconds)
 
   /// From a request's first byte to the end of its head (408 beyond).
@@ -100,6 +108,8 @@ extension Limits {
     Limit("connections", \.connections, 1...1_000_000),
     Limit("pipelinedRequests", \.pipelinedRequests, 1...65_536),
     Limit("unsentBytes", \.unsentBytes, 1...1 << 30),
+    Limit("frame", \.frame, 4 << 10...16 << 20),
+    Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
     Limit("headTimeout", \.headTimeout, 1...604_800_000),
     Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),

@@ -11,6 +11,7 @@ struct BufferRing: ~Copyable {
   static var initiallyProvided: Int { 64 }
 
   let size: Int
+  private let id: UInt16
   private let entries: Int
   private let buffers: MemoryRegion
   private let descriptors: MemoryRegion
@@ -24,13 +25,16 @@ struct BufferRing: ~Copyable {
     descriptors.base.assumingMemoryBound(to: io_uring_buf_ring.self)
   }
 
-  /// - Parameter count: a power of two.
-  init(size: Int, count: Int) throws(ReactorError) {
+  /// - Parameters:
+  ///   - count: a power of two.
+  ///   - group: the ring's number, by which submissions name it.
+  init(size: Int, count: Int, group: UInt16 = BufferRing.group) throws(ReactorError) {
     let buffers = try MemoryRegion.reserve(size * count, hugePages: false)
     descriptors = try MemoryRegion.reserve(count * MemoryLayout<io_uring_buf>.stride, hugePages: false)
     self.buffers = buffers
     self.size = size
     entries = count
+    id = group
   }
 
   /// Tells the kernel of the ring and hands out the first buffers; 0 or -errno.
@@ -38,7 +42,7 @@ struct BufferRing: ~Copyable {
     var registration = io_uring_buf_reg()
     registration.ring_addr = UInt64(UInt(bitPattern: descriptors.base))
     registration.ring_entries = UInt32(entries)
-    registration.bgid = Self.group
+    registration.bgid = id
     let result = io_uring_register_buf_ring(kernel, &registration, 0)
     guard result == 0 else { return result }
     io_uring_buf_ring_init(ring)

@@ -8,7 +8,7 @@ import Glibc
 /// owner brings about (sent, failed, closed) is reported by the next turn, from a list through the slots.
 struct EpollBackend: ~Copyable {
   var common: LoopCommon
-  private let epoll: Int32
+  let epoll: Int32
   private var waitsInNanoseconds = true
   /// What `epoll_wait` returned, and how much of it was handled: a turn that runs out of room leaves the rest to the
   /// next, in order, so that no socket starves.
@@ -18,6 +18,9 @@ struct EpollBackend: ~Copyable {
   /// Where this turn's bytes go, from its beginning each turn, so that small messages share few cache lines.
   private let arena: MemoryRegion
   private var arenaUsed = 0
+  /// Where this turn's datagrams go; made with the first datagram socket.
+  var datagramArena: UnsafeMutablePointer<MemoryRegion>?
+  var datagramsThisTurn = 0
   /// The slots with something to report: first and last plus one, chained by `Slot.next`.
   private var firstReport: UInt32 = 0
   private var lastReport: UInt32 = 0
@@ -46,6 +49,8 @@ struct EpollBackend: ~Copyable {
   deinit {
     Glibc.close(epoll)
     ready.deallocate()
+    datagramArena?.deinitialize(count: 1)
+    datagramArena?.deallocate()
   }
 
   // MARK: A turn
@@ -55,6 +60,7 @@ struct EpollBackend: ~Copyable {
     common.events.startTurn()
     common.statistics.turns &+= 1
     arenaUsed = 0
+    datagramsThisTurn = 0
     report()
     let isFull = common.events.room < common.events.capacity / 2
     if common.events.count > 0 && (!lastTurnOnlyReported || isFull) {
@@ -113,6 +119,7 @@ struct EpollBackend: ~Copyable {
       switch data.operation {
       case UringOperation.receive.rawValue: socketReady(data, event.events)
       case UringOperation.accept.rawValue: accept(data.index)
+      case UringOperation.datagram.rawValue: datagramsReady(data)
       default: common.watchFired(data.index)
       }
     }
@@ -311,9 +318,10 @@ struct EpollBackend: ~Copyable {
     let now = Clock.monotonic()
     for index in 0..<common.listenerCount
     where common.listeners[index].retryAt <= now && !common.listeners[index].isStopping { armAccept(index) }
+    retryDatagrams(now: now)
   }
 
-  private func register(_ descriptor: Int32, _ events: UInt32, _ data: UserData) {
+  func register(_ descriptor: Int32, _ events: UInt32, _ data: UserData) {
     var event = epoll_event()
     event.events = events
     event.data.u64 = data.rawValue

@@ -44,26 +44,30 @@
   case signal
   /// The watched descriptor `tag` became readable (edge-triggered: read until it would block).
   case readable
+  /// A datagram of `count` bytes at `bytes`, the owner's until the next poll, came to the datagram socket `tag`; see
+  /// `source`, `isTruncated` and `datagramSocket`.
+  case datagram
 }
 
 /// One event, 32 bytes, trivial; valid until the next `poll` of its loop.
 @frozen package struct Event: Sendable {
   /// What happened.
   package internal(set) var kind: EventKind
-  /// With `accepted`: the owner's limit of connections is passed.
+  /// With `accepted`: the owner's limit of connections is passed. With `datagram`: `isTruncated`.
   package let isOverflow: Bool
-  /// The owner's number for a listener or a watched descriptor.
+  /// The owner's number for a listener, a watched descriptor or a datagram socket.
   package let tag: UInt16
   /// An errno (`failed`) or a signal's number (`signal`).
   package let code: Int32
   package let socket: SocketID
-  /// With `received`; else a valid address of no bytes.
+  /// With `received` and `datagram`; else a valid address of no bytes.
   package nonisolated(unsafe) let bytes: UnsafePointer<UInt8>
   @usableFromInline let length: UInt32
-  /// The previous event of the same socket in this turn plus one, 0 if there is none: `close` makes them stale.
+  /// The previous event of the same socket in this turn plus one, 0 if there is none: `close` makes them stale. With
+  /// `datagram`, the id of its socket, for the same purpose.
   let previous: UInt32
 
-  /// Bytes received, at most `LoopOptions.receiveBytes`.
+  /// Bytes received, at most `LoopOptions.receiveBytes`, or `datagramBytes` of a datagram.
   @inlinable package var count: Int { Int(truncatingIfNeeded: length) }
 }
 

@@ -26,8 +26,8 @@ import Glibc
 ///
 /// A loop belongs to the thread that made it, and every call to that thread. Only its `Waker` may be used from others.
 package struct Loop: ~Copyable {
-  private let uring: UnsafeMutablePointer<UringBackend>?
-  private let epoll: UnsafeMutablePointer<EpollBackend>?
+  let uring: UnsafeMutablePointer<UringBackend>?
+  let epoll: UnsafeMutablePointer<EpollBackend>?
   /// The last turn's events; as many as `poll` returned.
   package let events: UnsafePointer<Event>
   package let options: LoopOptions

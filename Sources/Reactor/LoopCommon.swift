@@ -21,6 +21,11 @@ package struct LoopOptions: Sendable, Equatable {
   package var receiveBytes = 32 << 10
   /// Receive buffers at most, a power of two; 64 are in use until a turn needs more.
   package var receiveBuffers = 512
+  /// Bytes of one datagram at most; a longer one is cut and reported so. The default is the IPv4 payload of an Ethernet
+  /// frame, rounded up.
+  package var datagramBytes = 1536
+  /// Datagrams of one turn and socket at most, a power of two; more wait in the kernel.
+  package var datagramsPerTurn = 64
   /// Events of one turn at most.
   package var events = 2048
   /// Nanoseconds until accepting is tried again after descriptors or memory ran out.
@@ -41,6 +46,7 @@ package struct LoopOptions: Sendable, Equatable {
     precondition(
       receiveBuffers >= 2 && receiveBuffers <= 1 << 15 && receiveBuffers & (receiveBuffers - 1) == 0,
       "the number of receive buffers is a power of two up to 32768")
+    checkDatagrams()
     precondition(events >= 64 && events <= 1 << 20, "an event buffer of an impossible size")
   }
 }
@@ -55,6 +61,8 @@ package struct LoopStatistics: Sendable, Equatable {
   package internal(set) var exhausted: UInt64 = 0
   /// Turns, that is calls of `poll`.
   package internal(set) var turns: UInt64 = 0
+  /// What the datagram sockets have counted.
+  package internal(set) var datagrams = DatagramStatistics()
 }
 
 /// A listener given to a loop.
@@ -88,6 +96,7 @@ struct LoopCommon: ~Copyable {
   var listenerCount = 0
   let watches: UnsafeMutablePointer<WatchState>
   var watchCount = 0
+  var datagrams = DatagramTable()
 
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
     options.check()
@@ -169,9 +178,9 @@ struct LoopCommon: ~Copyable {
     }
   }
 
-  /// When the first paused listener is due, `.max` if none is paused.
+  /// When the first paused listener or datagram socket is due, `.max` if none is paused.
   var nextRetry: UInt64 {
-    var first = UInt64.max
+    var first = datagrams.nextRetry
     for index in 0..<listenerCount where !listeners[index].isStopping { first = min(first, listeners[index].retryAt) }
     return first
   }

@@ -74,6 +74,17 @@ package struct MemoryRegion: ~Copyable, @unchecked Sendable {
     madvise(base + range.lowerBound, range.count, MADV_DONTNEED) == 0
   }
 
+  /// Has the kernel give whole pages of a region their memory, as a write would, but leaves their bytes alone; any
+  /// thread may do it, whoever writes there at the time (MADV_POPULATE_WRITE).
+  ///
+  /// - Returns: false if the kernel has no memory or, before Linux 5.14, no such call: then the first write to each
+  ///   page does it.
+  @discardableResult
+  package static func populate(_ base: UnsafeMutableRawPointer, _ range: Range<Int>) -> Bool {
+    let populateWrite: Int32 = 23  // glibc's headers lack the name
+    return madvise(base + range.lowerBound, range.count, populateWrite) == 0
+  }
+
   private static func advise(_ base: UnsafeMutableRawPointer, _ range: Range<Int>, _ advice: Int32) {
     if !range.isEmpty { madvise(base + range.lowerBound, range.count, advice) }
   }

@@ -31,6 +31,9 @@ package struct Thread: ~Copyable, Sendable {
 
   /// Waits until the thread's body returned. Each thread is joined once.
   package consuming func join() { pthread_join(handle, nil) }
+
+  /// Leaves it to itself: nobody will join it, and the process doesn't wait for it when it ends.
+  package consuming func detach() { pthread_detach(handle) }
 }
 
 /// What a starting thread needs to know.

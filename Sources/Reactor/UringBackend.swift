@@ -4,7 +4,7 @@ import Glibc
 /// The kinds of operation a completion can belong to.
 enum UringOperation: UInt64 {
   case ignored = 0
-  case receive, send, connect, close, accept, watch
+  case receive, send, connect, close, accept, watch, datagram
 }
 
 /// The word that comes back with a completion: operation (8 bits), generation (32 bits), index (24 bits).
@@ -27,14 +27,15 @@ struct UserData {
 /// An operation's slot lives until its last completion was seen: `Slot.inFlight` counts them, `close` cancels them, and
 /// only then does the descriptor's own close go to the kernel, whose completion is the `.closed` event. So no
 /// completion ever meets a slot's next user, and memory lent to a send is never touched after `.sent`, `.failed` of
-/// that send, or
-/// `.closed`.
+/// that send, or `.closed`.
 ///
 /// The ring belongs to the thread that made it (IORING_SETUP_SINGLE_ISSUER).
 struct UringBackend: ~Copyable {
   var common: LoopCommon
   let ring: UnsafeMutablePointer<io_uring>
   var buffers: BufferRing
+  /// One for each datagram socket, made with it and kept for the next one in its place.
+  let datagrams: UnsafeMutablePointer<UnsafeMutablePointer<DatagramBuffers>?>
 
   /// - Throws: `ReactorError`, where the probe before should have said no already.
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
@@ -57,6 +58,8 @@ struct UringBackend: ~Copyable {
     self.common = common
     self.buffers = buffers
     self.ring = ring
+    datagrams = .allocate(capacity: LoopOptions.maximumDatagramSockets)
+    datagrams.initialize(repeating: nil, count: LoopOptions.maximumDatagramSockets)
     watch(waker.descriptor, .waker, tag: 0)
   }
 
@@ -71,6 +74,11 @@ struct UringBackend: ~Copyable {
     io_uring_get_events(ring)
     io_uring_queue_exit(ring)
     ring.deallocate()
+    for index in 0..<common.datagrams.used {
+      datagrams[index]?.deinitialize(count: 1)
+      datagrams[index]?.deallocate()
+    }
+    datagrams.deallocate()
   }
 
   // MARK: A turn
@@ -117,7 +125,10 @@ struct UringBackend: ~Copyable {
     io_uring_cq_advance(ring, UInt32(truncatingIfNeeded: seen))
   }
 
-  mutating func recycle() { buffers.publish() }
+  mutating func recycle() {
+    buffers.publish()
+    for index in 0..<common.datagrams.used { datagrams[index]?.pointee.ring.publish() }
+  }
 
   // MARK: Submissions
 
@@ -172,7 +183,7 @@ struct UringBackend: ~Copyable {
     slot.pointee.inFlight &+= 1
   }
 
-  private func submitCancel(_ target: UserData) {
+  func submitCancel(_ target: UserData) {
     let entry = entry()
     io_uring_prep_cancel64(entry, target.rawValue, 0)
     entry.pointee.user_data = UserData(.ignored, 0).rawValue
@@ -201,6 +212,7 @@ struct UringBackend: ~Copyable {
     case UringOperation.accept.rawValue: accepted(data.index, result, flags)
     case UringOperation.close.rawValue: closed(data)
     case UringOperation.connect.rawValue: connected(data, result)
+    case UringOperation.datagram.rawValue: datagramCompleted(data, result, flags)
     case UringOperation.watch.rawValue:
       common.watchFired(data.index)
       if flags & IORING_CQE_F_MORE == 0 { armWatch(data.index) }
@@ -332,6 +344,7 @@ struct UringBackend: ~Copyable {
     let now = Clock.monotonic()
     for index in 0..<common.listenerCount
     where common.listeners[index].retryAt <= now && !common.listeners[index].isStopping { armAccept(index) }
+    retryDatagrams(now: now)
   }
 
   // MARK: What the owner asks for

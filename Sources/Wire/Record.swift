@@ -30,8 +30,7 @@ import CXXHash
 /// ```
 ///
 /// The fixed part has 28 bytes rather than a rounder 32 or 40, and the expiry is optional, because the bar for memory
-/// is
-/// 1.5 times the raw bytes at 16-byte keys and 100-byte values. Seeding with the value's hash lets a large value be
+/// is 1.5 times the raw bytes at 16-byte keys and 100-byte values. Seeding with the value's hash lets a large value be
 /// hashed while it arrives, before its epoch and offset are known. Fields are sliced when asked for, never decoded
 /// ahead.
 public enum RecordLayout {

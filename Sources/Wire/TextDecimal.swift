@@ -30,6 +30,18 @@ extension Text {
       writePair(UInt32(truncatingIfNeeded: value), to: bytes)
       return 2
     }
+    if value < 10_000 {
+      let high = UInt32(truncatingIfNeeded: value) / 100
+      let low = UInt32(truncatingIfNeeded: value) &- high &* 100
+      if high < 10 {
+        bytes[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: high)
+        writePair(low, to: bytes + 1)
+        return 3
+      }
+      writePair(high, to: bytes)
+      writePair(low, to: bytes + 2)
+      return 4
+    }
     return value < 100_000_000
       ? writeDecimal32(UInt32(truncatingIfNeeded: value), to: bytes) : writeLongDecimal(value, to: bytes)
   }

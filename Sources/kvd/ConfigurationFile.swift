@@ -39,9 +39,8 @@ enum ConfigurationFile {
       let name = try string(member.name)
       if name == "limits" {
         try parse(limits: member.value, into: &limits)
-      } else if ServerSettings.names.contains(name) {
-        values[name] =
-          member.value.kind == .string ? try string(member.value) : String(decoding: member.value.bytes, as: UTF8.self)
+      } else if (ServerSettings.names + ServerSettings.hiddenNames).contains(name) {
+        values[name] = try text(member.value, isList: name == "join")
       } else {
         let known = ServerSettings.names.joined(separator: ", ")
         throw SettingError(sentence: "\"\(name)\" is not known; known are \(known) and limits.")
@@ -64,6 +63,20 @@ enum ConfigurationFile {
           sentence: "the limit \"\(name)\" is a number from \(range.lowerBound) to \(range.upperBound).")
       }
       limits[keyPath: limit.path] = Int(value)
+    }
+  }
+
+  /// A setting's value as the command line would have it: where that takes a comma list, an array of texts will do.
+  private static func text(_ value: JSONValue, isList: Bool) throws(SettingError) -> String {
+    switch value.kind {
+    case .string: return try string(value)
+    case .array where isList:
+      var texts: [String] = []
+      var elements = value.elements()
+      while let element = elements.next() { texts.append(try string(element)) }
+      return texts.joined(separator: ",")
+    case .number, .boolean: return String(decoding: value.bytes, as: UTF8.self)
+    default: throw SettingError(sentence: "a text or a number is expected, not \(value.kind).")
     }
   }
 

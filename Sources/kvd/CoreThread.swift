@@ -13,6 +13,8 @@ struct CoreThread: ~Copyable {
   private var core: Core
   private var isStopping = false
   private var hasDrained = false
+  /// What the loop calls the listener of the `--peer` port.
+  private static var peerTag: UInt16 { 1 }
   /// When waiting for what is in flight ends (monotonic nanoseconds).
   private var stopDeadline = UInt64.max
 
@@ -30,8 +32,9 @@ struct CoreThread: ~Copyable {
   mutating func add(_ signals: borrowing SignalSource) { loop.add(signals) }
 
   /// Serves until the node has stopped.
-  mutating func run(_ listener: consuming Listener) {
-    loop.add(listener, tag: 0)
+  mutating func run(http: consuming Listener, peer: consuming Listener) {
+    loop.add(http, tag: 0)
+    loop.add(peer, tag: CoreThread.peerTag)
     while !isDone { turn() }
   }
 
@@ -62,14 +65,14 @@ struct CoreThread: ~Copyable {
     switch event.pointee.kind {
     case .received: core.receive(id, event.pointee.bytes, event.pointee.count)
     case .sent: core.sent(id)
-    case .accepted: core.opened(id, isBeyondLimit: isBeyondLimit())
+    case .accepted: core.opened(id, isPeer: event.pointee.tag == Self.peerTag, isBeyondLimit: isBeyondLimit())
     case .ended: core.ended(id)
     case .failed: core.failed(id)
     case .closed:
       shared.connections.subtract(1, ordering: .relaxed)
       core.closed(id)
     case .signal: signalled()
-    case .stale, .woken, .connected, .readable: break
+    case .stale, .woken, .connected, .readable, .datagram: break
     }
   }
 
@@ -102,6 +105,7 @@ struct CoreThread: ~Copyable {
       case .pause(let id): loop.pause(SocketID(id))
       case .resume(let id): loop.resume(SocketID(id))
       case .discard(let range): shared.discard(range)
+      case .populate(let range): shared.populator.ask(for: range)
       case .log(let level, let bytes, let count):
         shared.log.write(level, fields: UnsafeRawBufferPointer(start: bytes, count: count))
       }

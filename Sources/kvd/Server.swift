@@ -23,12 +23,15 @@ struct Server {
     let plan = MemoryPlan(memory: settings.memory, cores: settings.cores)
     let memory = try MemoryRegion.reserve(plan.count, hugePages: 0..<plan.extentsStart)
     let listener = try Listener.listen(on: settings.http, shared: settings.cores > 1)
+    let peerListener = try Listener.listen(on: settings.peer, shared: settings.cores > 1)
     let address = listener.address
+    let peerAddress = peerListener.address
     let shared = SharedState(settings: settings, log: log, backend: backend.backend, connectionLimit: connections)
     try shared.prepare(plan, base: memory.base)
     for core in 1..<max(1, settings.cores) {
       let another = try Listener.another(like: listener)
-      try shared.start(core: core, another)
+      let anotherPeer = try Listener.another(like: peerListener)
+      try shared.start(core: core, http: another, peer: anotherPeer)
     }
     logger.info(
       "starting",
@@ -36,8 +39,8 @@ struct Server {
         "type": "STARTED", "name": "\(settings.name)", "version": "\(Kvd.version)", "io": "\(backend.backend.rawValue)",
         "reason": "\(backend.reason)", "cores": "\(settings.cores)", "memory": "\(settings.memory)",
       ])
-    logger.info("listening", metadata: ["http": "\(address)"])
-    try shared.runFirst(listener, signals)
+    logger.info("listening", metadata: ["http": "\(address)", "peer": "\(peerAddress)"])
+    try shared.runFirst(http: listener, peer: peerListener, signals)
     shared.join()
     logger.info("stopped")
   }

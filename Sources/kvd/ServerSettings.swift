@@ -20,9 +20,12 @@ struct ServerSettings {
   var logLevel: LogLevel
   var logsJSON: Bool
   var limits: Limits
+  var cluster: ClusterOptions
 
   /// The settings' names, as on the command line and in the file.
   static let names = ["http", "peer", "name", "cores", "io", "memory", "evict", "log-level", "log"]
+  /// Names that are taken, but not shown, as long as nodes don't form clusters.
+  static let hiddenNames = ClusterOptions.names
 
   /// - Parameter flags: what the command line says.
   init(flags: [String: String]) throws(SettingError) {
@@ -31,14 +34,18 @@ struct ServerSettings {
     if let path = flags["config"] ?? ServerSettings.environment("config") {
       try ConfigurationFile.read(path, into: &values, &limits)
     }
-    for name in ServerSettings.names {
+    for name in ServerSettings.names + ServerSettings.hiddenNames {
       if let value = ServerSettings.environment(name) { values[name] = value }
       if let value = flags[name] { values[name] = value }
     }
     http = try ServerSettings.address(values["http"] ?? "0.0.0.0:3000", "http")
     peer = try ServerSettings.address(values["peer"] ?? "0.0.0.0:3100", "peer")
+    if http == peer && http.port != 0 {
+      throw SettingError(sentence: "--http and --peer take different ports, not both \(http).")
+    }
     name = try ServerSettings.name(values["name"] ?? ServerSettings.hostName)
     cores = try ServerSettings.cores(values["cores"])
+    cluster = try ClusterOptions(values, peer: peer)
     memory = try ServerSettings.memory(values["memory"], cores: cores)
     io = try ServerSettings.choice(
       values["io"] ?? "auto", "io", [("auto", .auto), ("io_uring", .ioUring), ("epoll", .epoll)])
@@ -67,9 +74,12 @@ struct ServerSettings {
     }
   }
 
-  private static func name(_ text: String) throws(SettingError) -> String {
+  private static func name(_ text: String) throws(SettingError) -> String { try label(text, "name") }
+
+  /// A text that fits log lines and listings.
+  static func label(_ text: String, _ option: String) throws(SettingError) -> String {
     guard !text.isEmpty, text.utf8.count <= 200, text.utf8.allSatisfy({ $0 > 32 && $0 != 127 }) else {
-      throw SettingError(sentence: "--name takes 1 to 200 visible characters without spaces.")
+      throw SettingError(sentence: "--\(option) takes 1 to 200 visible characters without spaces.")
     }
     return text
   }

@@ -11,6 +11,7 @@ final class SharedState: @unchecked Sendable {
   let backend: Backend
   /// Connections of the node at most, and now.
   let connectionLimit: Int
+  let populator = Populator()
   let connections = Atomic<Int>(0)
   let nodeID: (UInt64, UInt64)
   private(set) var wakers: [Waker] = []
@@ -37,6 +38,7 @@ final class SharedState: @unchecked Sendable {
   /// Makes wakers, mailboxes and the cores' configurations.
   func prepare(_ plan: MemoryPlan, base: UnsafeMutableRawPointer) throws {
     self.base = base
+    try populator.start(base)
     let count = settings.cores
     for _ in 0..<count { wakers.append(try Waker()) }
     let posts = (0..<count).map { CorePost(core: $0, count: count) }
@@ -65,12 +67,13 @@ final class SharedState: @unchecked Sendable {
   func discard(_ range: Range<Int>) { MemoryRegion.discard(base!, range) }
 
   /// Runs a core on a thread of its own.
-  func start(core: Int, _ listener: consuming Listener) throws {
-    let box = Handover(listener)
+  func start(core: Int, http: consuming Listener, peer: consuming Listener) throws {
+    let http = Handover(http)
+    let peer = Handover(peer)
     let thread = try Thread.start(name: "kvd-core-\(core)") { [self] in
       do {
         var thread = try coreThread(core)
-        thread.run(box.take())
+        thread.run(http: http.take(), peer: peer.take())
       } catch {
         writeError("kvd: core \(core): \(error)\n")
         exit(1)
@@ -80,10 +83,10 @@ final class SharedState: @unchecked Sendable {
   }
 
   /// Runs the first core on this thread; it also gets the signals.
-  func runFirst(_ listener: consuming Listener, _ signals: borrowing SignalSource) throws {
+  func runFirst(http: consuming Listener, peer: consuming Listener, _ signals: borrowing SignalSource) throws {
     var thread = try coreThread(0)
     thread.add(signals)
-    thread.run(listener)
+    thread.run(http: http, peer: peer)
   }
 
   /// Waits for the other cores.

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from confine import forbid_io_uring
 from http1 import Closed, Connection, request
 from listing import listed
 from node import BINARY, Node, free_port, run_kvd, until
@@ -163,6 +164,19 @@ class TestStart:
             process.terminate()
             assert process.wait(20) == 0
             process.stderr.close()
+
+
+    def test_where_io_uring_is_forbidden_it_takes_epoll_and_says_why(self):
+        node = Node(io="auto", confine=forbid_io_uring)
+        started = node.events_named("starting")[0]
+        assert node.call("PUT", "/k", b"v").status == 201
+        assert node.call("GET", "/k").body == b"v"
+        node.stop()
+        assert started["io"] == "epoll" and "seccomp" in started["reason"]
+
+    def test_where_io_uring_is_forbidden_asking_for_it_is_refused(self):
+        arguments = ["--io", "io_uring", "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0"]
+        says_why(run_kvd(*arguments, confine=forbid_io_uring), "io_uring", "seccomp")
 
 
 class TestIdle:

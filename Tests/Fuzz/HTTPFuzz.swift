@@ -76,10 +76,10 @@ func fuzzChunks(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int, _ cut: Int) 
 }
 
 func fuzzText(_ bytes: UnsafeMutablePointer<UInt8>, _ count: Int) {
-  let room = UnsafeMutablePointer<UInt8>.allocate(capacity: Text.maximumJSONString(count))
+  let room = UnsafeMutablePointer<UInt8>.allocate(capacity: maximumJSONString(count))
   defer { room.deallocate() }
-  let json = Text.writeJSONString(bytes, count, to: room)
-  precondition(json <= Text.maximumJSONString(count) && Text.isUTF8(room, json), "a JSON string isn't UTF-8")
+  let json = writeJSONString(UnsafeRawBufferPointer(start: bytes, count: count), to: room)
+  precondition(json <= maximumJSONString(count) && Text.isUTF8(room, json), "a JSON string isn't UTF-8")
   _ = Text.isUTF8(bytes, count)
   _ = Text.parseDecimal(bytes, count)
   _ = Text.parseSigned(bytes, count)

@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from frames import FrameConnection
 from http1 import Closed, Connection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,7 @@ def until(condition, what, seconds=10.0, every=0.02):
 class Node:
     """A running kvd on ports of its own, with its log."""
 
-    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB"):
+    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None):
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
         options = ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--memory", memory]
@@ -60,7 +61,7 @@ class Node:
         self.process = subprocess.Popen(
             [str(BINARY), "serve", *options, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})})
+            env={**os.environ, **(environment or {})}, preexec_fn=confine)
         self.lines = []
         self.events = []
         self._listening = threading.Event()
@@ -73,6 +74,8 @@ class Node:
         host, port = self.events_named("listening")[0]["http"].rsplit(":", 1)
         self.address = (host, int(port))
         self.url = f"http://{host}:{port}"
+        host, port = self.events_named("listening")[0]["peer"].rsplit(":", 1)
+        self.peer_address = (host, int(port))
         self._connection = None
 
     def _read_log(self):
@@ -93,6 +96,9 @@ class Node:
 
     def connect(self, **options):
         return Connection(self.address, **options)
+
+    def frames(self, **options):
+        return FrameConnection(self.peer_address, **options)
 
     def call(self, method, target, body=None, headers=None):
         """One request on a connection that is kept between calls, and renewed when the server ended it."""
@@ -156,10 +162,10 @@ class Node:
         assert code == 0, f"exit code {code}:\n" + "\n".join(self.lines[-50:])
 
 
-def run_kvd(*arguments, environment=None, seconds=20):
+def run_kvd(*arguments, environment=None, seconds=20, confine=None):
     """Runs kvd to its end; for command lines that are refused and for the small clients."""
     return subprocess.run([str(BINARY), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=seconds, env={**os.environ, **(environment or {})})
+                          timeout=seconds, env={**os.environ, **(environment or {})}, preexec_fn=confine)
 
 
 def free_port():

@@ -267,6 +267,6 @@ import Testing
     let large = utf8("[" + String(repeating: "0,", count: 50_000) + "0]")
     let error = refusal { _ = try patch(repeated(#"{"op":"remove","path":"/0"}"#, 5_000), large) }
     #expect(error?.cause == .limit(.work))
-    #expect((error?.operation ?? 0) > 100)
+    #expect((error?.operation ?? 0) > 50)
   }
 }

@@ -2,7 +2,7 @@
 /// numbers in many spellings, and names that look like array indexes.
 private let names = ["a", "b", "c", "", "0", "1", "-", "a/b", "m~n", "~1", "é", "😀", "\u{0}", "\"\\", "aaaaaaaaaaaa"]
 
-func randomDocument(_ random: inout SeededGenerator, size: Int) -> [UInt8] {
+func randomDocument(_ random: inout SplitMix, size: Int) -> [UInt8] {
   var output: [UInt8] = []
   appendSpace(&random, to: &output)
   appendValue(&random, size, to: &output)
@@ -10,14 +10,14 @@ func randomDocument(_ random: inout SeededGenerator, size: Int) -> [UInt8] {
   return output
 }
 
-func randomValue(_ random: inout SeededGenerator, size: Int) -> [UInt8] {
+func randomValue(_ random: inout SplitMix, size: Int) -> [UInt8] {
   var output: [UInt8] = []
   appendValue(&random, size, to: &output)
   return output
 }
 
 /// A pointer that mostly leads to something in `model`, sometimes a step too far, rarely a malformed one.
-func randomPointer(_ random: inout SeededGenerator, in model: JSONModel) -> String {
+func randomPointer(_ random: inout SplitMix, in model: JSONModel) -> String {
   var pointer = ""
   var model = model
   while Int.random(in: 0..<4, using: &random) > 0 {
@@ -44,7 +44,7 @@ func randomPointer(_ random: inout SeededGenerator, in model: JSONModel) -> Stri
 }
 
 /// A string as JSON, each character plain or as an escape.
-func randomString(_ string: String, _ random: inout SeededGenerator) -> [UInt8] {
+func randomString(_ string: String, _ random: inout SplitMix) -> [UInt8] {
   var output = utf8("\"")
   for character in string {
     let mustEscape = character == "\"" || character == "\\" || character == "\u{0}"
@@ -60,12 +60,12 @@ func randomString(_ string: String, _ random: inout SeededGenerator) -> [UInt8] 
   return output + utf8("\"")
 }
 
-private func appendSpace(_ random: inout SeededGenerator, to output: inout [UInt8]) {
+private func appendSpace(_ random: inout SplitMix, to output: inout [UInt8]) {
   guard Int.random(in: 0..<4, using: &random) == 0 else { return }
   output += utf8([" ", "\n", "\t", "\r\n  ", "          "].randomElement(using: &random)!)
 }
 
-private func appendValue(_ random: inout SeededGenerator, _ size: Int, to output: inout [UInt8]) {
+private func appendValue(_ random: inout SplitMix, _ size: Int, to output: inout [UInt8]) {
   switch Int.random(in: 0..<(size > 0 ? 10 : 5), using: &random) {
   case 0: output += utf8(["true", "false", "null"].randomElement(using: &random)!)
   case 1, 2: output += utf8(randomNumber(&random))
@@ -82,8 +82,8 @@ private func appendValue(_ random: inout SeededGenerator, _ size: Int, to output
 }
 
 private func appendContainer(
-  _ random: inout SeededGenerator, _ size: Int, _ open: String, _ close: String, to output: inout [UInt8],
-  _ name: (inout SeededGenerator, inout [UInt8]) -> Void
+  _ random: inout SplitMix, _ size: Int, _ open: String, _ close: String, to output: inout [UInt8],
+  _ name: (inout SplitMix, inout [UInt8]) -> Void
 ) {
   output += utf8(open)
   appendSpace(&random, to: &output)
@@ -99,7 +99,7 @@ private func appendContainer(
   output += utf8(close)
 }
 
-private func randomNumber(_ random: inout SeededGenerator) -> String {
+private func randomNumber(_ random: inout SplitMix) -> String {
   [
     "0", "-0", "0.0", "-0e7", "1", "1.0", "1e0", "10e-1", "0.1e+1", "100E-2", "-1", "12", "1.2e1", "9007199254740993",
     "0.30",

@@ -14,8 +14,10 @@ import Testing
       #expect(seen == [#""op"="put""#, #""list"=[1,[2], {} ,"x"]"#, #""n"=null"#, #""b"=true"#, #""\u0061"={}"#])
       #expect(object.kind == .object && object.start == 1)
       var list: [JSONValue.Kind] = []
-      var elements = try object.value(at: utf8("/list").withUnsafeBytes { try JSONPointer($0) })!.elements()
-      while let element = elements.next() { list.append(element.kind) }
+      try utf8("/list").withUnsafeBytes { path in
+        var elements = object.value(at: try JSONPointer(path))!.elements()
+        while let element = elements.next() { list.append(element.kind) }
+      }
       #expect(list == [.number, .array, .object, .string])
     }
     for json in ["[]", "[ ]", "{}", "{ }", "1", "\"\"", "null"] {
@@ -75,7 +77,7 @@ import Testing
 
   @Test("writes any bytes as a valid string that reads back")
   func writing() throws {
-    var random = SeededGenerator(seed: 2)
+    var random = SplitMix(seed: 2)
     let bytes: [UInt8] =
       Array(0...255) + utf8("\"\\\u{8}\n😀€é\u{FFFF}") + [
         0xF0, 0x9F, 0x98, 0x41, 0xED, 0xA0, 0x80, 0xF4, 0x90, 0xE2, 0x82,

@@ -107,7 +107,7 @@ import Testing
 
   @Test("agrees with the twin on documents with random bytes changed")
   func mutations() {
-    var random = SeededGenerator(seed: 1)
+    var random = SplitMix(seed: 1)
     var wasValid = 0
     for _ in 0..<10_000 {
       var json = randomDocument(&random, size: 6)

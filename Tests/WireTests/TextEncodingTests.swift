@@ -89,7 +89,9 @@ struct TextEncodingTests {
       let bytes = (0..<Int.random(in: 0..<40, using: &random)).map { _ in pool.randomElement(using: &random)! }
       #expect(withExactBytes(bytes) { Text.isUTF8($0, $1) } == (String(validating: bytes, as: UTF8.self) != nil))
       let json = withExactBytes(bytes) { bytes, count in
-        written(Text.maximumJSONString(count)) { Text.writeJSONString(bytes, count, to: $0) }
+        written(maximumJSONString(count)) {
+          writeJSONString(UnsafeRawBufferPointer(start: bytes, count: count), to: $0)
+        }
       }
       var expected = "\""
       for scalar in String(decoding: bytes, as: UTF8.self).unicodeScalars {
@@ -108,7 +110,9 @@ struct TextEncodingTests {
   @Test("all control characters are escaped")
   func controls() {
     let json = withExactBytes(Array(0..<0x20)) { bytes, count in
-      written(Text.maximumJSONString(count)) { Text.writeJSONString(bytes, count, to: $0) }
+      written(maximumJSONString(count)) {
+        writeJSONString(UnsafeRawBufferPointer(start: bytes, count: count), to: $0)
+      }
     }
     #expect(
       json == #""\u0000\u0001\u0002\u0003\u0004\u0005\u0006\u0007\b\t\n\u000b\f\r\u000e\u000f"#

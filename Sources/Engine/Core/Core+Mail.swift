@@ -78,7 +78,10 @@ extension Core {
         buffer = UnsafeRawBufferPointer(start: buffer.count > 0 ? at : nil, count: buffer.count)
         at += buffer.count
       }
-      let outcome = withUnsafePointer(to: request.pointee.operation) { execute($0) }
+      var outcome = withUnsafePointer(to: request.pointee.operation) { execute($0) }
+      if request.pointee.target.frame != 0 && request.pointee.operation.kind == .get {
+        showRecord(&outcome, request.pointee.operation.key)
+      }
       reply(to: Int(request.pointee.sender), request.pointee.target, outcome)
       if request.pointee.isBoxed { request.pointee.operation.body.deallocate() }
       scratch.reset()
@@ -115,6 +118,8 @@ extension Core {
     if reply.target.gather != 0 {
       gathered(reply.target, outcome)
       if reply.pin.kind == .segment { unpin(reply.pin) }
+    } else if reply.target.frame != 0 {
+      finishFrame(reply.target, outcome, pin: reply.pin)
     } else {
       fillGap(reply.target, outcome, pin: reply.pin)
     }

@@ -45,16 +45,17 @@ package struct CoreConfiguration {
 /// One core's whole server, pure: received bytes, mail and time go in, effects come out.
 ///
 /// A turn is: `beginTurn`, then any number of `opened`, `receive`, `ended`, `failed`, `sent`, `closed` and
-/// `receiveMail`, then
-/// `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay unchanged until
-/// `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and its key hashed
-/// and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then each is
-/// answered, so that cache and TLB misses of independent requests overlap.
+/// `receiveMail`, then `endTurn`; the owner carries out `effects` and posts the outboxes. Received bytes must stay
+/// unchanged until `endTurn` returns. Requests are gathered into a batch of up to `batchCapacity`: each is parsed and
+/// its key hashed and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then
+/// each is answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
   let index: Int
   let coreCount: Int
   let configuration: CoreConfiguration
   let limits: Limits
+  /// Whether each request makes a log line.
+  let logsRequests: Bool
   /// The partitions this core owns; a contiguous block.
   let partitions: Range<Int>
 
@@ -83,10 +84,15 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// What the connections of the `--peer` port need beside.
+  var frames: FrameBatch
 
   /// The batch: requests parsed and not yet answered, their heads, and who asked.
   static var batchCapacity: Int { 32 }
   let operations: UnsafeMutablePointer<Operation>
+  /// The head of the request that is being taken. Passed on as a pointer: it has 96 bytes, and copying what was just
+  /// written byte by byte waits for the store buffer.
+  let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
 
@@ -118,6 +124,7 @@ package struct Core: ~Copyable {
     index = configuration.index
     coreCount = configuration.count
     limits = configuration.limits
+    logsRequests = configuration.logLevel <= .debug
     partitions = Core.partitions(of: configuration.index, count: configuration.count)
     store = Store(
       processBase: configuration.memory, processBytes: configuration.memoryCount, range: configuration.memoryRange,
@@ -130,6 +137,9 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    head = .allocate(capacity: 1)
+    head.initialize(to: RequestHead())
+    frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
   }
@@ -137,8 +147,10 @@ package struct Core: ~Copyable {
   deinit {
     operations.deallocate()
     requests.deallocate()
+    head.deallocate()
     connections.deallocate()
     date.deallocate()
+    for outbox in outboxes { outbox.deallocate() }
   }
 
   /// The block of partitions that belongs to a core: contiguous, as equal as can be.
@@ -174,8 +186,10 @@ package struct Core: ~Copyable {
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
+    writeAcks()
     flushDirty()
     discardSurplus()
+    if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
 
   /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.
@@ -213,8 +227,9 @@ package struct Core: ~Copyable {
 
   // MARK: Connections
 
-  /// A connection was accepted. One beyond the node's limit is told so and closed.
-  package mutating func opened(_ id: ConnectionID, isBeyondLimit: Bool = false) {
+  /// A connection was accepted, on the `--peer` port or on that for HTTP. One beyond the node's limit is told so and
+  /// closed.
+  package mutating func opened(_ id: ConnectionID, isPeer: Bool = false, isBeyondLimit: Bool = false) {
     precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
     while connectionHigh <= Int(id.index) {
       (connections + connectionHigh).initialize(to: .free)
@@ -224,6 +239,7 @@ package struct Core: ~Copyable {
     connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
     openConnections += 1
     metrics.count(.connectionsOpened)
+    if isPeer { becomePeer(connection) }
     if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
       fail(connection, .tooManyConnections, route: .other)
     }
@@ -244,6 +260,7 @@ package struct Core: ~Copyable {
     runBatch()
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
+    if connection.pointee.peer != nil { endFrames(connection) }
     markDirty(connection)
   }
 
@@ -260,6 +277,7 @@ package struct Core: ~Copyable {
     runBatch()
     releaseOutput(connection)
     abandonBody(connection)
+    freePeer(connection)
     connection.pointee.input.removeAll()
     connection.pointee.state = .free
     openConnections -= 1
@@ -289,6 +307,7 @@ package struct Core: ~Copyable {
     isShuttingDown = true
     forEachConnection { core, connection in
       guard connection.pointee.state == .open else { return }
+      if connection.pointee.peer != nil { return core.leave(connection) }
       let isIdle = connection.pointee.phase == .idle && connection.pointee.input.isEmpty
       if isIdle && connection.pointee.output.isEmpty { core.close(connection) }
     }

@@ -40,6 +40,9 @@ package enum Effect {
   case resume(ConnectionID)
   /// Give the memory of these bytes of the reservation back to the kernel; nothing uses them.
   case discard(Range<Int>)
+  /// Have the kernel give these bytes of the reservation their memory soon, without changing them and without waiting
+  /// for it: they will probably be written.
+  case populate(Range<Int>)
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }

@@ -30,6 +30,8 @@ struct ReplyTarget {
   var gap: UnsafeMutablePointer<Chunk>?
   var gather: UInt32
   var element: UInt32
+  /// The number of the frame that waits, or 0; `element` is then a `FrameTarget`.
+  var frame: UInt64 = 0
 }
 
 /// An operation for the core that owns its key. The operation's pointers are set anew by the reader; the bytes follow

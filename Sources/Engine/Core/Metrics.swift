@@ -14,7 +14,7 @@ struct Metrics: ~Copyable {
   /// Counters beside those per route, in the order of the values' layout.
   enum Counter: Int, CaseIterable {
     case connectionsOpened, connectionsClosed, receivedBytes, sentBytes, badRequests, timeouts
-    case forwarded, overloaded, turns
+    case forwarded, overloaded, turns, framesReceived, framesSent, badFrames
   }
 
   /// Per route: `statusClasses` request counts, the buckets, and the sum of the latencies in nanoseconds.
@@ -114,6 +114,9 @@ struct Metrics: ~Copyable {
     (.timeouts, "kvd_timeouts_total", "Connections ended because the client was too slow."),
     (.forwarded, "kvd_forwarded_total", "Operations executed by another core than the connection's."),
     (.overloaded, "kvd_overloaded_total", "Operations refused because too much was waiting."),
+    (.framesReceived, "kvd_frames_received_total", "Frames of the binary protocol received."),
+    (.framesSent, "kvd_frames_sent_total", "Frames of the binary protocol sent."),
+    (.badFrames, "kvd_bad_frames_total", "Connections of the binary protocol ended because of what they sent."),
     (.turns, "kvd_turns_total", "Turns of the cores' loops."),
   ]
 }

@@ -28,15 +28,40 @@ struct OperationOptions {
 
 /// One request to one key, as pointers into memory that the current turn keeps still. Trivial: it is copied into a
 /// mailbox as it is and its pointers are set anew on the other side.
+///
+/// A plain GET or PUT is its first 88 bytes; what is rarer follows and is only written, or looked at, when a flag in
+/// front says that it is there.
 struct Operation {
   var kind: OperationKind
   var hasOptions: Bool
+  private(set) var isStaged: Bool
   var contentType: RecordContentType
   var key: KeyRef
   var body: UnsafeRawBufferPointer
-  /// The body, if it already lies in an extent of a log.
-  var staged: StagedValue?
   var options: OperationOptions
+  private var stagedValue: StagedValue?
+
+  init(kind: OperationKind, key: KeyRef) {
+    self.kind = kind
+    self.key = key
+    hasOptions = false
+    isStaged = false
+    contentType = RecordContentType()
+    body = UnsafeRawBufferPointer(start: nil, count: 0)
+    options = OperationOptions()
+  }
+
+  /// Whether it is a GET or PUT as most are, without options and with its body in memory.
+  @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
+
+  /// The body, if it already lies in an extent of a log.
+  var staged: StagedValue? {
+    @inline(__always) get { isStaged ? stagedValue : nil }
+    @inline(__always) set {
+      isStaged = newValue != nil
+      if isStaged { stagedValue = newValue }
+    }
+  }
 }
 
 /// What became of an operation. `value` points into the log or the core's scratch memory and is valid until the next

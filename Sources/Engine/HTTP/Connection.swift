@@ -30,6 +30,8 @@ struct Connection {
   var sendStart: UInt64 = 0
   var output = Output()
   var input = ByteQueue()
+  /// What makes it a connection of the `--peer` port; nil for HTTP.
+  var peer: UnsafeMutablePointer<PeerState>?
   /// The request whose body is being received.
   var body: UnsafeMutablePointer<BodyState>?
 
@@ -74,6 +76,25 @@ struct ByteQueue {
     } else if removed > 0 {
       base!.copyMemory(from: base! + removed, byteCount: count)
     }
+  }
+
+  /// Takes over an allocated buffer to grow into; only an empty queue that has none does.
+  mutating func adopt(_ buffer: UnsafeMutableRawPointer, capacity wanted: Int) {
+    precondition(base == nil && count == 0, "a queue has one buffer")
+    base = buffer
+    capacity = wanted
+  }
+
+  /// Drops all bytes and hands the buffer over if it is one of `wanted` bytes; frees any other.
+  mutating func release(capacity wanted: Int) -> UnsafeMutableRawPointer? {
+    guard capacity == wanted, let buffer = base else {
+      removeAll()
+      return nil
+    }
+    base = nil
+    capacity = 0
+    count = 0
+    return buffer
   }
 
   mutating func removeAll() {

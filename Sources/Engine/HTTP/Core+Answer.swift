@@ -12,7 +12,7 @@ extension Core {
       isHead: request.pointee.isHead, keepAlive: request.pointee.keepAlive, isHTTP10: request.pointee.isHTTP10)
     write(connection, chunk, style, outcome, pin: .none)
     metrics.answered(request.pointee.route, outcome.status)
-    if configuration.logLevel <= .debug { log(request, outcome) }
+    if logsRequests { log(request, outcome) }
   }
 
   /// The same for a request that isn't in the batch any more.
@@ -55,7 +55,7 @@ extension Core {
     gap.pointee.isHTTP10 = request.pointee.isHTTP10
     gap.pointee.route = request.pointee.route
     gap.pointee.started = request.pointee.started
-    if configuration.logLevel <= .debug { gapRequests[gap] = LoggedRequest(request.pointee) }
+    if logsRequests { gapRequests[gap] = LoggedRequest(request.pointee) }
     connection.pointee.output.append(gap)
     connection.pointee.output.gaps += 1
     return gap
@@ -200,6 +200,7 @@ extension Core {
 
   /// Answers a request that can't be read any further and ends the connection behind it.
   mutating func fail(_ connection: UnsafeMutablePointer<Connection>, _ problem: Problem, route: Route) {
+    if connection.pointee.peer != nil { return refuse(connection, CloseReason(problem)) }
     runBatch()
     guard connection.pointee.state == .open, !connection.pointee.isLast else { return }
     let isHead = connection.pointee.body?.pointee.head.method == .head

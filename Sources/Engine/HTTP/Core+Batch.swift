@@ -76,9 +76,7 @@ extension Core {
     guard let key = fields.key else { throw Problem(400, "An operation needs a key.") }
     if key.isEmpty { fields.problem = .keyEmpty }
     if key.count > limits.key { fields.problem = .keyTooLong }
-    var operation = Operation(
-      kind: kind, hasOptions: false, contentType: RecordContentType(), key: KeyRef(map: fields.map, key: key),
-      body: UnsafeRawBufferPointer(start: nil, count: 0), staged: nil, options: OperationOptions())
+    var operation = Operation(kind: kind, key: KeyRef(map: fields.map, key: key))
     if kind == .put {
       guard let value = fields.value else { throw Problem(400, "A put needs a value.") }
       try readValue(value, isBase64: fields.isBase64, into: &operation)

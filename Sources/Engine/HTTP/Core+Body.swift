@@ -6,7 +6,8 @@ extension Core {
   /// before it has sent megabytes (and instead of `100 Continue`). Returns how many of the `count` bytes behind the
   /// head it took.
   mutating func beginBody(
-    _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ count: Int
+    _ connection: UnsafeMutablePointer<Connection>, _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
+    _ count: Int
   ) -> Int {
     runBatch()
     let plan: BodyPlan
@@ -16,17 +17,17 @@ extension Core {
       fail(connection, error, route: .other)
       return count
     }
-    let headBytes = UnsafeMutableRawPointer.allocate(byteCount: Int(head.headCount), alignment: 16)
-    headBytes.copyMemory(from: bytes, byteCount: Int(head.headCount))
+    let headBytes = UnsafeMutableRawPointer.allocate(byteCount: Int(head.pointee.headCount), alignment: 16)
+    headBytes.copyMemory(from: bytes, byteCount: Int(head.pointee.headCount))
     let body = UnsafeMutablePointer<BodyState>.allocate(capacity: 1)
     body.initialize(
       to: BodyState(
-        head: head, headBytes: headBytes, staged: plan.staged, limit: plan.limit,
-        remaining: head.chunked ? 0 : head.contentLength, started: monotonic))
+        head: head.pointee, headBytes: headBytes, staged: plan.staged, limit: plan.limit,
+        remaining: head.pointee.chunked ? 0 : head.pointee.contentLength, started: monotonic))
     connection.pointee.body = body
     enter(connection, .body)
-    if head.expectContinue { writeContinue(connection) }
-    return receiveBody(connection, UnsafeRawPointer(bytes + Int(head.headCount)), count)
+    if head.pointee.expectContinue { writeContinue(connection) }
+    return receiveBody(connection, UnsafeRawPointer(bytes + Int(head.pointee.headCount)), count)
   }
 
   /// Takes body bytes and returns how many; when the body is whole the request joins the batch.
@@ -111,17 +112,20 @@ extension Core {
     connection.pointee.body = nil
     runBatch()  // requests of other connections may have filled it
     enter(connection, .idle)
-    let head = UnsafePointer(body.pointee.headBytes.assumingMemoryBound(to: UInt8.self))
+    head.pointee = body.pointee.head
+    let bytes = UnsafePointer(body.pointee.headBytes.assumingMemoryBound(to: UInt8.self))
     if let staged = body.pointee.staged, staged.value.count >= limits.stagedBody {
       body.pointee.staged = nil  // the request's now
       let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
-      dispatch(connection, body.pointee.head, head, nothing, staged: staged, started: body.pointee.started)
+      withUnsafePointer(to: staged) {
+        dispatch(connection, head, bytes, nothing, staged: $0, started: body.pointee.started)
+      }
     } else {
       // A value that turned out to be small is copied into an ordinary segment; an extent of its own would waste a
       // page.
       let collected = UnsafeRawBufferPointer(start: body.pointee.collected.bytes, count: body.pointee.collected.count)
       let value = body.pointee.staged?.value ?? collected
-      dispatch(connection, body.pointee.head, head, value, staged: nil, started: body.pointee.started)
+      dispatch(connection, head, bytes, value, staged: nil, started: body.pointee.started)
     }
     runBatch()
     free(body)
@@ -158,31 +162,34 @@ extension Core {
     var limit: Int
   }
 
-  private mutating func planBody(_ head: RequestHead, _ bytes: UnsafePointer<UInt8>) throws(Problem) -> BodyPlan {
-    let path = UnsafeRawBufferPointer(start: bytes + Int(head.path.offset), count: Int(head.path.count))
+  private mutating func planBody(_ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>) throws(Problem)
+    -> BodyPlan
+  {
+    let path = UnsafeRawBufferPointer(start: bytes + Int(head.pointee.path.offset), count: Int(head.pointee.path.count))
     switch Resource.route(path) {
     case .key(let map, let key):
       let operation = operations  // the batch is empty, so its first slot is free to try the request out
       try prepare(head, bytes, map: map, key: key, into: operation)
       let limit = operation.pointee.kind == .put ? limits.value : limits.editedValue
-      if head.contentLength > limit { throw operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge }
-      guard operation.pointee.kind == .put, head.chunked || head.contentLength >= limits.stagedBody else {
+      if head.pointee.contentLength > limit { throw operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge }
+      guard operation.pointee.kind == .put, head.pointee.chunked || head.pointee.contentLength >= limits.stagedBody
+      else {
         return BodyPlan(staged: nil, limit: limit)
       }
       do {
         let staged = try store.stage(
-          operation.pointee.key, valueCapacity: head.chunked ? limits.stagedBody : head.contentLength,
+          operation.pointee.key, valueCapacity: head.pointee.chunked ? limits.stagedBody : head.pointee.contentLength,
           contentType: operation.pointee.contentType, time: wall)
         return BodyPlan(staged: staged, limit: limit)
       } catch {
         throw Problem(error)
       }
     case .batch:
-      if head.contentLength > limits.batchBody { throw .bodyTooLarge }
+      if head.pointee.contentLength > limits.batchBody { throw .bodyTooLarge }
       return BodyPlan(staged: nil, limit: limits.batchBody)
     default:
       let limit = 64 << 10
-      if head.contentLength > limit { throw .bodyTooLarge }
+      if head.pointee.contentLength > limit { throw .bodyTooLarge }
       return BodyPlan(staged: nil, limit: limit)
     }
   }

@@ -27,7 +27,8 @@ extension Core {
 
   /// Starts a listing at the core that owns the cursor's partition.
   mutating func serveList(
-    _ name: UnsafeRawBufferPointer, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
+    _ name: UnsafeRawBufferPointer, _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
+    _ entry: BatchEntry
   ) throws(Problem) {
     let gather = Gather(entry, kind: .list, expected: 1)
     if !name.equals("default") { gather.map = [UInt8](name) }

@@ -5,25 +5,28 @@ extension Core {
   /// Reads query and conditional fields into the operation, which may change its kind.
   @inline(never)
   mutating func prepareOptions(
-    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = true
     operation.pointee.options = OperationOptions()
     // A field without a value is most often a client's unset variable: taken as absent it would lift the condition.
-    if RequestHead.isPresent(head.ifMatch) {
-      guard !head.ifMatch.isEmpty else { throw .badEntityTags }
-      operation.pointee.options.ifMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifMatch)
+    if RequestHead.isPresent(head.pointee.ifMatch) {
+      guard !head.pointee.ifMatch.isEmpty else { throw .badEntityTags }
+      operation.pointee.options.ifMatch = UnsafeRawBufferPointer(start: bytes, slice: head.pointee.ifMatch)
     }
-    if RequestHead.isPresent(head.ifNoneMatch) {
-      guard !head.ifNoneMatch.isEmpty else { throw .badEntityTags }
-      operation.pointee.options.ifNoneMatch = UnsafeRawBufferPointer(start: bytes, slice: head.ifNoneMatch)
+    if RequestHead.isPresent(head.pointee.ifNoneMatch) {
+      guard !head.pointee.ifNoneMatch.isEmpty else { throw .badEntityTags }
+      operation.pointee.options.ifNoneMatch = UnsafeRawBufferPointer(start: bytes, slice: head.pointee.ifNoneMatch)
     }
-    if RequestHead.isPresent(head.idempotencyKey) {
-      guard !head.idempotencyKey.isEmpty else { throw Problem(400, "Idempotency-Key is empty: give it a value.") }
-      guard Int(head.idempotencyKey.count) <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
-      operation.pointee.options.idempotencyKey = UnsafeRawBufferPointer(start: bytes, slice: head.idempotencyKey)
+    if RequestHead.isPresent(head.pointee.idempotencyKey) {
+      guard !head.pointee.idempotencyKey.isEmpty else {
+        throw Problem(400, "Idempotency-Key is empty: give it a value.")
+      }
+      guard Int(head.pointee.idempotencyKey.count) <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
+      operation.pointee.options.idempotencyKey = UnsafeRawBufferPointer(
+        start: bytes, slice: head.pointee.idempotencyKey)
     }
-    guard head.hasQuery else { return }
+    guard head.pointee.hasQuery else { return }
     var words = KeyWords()
     try readQuery(head, bytes) { (core, name, value) throws(Problem) in
       try core.read(word: name, value, into: &words, operation)
@@ -33,12 +36,12 @@ extension Core {
 
   /// Visits the decoded pairs of the query.
   mutating func readQuery(
-    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
     _ body: (inout Core, UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws(Problem) -> Void
   ) throws(Problem) {
-    guard head.hasQuery else { return }
-    let room = scratch.take(Int(head.query.count) + 1).assumingMemoryBound(to: UInt8.self)
-    var query = QueryIterator(head.query)
+    guard head.pointee.hasQuery else { return }
+    let room = scratch.take(Int(head.pointee.query.count) + 1).assumingMemoryBound(to: UInt8.self)
+    var query = QueryIterator(head.pointee.query)
     while true {
       switch query.next(bytes, into: room) {
       case .pair(let pair):

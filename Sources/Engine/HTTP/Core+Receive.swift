@@ -7,9 +7,13 @@ struct BatchEntry {
   var isHead: Bool
   var keepAlive: Bool
   var isHTTP10: Bool
+  /// A GET or PUT of this core's with nothing unusual asked of operation or answer: see `Core.runPlain`.
+  var isPlain = false
   var method: HTTPMethod
   /// The core that owns the key's partition.
   var core: Int32
+  /// Where the key's record seemed to be when it was fetched ahead; a hint.
+  var position: UInt64 = 0
   /// Monotonic nanoseconds when the request's head came.
   var started: UInt64
   /// The path as the client wrote it; good as long as the request's bytes.
@@ -24,6 +28,7 @@ extension Core {
     guard let connection = connection(id), connection.pointee.state == .open else { return }
     connection.pointee.activity = monotonicMilliseconds
     guard !connection.pointee.isLast else { return }  // what follows the last request is nobody's
+    if connection.pointee.peer != nil { return receiveFrames(connection, bytes, count) }
     if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
       let used = take(connection, bytes.assumingMemoryBound(to: UInt8.self), count)
       if used < count && !connection.pointee.isLast { connection.pointee.input.append(bytes + used, count - used) }
@@ -53,6 +58,7 @@ extension Core {
 
   /// Parses what was kept, as far as it goes, and answers it at once: its bytes don't outlive this call.
   mutating func takeFromInput(_ connection: UnsafeMutablePointer<Connection>) {
+    if connection.pointee.peer != nil { return takeKeptFrames(connection) }
     runBatch()
     while connection.pointee.state == .open, !connection.pointee.isLast, let bytes = connection.pointee.input.bytes {
       let count = connection.pointee.input.count
@@ -80,8 +86,7 @@ extension Core {
         break
       }
       if batchCount == Core.batchCapacity { runBatch() }
-      var head = RequestHead()
-      switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head) {
+      switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head.pointee) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another head than the one that was waited for
         enter(connection, .head)
@@ -94,17 +99,18 @@ extension Core {
       case .complete:
         break
       }
-      let headCount = Int(head.headCount)
+      let headCount = Int(head.pointee.headCount)
+      let bodyCount = head.pointee.contentLength
       let rest = count &- used &- headCount
-      if head.chunked || head.contentLength > rest {
+      if head.pointee.chunked || bodyCount > rest {
         used = used &+ headCount &+ beginBody(connection, head, bytes + used, rest)
         if connection.pointee.isLast { return count }
         if connection.pointee.body != nil { return used }
         continue
       }
-      let body = UnsafeRawBufferPointer(start: bytes + (used &+ headCount), count: head.contentLength)
+      let body = UnsafeRawBufferPointer(start: bytes + (used &+ headCount), count: bodyCount)
       dispatch(connection, head, bytes + used, body, staged: nil, started: monotonic)
-      used = used &+ headCount &+ head.contentLength
+      used = used &+ headCount &+ bodyCount
       if connection.pointee.isLast { return count }
     }
     enter(connection, .idle)
@@ -113,13 +119,14 @@ extension Core {
 
   /// Whether this connection has as many answers waiting as it may.
   @inline(__always)
-  private func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
-    Int(connection.pointee.output.gaps) >= limits.pipelinedRequests
+  func mustWait(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    if connection.pointee.peer != nil { return mustWaitForCores(connection) }
+    return Int(connection.pointee.output.gaps) >= limits.pipelinedRequests
       || connection.pointee.output.unsent >= limits.unsentBytes
   }
 
   /// Leaves the rest of the input for later, when answers have gone out.
-  private mutating func block(_ connection: UnsafeMutablePointer<Connection>) {
+  mutating func block(_ connection: UnsafeMutablePointer<Connection>) {
     guard !connection.pointee.isBlocked else { return }
     connection.pointee.isBlocked = true
     if !connection.pointee.isPaused {

@@ -7,63 +7,98 @@ extension Core {
   /// `bytes` is where the head starts; head, body and staged value stay unchanged until the batch has run.
   @inline(__always)
   mutating func dispatch(
-    _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
-    _ body: UnsafeRawBufferPointer, staged: StagedValue?, started: UInt64
+    _ connection: UnsafeMutablePointer<Connection>, _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
+    _ body: UnsafeRawBufferPointer, staged: UnsafePointer<StagedValue>?, started: UInt64
   ) {
-    let path = UnsafeRawBufferPointer(start: bytes + Int(head.path.offset), count: Int(head.path.count))
+    let path = UnsafeRawBufferPointer(start: bytes + Int(head.pointee.path.offset), count: Int(head.pointee.path.count))
     let request = requests + batchCount
     request.initialize(
       to: BatchEntry(
-        connection: connection, route: .other, isHead: head.method == .head, keepAlive: head.keepAlive,
-        isHTTP10: !head.http11, method: head.method, core: 0, started: started, path: path))
-    if !head.keepAlive || isShuttingDown {
+        connection: connection, route: .other, isHead: head.pointee.method == .head, keepAlive: head.pointee.keepAlive,
+        isHTTP10: !head.pointee.http11, method: head.pointee.method, core: 0, started: started, path: path))
+    if !head.pointee.keepAlive || isShuttingDown {
       request.pointee.keepAlive = false
       connection.pointee.isLast = true
     }
-    guard case .key(let map, let key) = Resource.route(path), head.method != .options else {
+    guard case .key(let map, let key) = Resource.route(path), head.pointee.method != .options else {
       return dispatchOther(connection, head, bytes, body, path)
     }
     let operation = operations + batchCount
     do {
       try prepare(head, bytes, map: map, key: key, into: operation)
     } catch {
-      if let staged { discard(staged) }
-      return dispatchFailed(error, head.method)
+      if let staged { discard(staged.pointee) }
+      return dispatchFailed(error, head.pointee.method)
     }
     let limit = operation.pointee.kind == .put ? limits.value : limits.editedValue
     if body.count > limit {
-      return dispatchFailed(operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge, head.method)
+      return dispatchFailed(operation.pointee.kind == .put ? .valueTooLarge : .editTooLarge, head.pointee.method)
     }
     operation.pointee.body = body
-    operation.pointee.staged = staged
+    if let staged { operation.pointee.staged = staged.pointee }
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
     let core = core(of: operation.pointee.key.partition)
     request.pointee.core = Int32(truncatingIfNeeded: core)
-    if core == index { store.prefetchSlot(operation.pointee.key.hash) }
+    if core == index {
+      store.prefetchPartition(operation.pointee.key.hash)
+      request.pointee.isPlain =
+        operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
+        && !logsRequests
+    }
     batchCount &+= 1
+    fetchBehind(batchCount &- 1)
   }
 
   /// Answers the requests of the batch in their order.
   @inline(__always)
   mutating func runBatch() {
     if batchCount > 0 { runFullBatch() }
+    if frames.isBusy { runFrameBatch() }
   }
 
   private mutating func runFullBatch() {
     let count = batchCount
-    batchCount = 0
-    var position = 0
-    while position < count {
-      if Int(requests[position].core) == index { store.prefetchRecord(operations[position].key.hash) }
+    var position = count
+    while position < count &+ Core.fetchDistance {
+      fetchBehind(position)
       position &+= 1
     }
+    batchCount = 0
     position = 0
     while position < count {
       run(operations + position, requests + position)
       position &+= 1
     }
     scratch.reset()
+  }
+
+  /// Requests between a request's first fetch and its last.
+  private static var fetchDistance: Int { 12 }
+
+  /// Each request that joins the batch moves those before it one stage on (see `Store.prefetchPartition`), so that the
+  /// misses hide behind the parsing.
+  @inline(__always)
+  private func fetchBehind(_ newest: Int) {
+    if isHere(newest &- 4) { store.prefetchSlot(operations[newest &- 4].key.hash) }
+    if isHere(newest &- 8) { prefetchRecord(operations + (newest &- 8), requests + (newest &- 8)) }
+    if isHere(newest &- 12) { store.prefetchSegment(requests[newest &- 12].position) }
+  }
+
+  /// Whether the batch has an operation at this position that this core executes.
+  @inline(__always)
+  private func isHere(_ position: Int) -> Bool {
+    position >= 0 && position < batchCount && Int(requests[position].core) == index
+  }
+
+  /// Fetches what the operation will look at in the log.
+  @inline(__always)
+  private func prefetchRecord(_ operation: UnsafePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
+    if operation.pointee.kind == .put {
+      request.pointee.position = store.prefetchWrite(operation.pointee.key.hash)
+    } else {
+      store.prefetchRecord(operation.pointee.key.hash)
+    }
   }
 
   @inline(__always)
@@ -73,6 +108,7 @@ extension Core {
       if let staged = operation.pointee.staged { discard(staged) }
       return
     }
+    if request.pointee.isPlain { return runPlain(connection, operation, request) }
     let core = Int(request.pointee.core)
     if core == index {
       answer(connection, request, execute(operation))
@@ -102,30 +138,33 @@ extension Core {
   /// Fills in everything of an operation but its body: method, key, content type, options.
   @inline(__always)
   mutating func prepare(
-    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, map: UnsafeRawBufferPointer,
+    key: UnsafeRawBufferPointer,
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
-    switch head.method {
+    switch head.pointee.method {
     case .get, .head: operation.pointee.kind = .get
     case .put, .post:
       operation.pointee.kind = .put
-      if RequestHead.isPresent(head.contentType) {
-        operation.pointee.contentType = try contentType(UnsafeRawBufferPointer(start: bytes, slice: head.contentType))
+      if RequestHead.isPresent(head.pointee.contentType) {
+        operation.pointee.contentType = try contentType(
+          UnsafeRawBufferPointer(start: bytes, slice: head.pointee.contentType))
       }
     case .delete: operation.pointee.kind = .delete
     default: operation.pointee.kind = .mergePatch
     }
     // The parser lets only visible ASCII through, so a key without escapes is valid UTF-8 as it stands.
-    if map.isEmpty && !head.pathHasEscapes && key.count > 0 && key.count <= limits.key {
+    if map.isEmpty && !head.pointee.pathHasEscapes && key.count > 0 && key.count <= limits.key {
       operation.pointee.key = KeyRef(key)
     } else {
       operation.pointee.key = try decodeKey(map: map, key: key, head)
     }
-    if head.hasQuery || RequestHead.isPresent(head.ifMatch) || RequestHead.isPresent(head.ifNoneMatch)
-      || RequestHead.isPresent(head.idempotencyKey)
+    if head.pointee.hasQuery || RequestHead.isPresent(head.pointee.ifMatch)
+      || RequestHead.isPresent(head.pointee.ifNoneMatch)
+      || RequestHead.isPresent(head.pointee.idempotencyKey)
     {
       try prepareOptions(head, bytes, operation)
     }
@@ -135,7 +174,7 @@ extension Core {
   /// The key, decoded into scratch memory behind its map's name.
   @inline(never)
   private mutating func decodeKey(
-    map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, _ head: RequestHead
+    map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, _ head: UnsafePointer<RequestHead>
   ) throws(Problem) -> KeyRef {
     try checkMapName(map)
     let isDefault = map.isEmpty || map.equals("default")
@@ -173,10 +212,10 @@ extension Core {
   }
 
   private func preparePatch(
-    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
-    let type = bytes + Int(head.contentType.offset)
-    let count = Int(head.contentType.count)
+    let type = bytes + Int(head.pointee.contentType.offset)
+    let count = Int(head.pointee.contentType.count)
     if ContentType.isType(type, count, "application/merge-patch+json") {
       operation.pointee.kind = .mergePatch
     } else if ContentType.isType(type, count, "application/json-patch+json") {

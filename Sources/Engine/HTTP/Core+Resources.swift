@@ -5,14 +5,14 @@ extension Core {
   /// Answers a request for any other resource, after the requests before it.
   @inline(never)
   mutating func dispatchOther(
-    _ connection: UnsafeMutablePointer<Connection>, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>,
+    _ connection: UnsafeMutablePointer<Connection>, _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
     _ body: UnsafeRawBufferPointer, _ path: UnsafeRawBufferPointer
   ) {
     var entry = requests[batchCount]
     runBatch()
     let resource = Resource.route(path)
     do {
-      if head.method == .options {
+      if head.pointee.method == .options {
         var outcome = Outcome(status: 204)
         outcome.allow = resource.allow
         return answer(connection, entry, outcome)
@@ -28,10 +28,11 @@ extension Core {
   }
 
   private mutating func serve(
-    _ resource: Resource, _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ body: UnsafeRawBufferPointer,
+    _ resource: Resource, _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>,
+    _ body: UnsafeRawBufferPointer,
     _ entry: inout BatchEntry
   ) throws(Problem) {
-    let isRead = head.method == .get || head.method == .head
+    let isRead = head.pointee.method == .get || head.pointee.method == .head
     switch resource {
     case .status:
       entry.route = .status
@@ -59,7 +60,7 @@ extension Core {
       if isRead {
         entry.route = .list
         try serveList(name, head, bytes, entry)
-      } else if head.method == .put {
+      } else if head.pointee.method == .put {
         entry.route = .settings
         try serveSettings(name, body, entry)
       } else {
@@ -67,7 +68,7 @@ extension Core {
       }
     case .batch:
       entry.route = .batch
-      guard head.method == .post else { throw .methodNotAllowed }
+      guard head.pointee.method == .post else { throw .methodNotAllowed }
       guard body.count <= limits.batchBody else { throw .bodyTooLarge }
       try serveBatch(body, entry)
     case .reserved: throw .notInThisVersion
@@ -100,7 +101,7 @@ extension Core {
   }
 
   private mutating func serveReady(
-    _ head: RequestHead, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
   ) throws(Problem) {
     var isVerbose = false
     try readQuery(head, bytes) { (core, name, _) throws(Problem) in

@@ -47,7 +47,7 @@ extension Core {
       return close(connection)
     }
     switch connection.pointee.phase {
-    case .idle: close(connection)
+    case .idle: connection.pointee.peer == nil ? close(connection) : refuse(connection, .idle)
     case .head: fail(connection, .headTimeout, route: .other)
     case .body: fail(connection, .bodyTimeout, route: .other)
     }

@@ -29,6 +29,9 @@ struct PageAllocator: ~Copyable {
   private var areaHand = 0
   /// How many those are.
   private(set) var dirtyAreas = 0
+  /// The untouched area that will be needed next and was not reported yet, and the one that was reported last.
+  private var wantedArea: Int? = 0
+  private var reportedArea = 0
   /// Pages handed out now.
   private(set) var usedPages = 0
   /// Runs of 1, 2, 4 and 8 pages that came back last, used in the tree, to be handed out next: a log in steady state
@@ -103,11 +106,35 @@ struct PageAllocator: ~Copyable {
     for area in start >> Self.areaShift...(start &+ count &- 1) >> Self.areaShift {
       let bit = 1 << UInt64(area & 63) as UInt64
       if dirty[area >> 6] & bit == 0 {
-        dirty[area >> 6] |= bit
+        // Not `|=`: with -sanitize=thread the compiler (6.3) makes invalid code of that on an element.
+        dirty[area >> 6] = dirty[area >> 6] | bit
         dirtyAreas &+= 1
       }
     }
+    lookAhead(behind: start &+ count)
     return start &+ firstPage..<start &+ firstPage &+ count
+  }
+
+  /// Wants the area that follows when half of the one before the page `end` was passed: growth goes from low addresses
+  /// to high ones, and giving an area its memory takes the kernel longer than a turn may last.
+  @inline(__always)
+  private mutating func lookAhead(behind end: Int) {
+    let next = (end &+ 1 << (Self.areaShift &- 1)) >> Self.areaShift
+    guard next != reportedArea, next > (end &- 1) >> Self.areaShift, next < pageCount >> Self.areaShift,
+      dirty[next >> 6] & 1 << UInt64(next & 63) == 0
+    else { return }
+    wantedArea = next
+  }
+
+  /// The 2-MiB area, in bytes from the process-wide base, that will probably be used next and has no memory yet.
+  /// Reported once; nil when there is none.
+  mutating func takeWanted() -> Range<Int>? {
+    guard let area = wantedArea else { return nil }
+    wantedArea = nil
+    reportedArea = area
+    guard area < pageCount >> Self.areaShift else { return nil }
+    let start = (firstPage + area << Self.areaShift) << Self.pageShift
+    return start..<start + 1 << 21
   }
 
   /// Takes back any run of pages that are handed out, whole allocations or parts of them.
@@ -127,8 +154,9 @@ struct PageAllocator: ~Copyable {
       areaHand = areaHand &+ 1 < whole ? areaHand &+ 1 : 0
       guard dirty[area >> 6] & 1 << UInt64(area & 63) != 0, isFree(area << Self.areaShift, order: Self.areaShift)
       else { continue }
-      dirty[area >> 6] &= ~(1 << UInt64(area & 63))
+      dirty[area >> 6] = dirty[area >> 6] & ~(1 << UInt64(area & 63))
       dirtyAreas -= 1
+      if area == reportedArea { reportedArea = 0 }
       let start = (firstPage + area << Self.areaShift) << Self.pageShift
       return start..<start + 1 << 21
     }

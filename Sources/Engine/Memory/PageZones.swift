@@ -54,6 +54,9 @@ struct PageZones: ~Copyable {
   /// See `PageAllocator.takeDiscardable`.
   mutating func takeDiscardable() -> Range<Int>? { small.takeDiscardable() ?? large?.pointee.takeDiscardable() }
 
+  /// See `PageAllocator.takeWanted`; for the zone that has huge pages.
+  mutating func takeWanted() -> Range<Int>? { small.takeWanted() }
+
   /// The first thing that is wrong, or nil.
   func checkInvariants() -> String? { small.checkInvariants() ?? large?.pointee.checkInvariants() }
 }

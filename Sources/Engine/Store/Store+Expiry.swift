@@ -60,6 +60,7 @@ extension Store {
   }
 
   /// The first slot of this tag, or where it would be.
+  @inline(__always)
   func firstSlot(_ p: UnsafeMutablePointer<Partition>, tag: UInt64) -> UnsafeMutablePointer<Slot> {
     var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
     while slot.pointee != 0 && TableLayout.tag(of: slot.pointee) < tag { slot += 1 }

@@ -66,9 +66,8 @@ extension Store {
   ///
   /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
   /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`, and
-  /// `maximumBytes` of keys by as many keys. Expired keys
-  /// don't come. An empty slot counts as a sixteenth of one. Adds the keys' records to `list`; answers where the next
-  /// page starts, nil after this core's last partition.
+  /// `maximumBytes` of keys by as many keys. Expired keys don't come. An empty slot counts as a sixteenth of one. Adds
+  /// the keys' records to `list`; answers where the next page starts, nil after this core's last partition.
   package func list(
     map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
     maximumSlots: Int, maximumBytes: Int = .max, now: UInt64, into list: inout RecordList

@@ -33,10 +33,21 @@ extension Store {
       return false
     }
     sealOpen(p)
-    link(p, id, page: run.lowerBound, pages: run.count, lead: 0, flags: isLarge ? [.busy, .large] : .busy, before: 0)
+    link(
+      p, id, page: run.lowerBound, pages: run.count, lead: lead(p, room: room, pages: run.count),
+      flags: isLarge ? [.busy, .large] : .busy, before: 0)
     segments[Int(id)].firstOffset = p.pointee.nextOffset
     startAppending(p, to: id, at: 0)
     return true
+  }
+
+  /// Where the first record of a segment goes, in bytes. Were the first records of all partitions at the start of a
+  /// page, then those of a small data set would all fall into a few sets of the processor's caches and evict each
+  /// other; so each partition's log starts at another line of its first page.
+  private func lead(_ p: UnsafeMutablePointer<Partition>, room: Int, pages count: Int) -> Int {
+    guard p.pointee.used == 0 else { return 0 }
+    let lead = (p - partitions) % 16 * 64
+    return lead + room <= count << PageAllocator.pageShift ? lead : 0
   }
 
   /// Makes the tail the segment to append to, from `used` bytes on.

@@ -177,42 +177,6 @@ package struct Store: ~Copyable {
   @inline(__always)
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
-  /// First stage of looking up a batch: fetches the slot where the key's search starts.
-  @inline(__always)
-  package func prefetchSlot(_ hash: UInt64) {
-    let p = partition(hash)
-    prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
-  }
-
-  /// Second stage: fetches the first two cache lines of the record that the key's tag leads to.
-  @inline(__always)
-  package func prefetchRecord(_ hash: UInt64) {
-    let p = partition(hash)
-    let tag = TableLayout.tag(hash)
-    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
-    while slot.pointee != 0 && TableLayout.tag(of: slot.pointee) < tag { slot += 1 }
-    guard slot.pointee != 0 else { return }
-    let address = UnsafeRawPointer(base) + Int(TableLayout.position(of: slot.pointee) &<< 3)
-    prefetch(address)
-    prefetch(address + 64)
-  }
-
-  /// Beside `prefetchRecord` for a key that will be written: fetches where its record will go, and the map entry that
-  /// leads to the segment of the record it replaces.
-  @inline(__always)
-  package func prefetchWrite(_ hash: UInt64) {
-    let p = partition(hash)
-    let slot = firstSlot(p, tag: TableLayout.tag(hash))
-    let position = Int(TableLayout.position(of: slot.pointee))
-    prefetch(record(UInt64(position)).base)
-    prefetch(segmentOfPage + position >> (PageAllocator.pageShift - 3))
-    if let cursor = p.pointee.cursor {
-      prefetch(cursor)
-      prefetch(cursor + 64)
-      prefetch(cursor + 128)
-    }
-  }
-
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
     let p = partition(key.hash)
@@ -267,6 +231,10 @@ package struct Store: ~Copyable {
   /// A 2-MiB area of the region (bytes from the base) that went out of use: the reactor may give it back to the kernel
   /// before it calls anything else here. Nil when a bounded search found none.
   package mutating func takeDiscardable() -> Range<Int>? { pages.takeDiscardable() }
+
+  /// A 2-MiB area of the region (bytes from the base) that will probably be written soon: whoever has a thread to spare
+  /// may have the kernel give it its memory, so that this store's thread needn't wait for it.
+  package mutating func takeWanted() -> Range<Int>? { pages.takeWanted() }
 
   /// Bytes that the kernel may have given beyond those in use: areas that went out of use and the rests of areas.
   package var surplusBytes: Int { pages.dirtyAreas << 21 - pages.usedPages << PageAllocator.pageShift }

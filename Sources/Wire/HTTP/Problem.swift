@@ -1,7 +1,7 @@
 /// Problem details (RFC 9457): the body of every error, with the Content-Type `ContentType.problem`.
 public enum Problem {
   /// The most bytes `write` writes for a detail of `count` bytes.
-  package static func maximumCount(detail count: Int) -> Int { 128 + Text.maximumJSONString(count) }
+  package static func maximumCount(detail count: Int) -> Int { 128 + maximumJSONString(count) }
 
   /// Writes `{"type":"about:blank","title":…,"status":…,"detail":…}` and a line end, for those who read it in a
   /// terminal. The title is the status's reason phrase, as the type about:blank has it.
@@ -14,11 +14,11 @@ public enum Problem {
     let bytes = room.assumingMemoryBound(to: UInt8.self)
     var at = Text.write("{\"type\":\"about:blank\",\"title\":", to: bytes)
     let title = status.reason
-    at += Text.writeJSONString(title.bytes, title.count, to: bytes + at)
+    at += writeJSONString(UnsafeRawBufferPointer(start: title.bytes, count: title.count), to: bytes + at)
     at += Text.write(",\"status\":", to: bytes + at)
     at += Text.writeDecimal(UInt64(status.rawValue), to: bytes + at)
     at += Text.write(",\"detail\":", to: bytes + at)
-    at += Text.writeJSONString(detail, count, to: bytes + at)
+    at += writeJSONString(UnsafeRawBufferPointer(start: detail, count: count), to: bytes + at)
     return at + Text.write("}\n", to: bytes + at)
   }
 

@@ -142,8 +142,8 @@ extension JSONEditError.Limit {
   }
 }
 
-/// The bounds of one edit. With their defaults the worst edit of a document of 1 MiB that could be found takes about a
-/// tenth of a second; a plain one takes one or two milliseconds.
+/// The bounds of one edit. With their defaults the worst edit of a document of 1 MiB that could be found takes about
+/// twenty-five milliseconds; a plain one takes one or two.
 package struct JSONLimits: Equatable, Sendable {
   /// Arrays and objects inside each other, from 1 to `JSONScanner.maximumDepth`.
   package var depth = JSONScanner.maximumDepth
@@ -152,7 +152,7 @@ package struct JSONLimits: Equatable, Sendable {
   /// Operations of one JSON Patch.
   package var operations = 10_000
   /// Bytes read, compared and moved by all steps of one edit; guards against quadratic requests.
-  package var work = 64 << 20
+  package var work = 16 << 20
 
   package init() {}
 }

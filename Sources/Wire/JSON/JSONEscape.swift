@@ -1,6 +1,9 @@
 /// The most bytes that one byte of a string can become: a control byte becomes `\u00XX`.
 package let jsonMaximalExpansion = 6
 
+/// The most bytes `writeJSONString` writes for `count` bytes.
+package func maximumJSONString(_ count: Int) -> Int { jsonMaximalExpansion * count + 2 }
+
 /// Appends `bytes` as a JSON string with its quotes.
 ///
 /// Quotes, backslashes and control bytes are escaped as RFC 8259 §7 demands, everything else stays as it is. Bytes that
@@ -27,7 +30,7 @@ package func appendJSONString(_ bytes: UnsafeRawBufferPointer, to output: inout 
 
 /// Writes `bytes` as a JSON string with its quotes, as `appendJSONString` does.
 ///
-/// - Parameter output: room for `2 + jsonMaximalExpansion * bytes.count` bytes.
+/// - Parameter output: room for `maximumJSONString(bytes.count)` bytes.
 /// - Returns: the bytes written.
 package func writeJSONString(_ bytes: UnsafeRawBufferPointer, to output: UnsafeMutablePointer<UInt8>) -> Int {
   output[0] = 0x22
@@ -52,7 +55,7 @@ private func verbatimEnd(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int)
   while true {
     i = JSONText.plainEnd(text, i, end)
     guard i < end, text[i] >= 0x80 else { return i }
-    let length = JSONText.sequence(text, i, end)
+    let length = Text.utf8Sequence(text + i, end &- i)
     guard length > 0 else { return i }
     i &+= length
   }
@@ -66,7 +69,7 @@ private func escapeJSON(
 ) -> Int {
   let byte = text[i]
   if byte >= 0x80 {
-    i &-= JSONText.sequence(text, i, end)  // ill-formed, so minus its length
+    i &-= Text.utf8Sequence(text + i, end &- i)  // ill-formed, so minus its length
     output[0] = 0xEF
     output[1] = 0xBF
     output[2] = 0xBD
@@ -105,40 +108,11 @@ package func appendJSONInteger(_ value: Int64, to output: inout [UInt8]) {
 
 /// Appends an integer as a JSON number.
 package func appendJSONInteger(_ value: UInt64, to output: inout [UInt8]) {
-  withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
-    // A temporary allocation of twenty bytes has a first one.
-    let count = writeJSONInteger(value, to: digits.baseAddress!)
+  withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Text.maximumDecimal) { digits in
+    // A temporary allocation that isn't empty has a first byte.
+    let count = Text.writeDecimal(value, to: digits.baseAddress!)
     output.append(contentsOf: digits[..<count])
   }
-}
-
-/// Writes an integer as a JSON number.
-///
-/// - Parameter output: room for 20 bytes.
-/// - Returns: the bytes written, 1 to 20.
-package func writeJSONInteger(_ value: Int64, to output: UnsafeMutablePointer<UInt8>) -> Int {
-  guard value < 0 else { return writeJSONInteger(value.magnitude, to: output) }
-  output[0] = 0x2D
-  return 1 &+ writeJSONInteger(value.magnitude, to: output + 1)
-}
-
-/// Writes an integer as a JSON number.
-///
-/// - Parameter output: room for 20 bytes.
-/// - Returns: the bytes written, 1 to 20.
-package func writeJSONInteger(_ value: UInt64, to output: UnsafeMutablePointer<UInt8>) -> Int {
-  var count = 1
-  var rest = value
-  while rest >= 10 {
-    rest /= 10
-    count &+= 1
-  }
-  rest = value
-  for i in stride(from: count &- 1, through: 0, by: -1) {
-    output[i] = 0x30 &+ UInt8(truncatingIfNeeded: rest % 10)
-    rest /= 10
-  }
-  return count
 }
 
 /// Appends a piece of JSON as it stands.

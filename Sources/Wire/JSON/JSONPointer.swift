@@ -19,7 +19,7 @@ package struct JSONPointer {
     var tokens = 0
     var i = 0
     while let text, i < count {
-      let length = JSONText.sequence(text, i, count)
+      let length = Text.utf8Sequence(text + i, count &- i)
       guard length > 0 else { throw JSONEditError(.malformed(.pointer)) }
       if text[i] == 0x2F {
         tokens &+= 1

@@ -129,7 +129,7 @@ package enum JSONScanner {
       let byte = text[i]
       if byte >= 0x80 {
         repeat {
-          let count = JSONText.sequence(text, i, end)
+          let count = Text.utf8Sequence(text + i, end &- i)
           guard count > 0 else { throw JSONSyntaxError(i, .badUTF8) }
           i &+= count
         } while i < end && text[i] >= 0x80

@@ -1,4 +1,6 @@
-/// Leaves that walk over bytes: UTF-8 sequences, and the parts of a JSON text already known to be valid.
+import CXXHash
+
+/// Leaves that walk over bytes: plain runs, white space, and the parts of a JSON text already known to be valid.
 ///
 /// Every function takes the text's first byte, an offset and the text's end, and never reads at or past that end.
 enum JSONText {
@@ -12,53 +14,9 @@ enum JSONText {
   }
 
   /// The offset of the first byte from `i` that is a quote, a backslash, a control byte or not ASCII, or `end`.
-  ///
-  /// Each term of the mask sets a byte's high bit where the byte qualifies. Borrows run towards later bytes only, so
-  /// the first set bit is exact.
   @inline(__always)
   static func plainEnd(_ text: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> Int {
-    var i = start
-    while i &+ 8 <= end {
-      let x = word(text, i)
-      let quote = (x ^ (ones &* 0x22)) &- ones
-      let backslash = (x ^ (ones &* 0x5C)) &- ones
-      let control = x &- (ones &* 0x20)
-      let mask = (quote | backslash | control | x) & highs
-      if mask != 0 { return i &+ (mask.trailingZeroBitCount &>> 3) }
-      i &+= 8
-    }
-    while i < end {
-      let byte = text[i]
-      if byte == 0x22 || byte == 0x5C || byte < 0x20 || byte >= 0x80 { return i }
-      i &+= 1
-    }
-    return end
-  }
-
-  /// The length of the UTF-8 sequence at `i`, which must be below `end`: 1 to 4, or minus the length (1 to 3) of the
-  /// ill-formed part there, the maximal subpart of Unicode 16, §3.9, table 3-7.
-  @inline(__always)
-  static func sequence(_ text: UnsafePointer<UInt8>, _ i: Int, _ end: Int) -> Int {
-    let first = text[i]
-    if first < 0x80 { return 1 }
-    if first < 0xC2 || first > 0xF4 { return -1 }
-    guard i &+ 1 < end else { return -1 }
-    let second = text[i &+ 1]
-    if first < 0xE0 { return second & 0xC0 == 0x80 ? 2 : -1 }
-    var low: UInt8 = 0x80
-    var high: UInt8 = 0xBF
-    switch first {
-    case 0xE0: low = 0xA0
-    case 0xED: high = 0x9F
-    case 0xF0: low = 0x90
-    case 0xF4: high = 0x8F
-    default: break
-    }
-    guard second >= low, second <= high else { return -1 }
-    guard i &+ 2 < end, text[i &+ 2] & 0xC0 == 0x80 else { return -2 }
-    if first < 0xF0 { return 3 }
-    guard i &+ 3 < end, text[i &+ 3] & 0xC0 == 0x80 else { return -3 }
-    return 4
+    kvd_find_json_mark(text, start, end)
   }
 
   /// The offset of the first byte from `i` that isn't white space, or `end`.

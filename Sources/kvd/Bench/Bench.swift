@@ -10,25 +10,50 @@ struct Bench: ParsableCommand {
     discussion: """
       Options that take a list, as in --connections 1,50, run every permutation.
 
+      With --servers it starts that many nodes on this machine, stores --records (1M) in them once, and then anew \
+      three times: without asking for an answer (tacks: all were handed to the kernel), asking for acknowledgements \
+      (yacks), \
+      and asking for replies (sacks). For example: kvd bench -m 10,100,1000 -r 1000000 -l 1 -c 1
+
       Without --rate the loop is closed: each connection sends --pipeline requests and waits for their replies. With \
       --rate requests are due at fixed times whatever the server does, and latency counts from then on, so that pauses \
       of the server are not left out. One thread makes the load.
       """)
 
-  @Option(help: "The server: http://host:port, with a path before the keys if wanted, or redis://host:port.")
-  var url = "http://127.0.0.1:3000"
-  @Option(name: .customLong("protocol"), help: "http or resp. (default: by the URL)")
+  @Option(
+    help: """
+      The server: http://host:port, with a path before the keys if wanted, kvd://host:port for the binary protocol, \
+      redis://host:port. (default: http://127.0.0.1:3000, or kvd://127.0.0.1:3100)
+      """)
+  var url: String?
+  @Option(name: .customLong("protocol"), help: "http, binary or resp. (default: by the URL)")
   var wire: LoadProtocol?
   @Option(name: [.short, .long], help: "A list of get, put, mixed.") var workload = "get"
   @Option(help: "Percentage of reads when mixed.") var reads = 90
-  @Option(name: [.short, .long], help: "A list of sizes of the key space: 1000, 10M.") var keys = "1000"
+  @Option(
+    name: [.short, .long],
+    help: "A list of sizes of the key space: 1000, 10M. (default: 1000; with --servers as many as records)")
+  var keys: String?
   @Option(help: "uniform, zipf, or sequential: from the first key on.") var distribution = "uniform"
   @Option(name: .customLong("zipf-exponent"), help: "How uneven zipf is.") var zipfExponent = 0.99
   @Option(name: .customLong("key-prefix"), help: "What keys begin with; 12 digits follow.") var keyPrefix = "key-"
   @Option(name: [.customShort("m"), .customLong("value-size")], help: "A list of value sizes: 100, 4k, 1MiB.")
   var valueSize = "100"
-  @Option(name: [.short, .long], help: "A list of counts of connections.") var connections = "50"
-  @Option(name: [.short, .long], help: "A list of counts of requests under way on one connection.") var pipeline = "1"
+  @Option(
+    name: [.customShort("l"), .long], help: "A list of counts of connections. (default: 50; with --servers 1)")
+  var connections: String?
+  @Option(
+    name: [.short, .long],
+    help: "A list of counts of requests under way on one connection. (default: 1; with --servers 4096)")
+  var pipeline: String?
+  @Flag(help: "Send on when half of --pipeline is answered, not all of it, in a closed loop.") var sliding = false
+  @Option(help: "Binary: a list of counts of requests in one frame. (default: 1; with --servers 64)")
+  var batch: String?
+  @Option(help: "Binary: a list of what writes are answered with: none, ack, reply.") var answer = "reply"
+  @Option(
+    name: [.customShort("c"), .long],
+    help: "A list of counts of nodes to start on this machine, with one core each, and to load instead of --url.")
+  var servers: String?
   @Option(help: "A list of request rates per second, over all connections, for an open loop.") var rate: String?
   @Option(name: [.short, .long], help: "A list of counts of requests to send, instead of a duration.")
   var records: String?
@@ -44,13 +69,18 @@ struct Bench: ParsableCommand {
 
   func run() throws {
     let plans: [LoadPlan]
-    do throws(ReactorError) { plans = try self.plans(LoadTarget(url), ReactorProbe.choose(io).backend) } catch {
+    var counts: [Int] = []
+    do throws(ReactorError) {
+      plans = try self.plans()
+      if let servers { counts = try list(servers, "servers", Int.init, 1...64) }
+    } catch {
       throw ValidationError(error.sentence)
     }
     do {
       SignalSource.ignoreBrokenPipes()
       _ = DescriptorLimit.raise()
-      try run(plans, SignalSource.block([SIGINT, SIGTERM]))
+      let signals = try SignalSource.block([SIGINT, SIGTERM])
+      if counts.isEmpty { try run(plans, signals) } else { try run(plans, servers: counts, signals) }
     } catch let code as ExitCode {
       throw code
     } catch {
@@ -60,7 +90,7 @@ struct Bench: ParsableCommand {
   }
 
   /// Runs one plan after another; prints each report as soon as it is there.
-  private func run(_ plans: [LoadPlan], _ signals: consuming SignalSource) throws {
+  private func run(_ plans: [LoadPlan], _ signals: borrowing SignalSource) throws {
     var rows: [String] = []
     var filled: (keys: Int, valueBytes: Int)?
     for plan in plans {
@@ -82,133 +112,29 @@ struct Bench: ParsableCommand {
     if !json && rows.count > 1 { print("\n" + LoadReport.tableHead + rows.joined(), terminator: "") }
   }
 
-  // MARK: Options
-
-  /// Every permutation of the lists. Sizes and keys change slowest, since each change may need a fill.
-  private func plans(_ target: LoadTarget, _ backend: Backend) throws(ReactorError) -> [LoadPlan] {
-    let duration = try nanoseconds(self.duration ?? (records == nil ? "10s" : "365d"), "duration")
-    let sizes = try list(valueSize, "value-size", Bench.size, 0...(1 << 30))
-    let spaces = try list(keys, "keys", Bench.count, 1...1_000_000_000_000)
-    let workloads = try workload.split(separator: ",", omittingEmptySubsequences: false).map(workload(named:))
-    let counts = try list(connections, "connections", Int.init, 1...60_000)
-    let depths = try list(pipeline, "pipeline", Int.init, 1...65_536)
-    let rates = try optionals(rate, "rate", 1...100_000_000)
-    let numbers = try optionals(records, "records", 0...1_000_000_000_000)
-    let pids = try optionals(serverPID, "server-pid", 1...(1 << 30)).compactMap { $0 }
-    var plan = LoadPlan(
-      target: target, wire: wire ?? (url.hasPrefix("redis://") ? .resp : .http), workload: .get,
-      distribution: try keyDistribution(), keys: 1, prefix: try checkedPrefix(), valueBytes: 0, connections: 1,
-      pipeline: 1, rate: nil, records: nil, duration: duration, warmup: try nanoseconds(warmup, "warmup"), fills: fill,
-      seed: seed, serverPIDs: pids, backend: backend)
-    var plans: [LoadPlan] = []
-    for size in sizes {
-      plan.valueBytes = size
-      for space in spaces {
-        plan.keys = space
-        for workload in workloads {
-          plan.workload = workload
-          for count in counts {
-            plan.connections = count
-            for depth in depths {
-              plan.pipeline = depth
-              for records in numbers {
-                plan.records = records
-                for rate in rates {
-                  plan.rate = rate.map(Double.init)
-                  plans.append(plan)
-                }
-              }
-            }
-          }
+  /// Runs every plan on as many fresh servers as each count says, once for each level of answer that the protocol has.
+  private func run(_ plans: [LoadPlan], servers counts: [Int], _ signals: borrowing SignalSource) throws {
+    for var plan in plans {
+      for count in counts {
+        let servers = try LocalServers(count)
+        plan.target = LoadTarget(plan.wire == .binary ? servers.peers : servers.clients, plan.wire)
+        plan.serverPIDs = servers.pids
+        var report = RecordsReport(servers: count, stable: servers.stableAfter, plan: plan)
+        for answer in plan.wire == .binary ? [AnswerLevel.none, .ack, .reply] : [.reply] {
+          plan.answer = answer
+          let began = Clock.monotonic()
+          var generator = try LoadGenerator(plan, signals)
+          try generator.connect()
+          let connected = Clock.monotonic() - began
+          // The first to come would pay for memory that the kernel hands out, and the others not.
+          if report.runs.isEmpty { try generator.fill() }
+          report.runs.append((answer, connected, try generator.measure()))
+          if generator.isInterrupted { throw ExitCode(130) }
         }
+        print(json ? report.json : report.text, terminator: "")
+        fflush(nil)
       }
     }
-    return plans
-  }
-
-  private func workload(named name: Substring) throws(ReactorError) -> LoadWorkload {
-    switch name {
-    case "get": return .get
-    case "put": return .put
-    case "mixed":
-      guard (0...100).contains(reads) else { throw wrong("reads", "a percentage from 0 to 100", "\(reads)") }
-      return .mixed(reads: reads)
-    default: throw wrong("workload", "a list of get, put and mixed", String(name))
-    }
-  }
-
-  private func keyDistribution() throws(ReactorError) -> KeyDistribution {
-    switch distribution {
-    case "uniform": return .uniform
-    case "sequential": return .sequential
-    case "zipf":
-      guard zipfExponent > 0 && zipfExponent <= 10 else {
-        throw wrong("zipf-exponent", "a number above 0 and up to 10", "\(zipfExponent)")
-      }
-      return .zipf(exponent: zipfExponent)
-    default: throw wrong("distribution", "uniform, zipf or sequential", distribution)
-    }
-  }
-
-  private func checkedPrefix() throws(ReactorError) -> String {
-    let plain = keyPrefix.utf8.allSatisfy {
-      UInt8(ascii: "a")...UInt8(ascii: "z") ~= $0 | 0x20 || UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
-        || "-._~:".utf8.contains($0)
-    }
-    guard plain && keyPrefix.utf8.count <= 200 else {
-      throw wrong("key-prefix", "up to 200 letters, digits and -._~:", keyPrefix)
-    }
-    return keyPrefix
-  }
-
-  private func list(
-    _ text: String, _ name: String, _ parse: (String) -> Int?, _ range: ClosedRange<Int>
-  ) throws(ReactorError) -> [Int] {
-    var values: [Int] = []
-    for item in text.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let value = parse(String(item)), range.contains(value) else {
-        throw wrong(name, "numbers from \(range.lowerBound) to \(range.upperBound), with commas between them", text)
-      }
-      values.append(value)
-    }
-    return values
-  }
-
-  /// The same for an option that may be left out: one run without it.
-  private func optionals(
-    _ text: String?, _ name: String, _ range: ClosedRange<Int>
-  ) throws(ReactorError) -> [Int?] {
-    guard let text else { return [nil] }
-    return try list(text, name, Bench.count, range)
-  }
-
-  /// A number of things: 1000, 1k, 10M.
-  private static func count(_ text: String) -> Int? {
-    let factor = text.hasSuffix("k") ? 1_000 : text.hasSuffix("M") ? 1_000_000 : 1
-    let (count, overflow) = (Int(factor == 1 ? text : String(text.dropLast())) ?? -1).multipliedReportingOverflow(
-      by: factor)
-    return overflow || count < 0 ? nil : count
-  }
-
-  /// Bytes: 100, 4k, 1MiB.
-  private static func size(_ text: String) -> Int? {
-    var text = text
-    return text.withUTF8 { bytes in
-      bytes.baseAddress.flatMap { Text.parseSize($0, bytes.count) }.map(Int.init)
-    }
-  }
-
-  private func nanoseconds(_ text: String, _ name: String) throws(ReactorError) -> UInt64 {
-    var copy = text
-    let milliseconds = copy.withUTF8 { bytes in bytes.baseAddress.flatMap { Text.parseDuration($0, bytes.count) } }
-    guard let milliseconds, milliseconds <= 365 * 86_400_000 else {
-      throw wrong(name, "a duration such as 500ms or 10s", text)
-    }
-    return milliseconds * 1_000_000
-  }
-
-  private func wrong(_ name: String, _ wanted: String, _ text: String) -> ReactorError {
-    ReactorError(.badAddress, "--\(name) takes \(wanted), not \"\(text)\".")
   }
 }
 

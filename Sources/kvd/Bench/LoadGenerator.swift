@@ -1,38 +1,24 @@
 import Glibc
 import Reactor
+import Wire
 
 /// Why a run ended early, in a sentence.
 struct LoadFailure: Error, CustomStringConvertible {
   let description: String
 }
 
-/// One connection of the load.
-struct LoadClient {
-  var socket = SocketID.none
-  var isConnected = false
-  var isSending = false
-  /// Requests without a reply; the last `queued` of them aren't encoded yet.
-  var outstanding = 0
-  var queued = 0
-  /// The ring of outstanding requests: where the oldest is; each entry is its intended start in nanoseconds, doubled,
-  /// plus 1 for a write. A power of two has room for every request that may be under way.
-  var oldest = 0
-  let due: UnsafeMutablePointer<UInt64>
-  /// Requests on their way to the kernel.
-  let buffer: UnsafeMutablePointer<UInt8>
-  var parser: ReplyParser
-}
-
 /// Sends the requests of a plan over its connections and measures the replies, from one thread on one loop.
 ///
 /// **Closed loop**: each connection sends `pipeline` requests at once, waits for all their replies, and sends the next.
-/// A request's latency starts when its batch is sent.
+/// A request's latency starts when its batch is sent. With `slides` it sends on as soon as half of them are answered.
 ///
 /// **Open loop** (`rate`): request i is due at start + i / rate, whatever the server does, and goes to the next
 /// connection that has room. Latency starts when the request was *due*, so that a server that stalls doesn't thereby
 /// keep requests from being counted (Gil Tene's "coordinated omission").
 ///
 /// The time is read once a turn: replies that came together carry the same time.
+///
+/// What the binary protocol does differently is in `LoadGenerator+Frames.swift`.
 struct LoadGenerator: ~Copyable {
   /// Bytes that one send of copied requests may have.
   private static let bufferBytes = 64 << 10
@@ -45,33 +31,35 @@ struct LoadGenerator: ~Copyable {
 
   let plan: LoadPlan
   /// Behind a pointer so that its end has a fixed place in this type's end.
-  private let loop: UnsafeMutablePointer<Loop>
-  private let encoder: RequestEncoder
+  let loop: UnsafeMutablePointer<Loop>
+  let encoder: RequestEncoder
   private var chooser: KeyChooser
-  private var random: LoadRandom
+  var random: LoadRandom
   private var progress: LoadProgress
-  private let clients: UnsafeMutablePointer<LoadClient>
+  let clients: UnsafeMutablePointer<LoadClient>
   /// The client of a socket, by `SocketID.index`.
   private let owners: UnsafeMutablePointer<Int32>
   /// Of 100 requests.
   private let reads: UInt64
-  private let ringMask: Int
-  private let bufferRoom: Int
+  let ringMask: Int
+  let bufferRoom: Int
 
   /// The turn's time.
-  private var now: UInt64 = 0
-  private var connected = 0
-  private var outstanding = 0
-  private var failure: LoadFailure?
+  private(set) var now: UInt64 = 0
+  var connected = 0
+  var outstanding = 0
+  var failure: LoadFailure?
   /// A signal asked for the end.
   private(set) var isInterrupted = false
 
   // The phase under way.
-  private var tally = LoadTally()
+  var tally = LoadTally()
   private var toIssue = 0
   private var depth = 1
   /// While filling: the next key; else -1, and keys are drawn.
-  private var nextFill = -1
+  var nextFill = -1
+  /// What writes of the binary protocol are answered with.
+  private(set) var answer: AnswerLevel
   /// Of an open loop: nanoseconds between requests, 0 for a closed loop; when it began; requests that were due.
   private var interval = 0.0
   private var began: UInt64 = 0
@@ -89,8 +77,8 @@ struct LoadGenerator: ~Copyable {
     loop.add(signals)
     self.loop = .allocate(capacity: 1)
     self.loop.initialize(to: loop)
-    encoder = RequestEncoder(
-      plan.wire, host: plan.target.host, path: plan.target.path, prefix: plan.prefix, valueBytes: plan.valueBytes)
+    encoder = RequestEncoder(plan)
+    answer = plan.answer
     chooser = KeyChooser(count: plan.keys, plan.distribution)
     random = LoadRandom(seed: plan.seed)
     progress = LoadProgress()
@@ -98,14 +86,17 @@ struct LoadGenerator: ~Copyable {
     let deepest = max(plan.pipeline, plan.fills ? plan.fillPipeline : 1)
     let ring = 1 << (Int.bitWidth - (deepest - 1).leadingZeroBitCount)
     ringMask = ring - 1
-    bufferRoom = max(encoder.largestCount, min(LoadGenerator.bufferBytes, deepest * encoder.largestCount))
+    let largest = encoder.largestCount
+    bufferRoom = max(largest * plan.batch, min(LoadGenerator.bufferBytes, deepest * largest)) + FrameClient.overhead
     owners = .allocate(capacity: options.slots)
     owners.initialize(repeating: -1, count: options.slots)
     clients = .allocate(capacity: plan.connections)
     for index in 0..<plan.connections {
       (clients + index).initialize(
         to: LoadClient(
-          due: .allocate(capacity: ring), buffer: .allocate(capacity: bufferRoom), parser: ReplyParser(plan.wire)))
+          due: .allocate(capacity: ring), buffer: .allocate(capacity: bufferRoom), parser: ReplyParser(plan.wire),
+          frames: FrameClient(ring: ring)))
+      clients[index].due.initialize(repeating: LoadClient.answered, count: ring)
     }
   }
 
@@ -117,6 +108,7 @@ struct LoadGenerator: ~Copyable {
       clients[index].due.deallocate()
       clients[index].buffer.deallocate()
       clients[index].parser.deallocate()
+      clients[index].frames.deallocate()
     }
     clients.deallocate()
     owners.deallocate()
@@ -134,7 +126,7 @@ struct LoadGenerator: ~Copyable {
       if isInterrupted { throw LoadFailure(description: "interrupted while connecting") }
       if now >= deadline {
         let count = "\(connected) of \(plan.connections) connections"
-        throw LoadFailure(description: "\(plan.target.address) accepted \(count)")
+        throw LoadFailure(description: "\(plan.target.name) accepted \(count)")
       }
     }
   }
@@ -143,6 +135,9 @@ struct LoadGenerator: ~Copyable {
   mutating func fill() throws {
     nextFill = 0
     interval = 0
+    // Whatever the run will ask for: a key that wasn't written must be known.
+    setAnswer(.reply)
+    defer { setAnswer(plan.answer) }
     let result = try run("fill", count: plan.keys, duration: .max / 4, depth: plan.fillPipeline)
     nextFill = -1
     if isInterrupted { return }
@@ -167,6 +162,11 @@ struct LoadGenerator: ~Copyable {
   mutating func measure() throws -> LoadResult {
     pace()
     return try run("", count: plan.records ?? .max, duration: plan.duration, depth: plan.pipeline)
+  }
+
+  private mutating func setAnswer(_ level: AnswerLevel) {
+    answer = level
+    encoder.setAnswer(level)
   }
 
   private mutating func pace() { interval = plan.rate.map { 1e9 / $0 } ?? 0 }
@@ -203,9 +203,12 @@ struct LoadGenerator: ~Copyable {
     }
     tally.unanswered += UInt64(outstanding)
     outstanding = 0
+    let elapsed = max(1, now - began)
+    // What is sent without any answer is still to be executed, and belongs to this run.
+    if plan.wire == .binary && answer == .none { try drain(until: now + LoadGenerator.patience) }
     progress.clear()
     var result = LoadResult(
-      tally: tally, elapsed: max(1, now - began), clientSeconds: Double(Clock.threadTime() - client) / 1e9)
+      tally: tally, elapsed: elapsed, clientSeconds: Double(Clock.threadTime() - client) / 1e9)
     if !plan.serverPIDs.isEmpty, let server, let after = ProcessUsage.cpuSeconds(plan.serverPIDs) {
       result.serverSeconds = after - server
     }
@@ -229,7 +232,7 @@ struct LoadGenerator: ~Copyable {
     return deadline
   }
 
-  private mutating func turn(deadline: UInt64) {
+  mutating func turn(deadline: UInt64) {
     let count = loop.pointee.poll(deadline: deadline)
     now = Clock.monotonic()
     for position in 0..<count { take(loop.pointee.events + position) }
@@ -244,12 +247,9 @@ struct LoadGenerator: ~Copyable {
     case .sent:
       let index = owner(event)
       clients[index].isSending = false
+      if plan.wire == .binary { framesSent(index) }
       pump(index)
-    case .connected:
-      let index = owner(event)
-      clients[index].isConnected = true
-      connected += 1
-      if interval == 0 { refill(index) }
+    case .connected: if plan.wire == .binary { greet(owner(event)) } else { ready(owner(event)) }
     case .ended: broke(owner(event), 0)
     case .failed: broke(owner(event), event.pointee.code)
     case .closed: closed(event.pointee.socket)
@@ -257,7 +257,7 @@ struct LoadGenerator: ~Copyable {
       // The first ends the run and shows what it came to, the second doesn't wait for that.
       if isInterrupted { exit(130) }
       isInterrupted = true
-    case .stale, .accepted, .woken, .readable: break
+    case .stale, .accepted, .woken, .readable, .datagram: break
     }
   }
 
@@ -270,54 +270,76 @@ struct LoadGenerator: ~Copyable {
   private mutating func received(_ index: Int, _ bytes: UnsafePointer<UInt8>, _ count: Int) {
     let client = clients + index
     tally.bytesReceived &+= UInt64(count)
+    var run = LoadRun()
+    if plan.wire == .binary {
+      receivedFrames(index, bytes, count, &run)
+    } else {
+      receivedReplies(client, bytes, count, &run)
+    }
+    if run.count > 0 { record(run) }
+    refill(index)
+  }
+
+  /// Replies come in the order of the requests.
+  @inline(__always)
+  private mutating func receivedReplies(
+    _ client: UnsafeMutablePointer<LoadClient>, _ bytes: UnsafePointer<UInt8>, _ count: Int, _ run: inout LoadRun
+  ) {
     var offset = 0
-    // Requests that were due at the same time are recorded together.
-    var due: UInt64 = 0
-    var same: UInt64 = 0
     while true {
-      let reply = client.pointee.parser.next(bytes, count, &offset)
-      if reply.status <= 0 {
-        if reply.status < 0 { violated(client.pointee.parser.violation) }
+      let status = client.pointee.parser.next(bytes, count, &offset)
+      if status <= 0 {
+        if status < 0 { violated(client.pointee.parser.violation) }
         break
       }
-      guard Int(reply.answers) <= client.pointee.outstanding &- client.pointee.queued else {
+      guard client.pointee.outstanding > client.pointee.queued else {
         violated("a reply to no request")
         break
       }
-      for _ in 0..<reply.answers {
-        let entry = client.pointee.due[client.pointee.oldest & ringMask]
-        client.pointee.oldest &+= 1
-        if entry != due {
-          if same > 0 { record(due, same) }
-          due = entry
-          same = 0
-        }
-        same &+= 1
-        tally.count(status: reply.status)
-      }
-      client.pointee.outstanding &-= Int(reply.answers)
-      outstanding &-= Int(reply.answers)
+      complete(client, client.pointee.next &- client.pointee.outstanding, status, &run)
     }
-    if same > 0 { record(due, same) }
-    if client.pointee.outstanding == 0 && interval == 0 { refill(index) }
+  }
+
+  /// Counts the reply to the request of that number.
+  @inline(__always)
+  mutating func complete(
+    _ client: UnsafeMutablePointer<LoadClient>, _ number: Int, _ status: Int32, _ run: inout LoadRun
+  ) {
+    let entry = client.pointee.due[number & ringMask]
+    client.pointee.due[number & ringMask] = LoadClient.answered
+    client.pointee.outstanding &-= 1
+    outstanding &-= 1
+    tally.count(status: status)
+    if entry != run.due {
+      if run.count > 0 { record(run) }
+      run = LoadRun(due: entry)
+    }
+    run.count &+= 1
   }
 
   @inline(__always)
-  private mutating func record(_ due: UInt64, _ count: UInt64) {
-    let start = due >> 1
-    tally.record(isWrite: due & 1 != 0, latency: now > start ? now &- start : 0, count: count)
+  mutating func record(_ run: LoadRun) {
+    let start = run.due >> 1
+    tally.record(isWrite: run.due & 1 != 0, latency: now > start ? now &- start : 0, count: run.count)
   }
 
-  private mutating func violated(_ what: StaticString) {
-    failure = failure ?? LoadFailure(description: "\(plan.target.address) answered with \(what)")
+  mutating func violated(_ what: StaticString) {
+    failure = failure ?? LoadFailure(description: "\(plan.target.name) answered with \(what)")
   }
 
   // MARK: Connections
 
   private mutating func open(_ index: Int) throws(ReactorError) {
-    let socket = try loop.pointee.connect(plan.target.address)
+    let socket = try loop.pointee.connect(plan.target.addresses[index % plan.target.addresses.count])
     clients[index].socket = socket
     owners[socket.index] = Int32(index)
+  }
+
+  /// The connection can take requests.
+  mutating func ready(_ index: Int) {
+    clients[index].isConnected = true
+    connected += 1
+    refill(index)
   }
 
   /// The connection ended or failed; what was under way on it is lost.
@@ -325,7 +347,7 @@ struct LoadGenerator: ~Copyable {
     let client = clients + index
     if !client.pointee.isConnected {
       let why = code == 0 ? "it ended the connection" : describe(errno: code)
-      failure = failure ?? LoadFailure(description: "\(plan.target.address) can't be connected to: \(why)")
+      failure = failure ?? LoadFailure(description: "\(plan.target.name) can't be connected to: \(why)")
       return
     }
     connected -= 1
@@ -335,10 +357,13 @@ struct LoadGenerator: ~Copyable {
     outstanding -= client.pointee.outstanding
     client.pointee.outstanding = 0
     client.pointee.queued = 0
+    client.pointee.due.update(repeating: LoadClient.answered, count: ringMask + 1)
     client.pointee.parser.reset()
+    client.pointee.frames.reset()
+    client.pointee.next = 0
     loop.pointee.close(client.pointee.socket)
     if tally.brokenConnections > LoadGenerator.maximumBroken {
-      failure = failure ?? LoadFailure(description: "\(plan.target.address) breaks connections all the time")
+      failure = failure ?? LoadFailure(description: "\(plan.target.name) breaks connections all the time")
     }
   }
 
@@ -352,19 +377,24 @@ struct LoadGenerator: ~Copyable {
 
   // MARK: Requests
 
-  /// Closed loop: the connection's next batch, if all of the last was answered.
+  /// Closed loop: the connection's next requests, if all of the last were answered, or half if it slides.
   @inline(__always)
-  private mutating func refill(_ index: Int) {
-    guard toIssue > 0, clients[index].outstanding == 0, clients[index].isConnected else { return }
-    let count = min(depth, toIssue)
-    for _ in 0..<count { issue(index, due: now) }
+  mutating func refill(_ index: Int) {
+    let left = clients[index].outstanding
+    guard interval == 0, toIssue > 0, left == 0 || plan.slides && left <= depth / 2, clients[index].isConnected
+    else { return }
+    let count = min(depth &- left, toIssue)
+    for _ in 0..<count where hasRoom(index) { issue(index, due: now) }
     pump(index)
   }
 
   /// Open loop: hands out every request that is due by now, in turn over the connections that have room.
   private mutating func issueDue() {
     while nextDue <= now && toIssue > 0 && outstanding < connected * depth {
-      while !clients[nextClient].isConnected || clients[nextClient].outstanding >= depth {
+      var tried = 0
+      while !hasRoom(nextClient) {
+        tried += 1
+        if tried > plan.connections { return }
         nextClient = nextClient + 1 == plan.connections ? 0 : nextClient + 1
       }
       issue(nextClient, due: nextDue)
@@ -375,11 +405,20 @@ struct LoadGenerator: ~Copyable {
     }
   }
 
+  /// Replies of the binary protocol come in any order, so that the place of the next request may still be taken though
+  /// later ones were answered.
+  @inline(__always)
+  private func hasRoom(_ index: Int) -> Bool {
+    let client = clients + index
+    return client.pointee.isConnected && client.pointee.outstanding < depth
+      && client.pointee.due[client.pointee.next & ringMask] == LoadClient.answered
+  }
+
   @inline(__always)
   private mutating func issue(_ index: Int, due: UInt64) {
     let client = clients + index
-    let position = (client.pointee.oldest &+ client.pointee.outstanding) & ringMask
-    client.pointee.due[position] = due << 1 | (isNextWrite() ? 1 : 0)
+    client.pointee.due[client.pointee.next & ringMask] = due << 1 | (isNextWrite() ? 1 : 0)
+    client.pointee.next &+= 1
     client.pointee.outstanding &+= 1
     client.pointee.queued &+= 1
     outstanding &+= 1
@@ -393,7 +432,7 @@ struct LoadGenerator: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func nextKey() -> UInt64 {
+  mutating func nextKey() -> UInt64 {
     guard nextFill >= 0 else { return chooser.next(&random) }
     nextFill &+= 1
     return UInt64(nextFill &- 1)
@@ -401,13 +440,13 @@ struct LoadGenerator: ~Copyable {
 
   /// Encodes queued requests, as many as the buffer has room for, and sends them.
   @inline(__always)
-  private mutating func pump(_ index: Int) {
+  mutating func pump(_ index: Int) {
     let client = clients + index
     guard client.pointee.queued > 0, !client.pointee.isSending, client.pointee.isConnected else { return }
+    if plan.wire == .binary { return pumpFrames(client) }
     var count = 0
     while client.pointee.queued > 0 && bufferRoom &- count >= encoder.largestCount {
-      let position = client.pointee.oldest &+ client.pointee.outstanding &- client.pointee.queued
-      let isWrite = client.pointee.due[position & ringMask] & 1 != 0
+      let isWrite = isWrite(client.pointee.next &- client.pointee.queued, of: client)
       if isWrite && encoder.hasLargeBody {
         if count > 0 { break }
         return sendLarge(client)
@@ -415,13 +454,28 @@ struct LoadGenerator: ~Copyable {
       count &+= encoder.encode(isWrite: isWrite, key: nextKey(), to: client.pointee.buffer + count)
       client.pointee.queued &-= 1
     }
+    send(client, count)
+  }
+
+  @inline(__always)
+  func isWrite(_ number: Int, of client: UnsafeMutablePointer<LoadClient>) -> Bool {
+    client.pointee.due[number & ringMask] & 1 != 0
+  }
+
+  /// Sends what the client's buffer begins with.
+  @inline(__always)
+  mutating func send(_ client: UnsafeMutablePointer<LoadClient>, _ count: Int) {
     client.pointee.isSending = true
     tally.bytesSent &+= UInt64(count)
     loop.pointee.send(client.pointee.socket, client.pointee.buffer, count)
   }
 
+  /// Sends a write whose body isn't copied.
   private mutating func sendLarge(_ client: UnsafeMutablePointer<LoadClient>) {
-    let head = encoder.encode(isWrite: true, key: nextKey(), to: client.pointee.buffer)
+    sendLarge(client, head: encoder.encode(isWrite: true, key: nextKey(), to: client.pointee.buffer))
+  }
+
+  mutating func sendLarge(_ client: UnsafeMutablePointer<LoadClient>, head: Int) {
     client.pointee.queued -= 1
     client.pointee.isSending = true
     tally.bytesSent += UInt64(head + encoder.bodyCount)

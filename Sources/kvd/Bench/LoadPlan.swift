@@ -1,4 +1,5 @@
 import Reactor
+import Wire
 
 /// Which requests are sent.
 enum LoadWorkload: Equatable, Sendable {
@@ -26,34 +27,56 @@ enum LoadWorkload: Equatable, Sendable {
   }
 }
 
-/// Where the load goes.
+/// Where the load goes: one server, or several between which the connections are divided.
 struct LoadTarget: Equatable, Sendable {
-  let address: SocketAddress
+  /// As on the command line, for messages.
+  let name: String
+  let addresses: [SocketAddress]
+  /// What the URL's scheme says.
+  let wire: LoadProtocol
   /// The authority, for HTTP's Host.
   let host: String
   /// What stands before keys in an HTTP target: "/", "/v1/maps/m/".
   let path: String
 
-  /// Reads `http://host:port/path`, `redis://host:port` or `host:port`.
+  private static let schemes: [(name: String, wire: LoadProtocol, port: String)] = [
+    ("http://", .http, "80"), ("redis://", .resp, "6379"), ("kvd://", .binary, "3100"),
+  ]
+
+  /// Reads `http://host:port/path`, `redis://host:port`, `kvd://host:port` or `host:port`.
   ///
   /// - Throws: `ReactorError` if the address is none or its host isn't known.
   init(_ url: String) throws(ReactorError) {
     var rest = url[...]
     var port = "3000"
-    for (scheme, standard) in [("http://", "80"), ("redis://", "6379")] where rest.hasPrefix(scheme) {
-      rest = rest.dropFirst(scheme.count)
-      port = standard
+    var wire = LoadProtocol.http
+    for scheme in LoadTarget.schemes where rest.hasPrefix(scheme.name) {
+      rest = rest.dropFirst(scheme.name.count)
+      port = scheme.port
+      wire = scheme.wire
     }
     guard !rest.contains("://") else {
-      throw ReactorError(.badAddress, "\"\(url)\" is neither http://host:port nor redis://host:port")
+      throw ReactorError(.badAddress, "\"\(url)\" is none of http://host:port, kvd://host:port and redis://host:port")
     }
     let slash = rest.firstIndex(of: "/") ?? rest.endIndex
     let authority = String(rest[..<slash])
     let hasPort = authority.last != "]" && authority.contains(":")
-    address = try SocketAddress.parse(hasPort ? authority : authority + ":" + port)
+    let address = try SocketAddress.parse(hasPort ? authority : authority + ":" + port)
+    name = "\(address)"
+    addresses = [address]
     host = authority
+    self.wire = wire
     let path = rest[slash...]
     self.path = path.isEmpty ? "/" : path.hasSuffix("/") ? String(path) : path + "/"
+  }
+
+  /// Servers on this machine.
+  init(_ addresses: [SocketAddress], _ wire: LoadProtocol) {
+    self.addresses = addresses
+    self.wire = wire
+    name = addresses.map { "\($0)" }.joined(separator: ", ")
+    host = "localhost"
+    path = "/"
   }
 }
 
@@ -70,6 +93,11 @@ struct LoadPlan: Sendable {
   var connections: Int
   /// Requests under way on one connection at most.
   var pipeline: Int
+  /// Whether a closed loop sends on when half of `pipeline` is answered, not all of it.
+  var slides = false
+  /// What writes of the binary protocol are answered with, and how many requests a frame has.
+  var answer = AnswerLevel.reply
+  var batch = 1
   /// Requests a second over all connections of an open loop; nil for a closed loop.
   var rate: Double?
   /// Requests to send, nil for as many as the duration has room for.
@@ -93,7 +121,8 @@ struct LoadPlan: Sendable {
     var text = "\(wire.rawValue) \(workload.name)"
     if case .mixed(let reads) = workload { text += " (\(reads) % reads)" }
     text += ", \(keys) keys \(distribution.name), \(valueBytes) B values, \(connections) connections"
-    text += ", pipeline \(pipeline)"
+    text += ", pipeline \(pipeline)" + (slides ? " sliding" : "")
+    if wire == .binary { text += ", \(batch) a frame, answer \(answer)" }
     return text + (rate.map { ", \(decimal($0, places: 0)) requests/s" } ?? ", closed loop")
   }
 }

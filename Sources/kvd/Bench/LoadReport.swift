@@ -99,6 +99,10 @@ struct LoadReport {
     object.add("valueBytes", UInt64(plan.valueBytes))
     object.add("connections", UInt64(plan.connections))
     object.add("pipeline", UInt64(plan.pipeline))
+    if plan.wire == .binary {
+      object.add("answer", "\(plan.answer)")
+      object.add("batch", UInt64(plan.batch))
+    }
     if let rate = plan.rate { object.add("rate", rate) }
     object.add("requests", tally.completed)
     object.add("seconds", seconds)
@@ -132,7 +136,7 @@ struct LoadReport {
 }
 
 /// A JSON object under construction; its strings are the program's own and need no escaping.
-private struct JSONLine {
+struct JSONLine {
   private var members: [String] = []
 
   mutating func add(_ name: String, _ value: String) { members.append("\"\(name)\":\"\(value)\"") }

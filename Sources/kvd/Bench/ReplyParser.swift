@@ -1,21 +1,10 @@
 import Glibc
 import Wire
 
-/// What came of looking for a reply.
-struct LoadReply {
-  /// An HTTP status, from 100 to 999, or its like in other protocols; 0: the bytes ended first; below 0: a violation.
-  var status: Int32
-  /// Requests that the reply answers; more than one where a protocol acknowledges cumulatively.
-  var answers: Int32 = 1
-
-  static let none = LoadReply(status: 0)
-  static let violation = LoadReply(status: -1)
-}
-
 /// Counts complete replies in a stream of bytes that may be cut anywhere, and reads their status; values are skipped.
 ///
-/// Both protocols are lines that say how many bytes follow. Of a line only its first `lineRoom` bytes matter, so that a
-/// line cut in two needs no more room than that.
+/// Both, HTTP and RESP, are lines that say how many bytes follow. Of a line only its first `lineRoom` bytes matter, so
+/// that a line cut in two needs no more room than that.
 struct ReplyParser {
   private static let lineRoom = 64
 
@@ -50,22 +39,23 @@ struct ReplyParser {
   /// Whether a reply has begun and not ended.
   var isWithinReply: Bool { skip > 0 || status != 0 || lineCount > 0 }
 
-  /// The next complete reply in `bytes[offset..<count]`; moves `offset` behind it, or to the end if there is none.
+  /// The status of the next complete reply in `bytes[offset..<count]`, which `offset` is then behind: an HTTP status,
+  /// from 100 to 999, or its like in other protocols. 0: the bytes ended first; below 0: a violation.
   @inline(__always)
-  mutating func next(_ bytes: UnsafePointer<UInt8>, _ count: Int, _ offset: inout Int) -> LoadReply {
+  mutating func next(_ bytes: UnsafePointer<UInt8>, _ count: Int, _ offset: inout Int) -> Int32 {
     while true {
       if skip > 0 {
         let taken = min(skip, count &- offset)
         skip &-= taken
         offset &+= taken
-        if skip > 0 { return .none }
+        if skip > 0 { return 0 }
         return finished()
       }
       let start = bytes + offset
       guard offset < count, let end = memchr(start, 10, count &- offset) else {
         keep(start, count &- offset)
         offset = count
-        return .none
+        return 0
       }
       let found = UnsafeRawPointer(end) - UnsafeRawPointer(start)
       offset &+= found &+ 1
@@ -78,17 +68,17 @@ struct ReplyParser {
         lineCount = 0
         isComplete = take(UnsafePointer(line), min(whole, ReplyParser.lineRoom))
       }
-      if status < 0 { return .violation }
+      if status < 0 { return -1 }
       if isComplete { return finished() }
     }
   }
 
   @inline(__always)
-  private mutating func finished() -> LoadReply {
-    let reply = LoadReply(status: status)
+  private mutating func finished() -> Int32 {
+    let finished = status
     status = 0
     length = -1
-    return reply
+    return finished
   }
 
   private mutating func fail(_ what: StaticString) {
@@ -111,6 +101,7 @@ struct ReplyParser {
     switch wire {
     case .http: return takeHTTP(bytes, trimmed)
     case .resp: return takeRESP(bytes, trimmed)
+    case .binary: preconditionFailure("frames aren't lines")
     }
   }
 

@@ -1,0 +1,5 @@
+"""Every case, in the order in which they run. Each has a name, a title, and a `run` that returns a Result."""
+
+from . import check, cores, large, latency, memory, micro, records, throughput
+
+CASES = [case for module in (throughput, large, latency, memory, records, cores, micro, check) for case in module.CASES]

@@ -1,0 +1,40 @@
+"""Where a server's processor time goes, for bars that are missed; needs perf (Debian's linux-perf)."""
+
+import re
+import shutil
+import subprocess
+
+from . import machine
+from .load import measure
+
+
+def profile(server, load, seconds, lines=16):
+    """The functions that use most of a server's time under a load, as text; None without perf."""
+    if not shutil.which("perf"):
+        return None
+    data = machine.WORK / "perf.data"
+    recorder = subprocess.Popen(
+        ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(data), "-p", str(server.pid)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        measure(server, load, seconds)
+    finally:
+        recorder.terminate()
+        recorder.wait(30)
+    report = subprocess.run(
+        ["perf", "report", "-i", str(data), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.5"],
+        capture_output=True, text=True).stdout
+    found = re.findall(r"^ +([\d.]+)% +\S+ +(\S+) +\[(.)\] (\S+)", report, re.M)[:lines]
+    if not found:
+        return None
+    names = demangled([symbol for *_, symbol in found])
+    return "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
+                     for (share, where, kind, _), name in zip(found, names))
+
+
+def demangled(symbols):
+    """Swift's names as people write them."""
+    run = subprocess.run(["swift", "demangle", "--compact", "--simplified"], input="\n".join(symbols),
+                         capture_output=True, text=True)
+    names = run.stdout.splitlines() if run.returncode == 0 else symbols
+    return [re.sub(r"^(specialized |closure .* in |generic specialization .* of )+", "", name)[:90] for name in names]

@@ -1,0 +1,112 @@
+"""Figures over rounds, bars that they are held to, and tables."""
+
+import statistics
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Samples:
+    """A figure in each round."""
+
+    values: list[float] = field(default_factory=list)
+
+    @property
+    def median(self):
+        return statistics.median(self.values)
+
+    @property
+    def spread(self):
+        return f"{format_number(min(self.values))}–{format_number(max(self.values))}"
+
+    def over(self, other):
+        """The ratio in each round: neighbours in time are compared, so that what comes and goes cancels out."""
+        return Samples([mine / theirs for mine, theirs in zip(self.values, other.values)])
+
+
+@dataclass
+class Bar:
+    """What is to be reached, what was, and whether that does; `met` is None for what can't be judged here."""
+
+    text: str
+    target: str
+    reached: str
+    met: bool | None
+    note: str = ""
+
+
+@dataclass
+class Result:
+    """What a case came to: a table, bars and remarks."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    profile: str | None = None
+
+    @property
+    def is_missed(self):
+        return any(bar.met is False for bar in self.bars)
+
+
+def at_least(text, samples, target, unit="x", note=""):
+    """A bar that a median must not fall below."""
+    return Bar(text, f"≥ {target:g}{unit}", f"{samples.median:.2f}{unit} ({samples.spread})", samples.median >= target,
+               note)
+
+
+def at_most(text, samples, target, unit="x", note=""):
+    return Bar(text, f"≤ {target:g}{unit}", f"{samples.median:.2f}{unit} ({samples.spread})", samples.median <= target,
+               note)
+
+
+def format_number(value):
+    """Three significant digits or so, as people write them."""
+    size = abs(value)
+    if size >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def format_rate(value):
+    """A count per second: 238 k, 2.88 M."""
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.0f} k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def format_microseconds(nanoseconds):
+    return format_number(nanoseconds / 1000)
+
+
+def table(columns, rows):
+    """A Markdown table whose columns also line up as plain text; all but the first are set right."""
+    cells = [columns, *rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+
+    def line(row):
+        first = row[0].ljust(widths[0])
+        return "| " + " | ".join([first, *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) + " |"
+
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([line(columns), rule, *map(line, rows)])
+
+
+def verdict(met):
+    return {True: "met", False: "**missed**", None: "not judged"}[met]
+
+
+def bars_table(bars):
+    return table(["bar", "to reach", "reached (median, range)", "verdict"],
+                 [[bar.text, bar.target, bar.reached, verdict(bar.met)] for bar in bars])
+
+
+def render(result, bars=True):
+    """A result as Markdown."""
+    parts = [f"## {result.title}", table(result.columns, result.rows)]
+    if result.bars and bars:
+        parts.append(bars_table(result.bars))
+    parts += [f"{bar.text}: {bar.note}" for bar in result.bars if bar.note]
+    parts += result.notes
+    if result.profile:
+        parts.append(f"Where kvd spends its processor time:\n\n```\n{result.profile}\n```")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,326 @@
+import Wire
+
+// From the operations of a REQUEST to the store.
+extension Core {
+  /// Takes the operations of a verified request into the batch, from where it stopped; false if it must stop again.
+  mutating func takeOperations(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) -> Bool {
+    var at = frame.base + peer.pointee.resumeOffset
+    var position = peer.pointee.resumeIndex
+    let count = frame.count
+    while position < count {
+      if frames.count == 0 && position > peer.pointee.resumeIndex && mustWait(connection) {
+        peer.pointee.resumeOffset = at - frame.base
+        peer.pointee.resumeIndex = position
+        block(connection)
+        return false
+      }
+      let view = OperationView(at)
+      take(view, connection, peer, id: frame.id, index: position)
+      at += FrameLayout.padded(view.length)
+      position &+= 1
+      if frames.count == Core.batchCapacity { runBatch() }
+    }
+    finishRequest(frame.id, operations: count, connection, peer)
+    return true
+  }
+
+  /// All operations of the request are in the batch or beyond.
+  mutating func finishRequest(
+    _ id: UInt64, operations: Int, _ connection: UnsafeMutablePointer<Connection>,
+    _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    // Those that still wait in the batch are executed before the turn ends and thus before any ACK is written.
+    peer.pointee.resumeOffset = 0
+    peer.pointee.lastID = id
+    peer.pointee.operations &+= UInt64(operations)
+    guard peer.pointee.hasAck else { return }
+    peer.pointee.hasAck = false
+    peer.pointee.wantedAck = id
+    scheduleAck(connection, peer)
+  }
+
+  /// Puts an operation into the batch.
+  @inline(__always)
+  private mutating func take(
+    _ view: OperationView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>,
+    id: UInt64, index position: Int
+  ) {
+    let answer = view.answer
+    if answer.isAck { peer.pointee.hasAck = true }
+    let record = view.record
+    let isRare = view.conditions != 0 || record.hasExpiry || view.operation.isIncrement
+    if isRare { runBatch() }  // its terms lie in scratch memory, which lasts for a batch
+    let operation = frames.operations + frames.count
+    let entry = frames.entries + frames.count
+    entry.initialize(
+      to: FrameEntry(
+        connection: connection, id: id, index: UInt16(truncatingIfNeeded: position), answer: answer, core: 0,
+        operationsBefore: peer.pointee.operations))
+    do {
+      try prepare(view, record, valueCount: record.length &- record.valueStart, into: operation)
+      if isRare { try prepareTerms(view, record, operation) }
+    } catch {
+      return refuse(operation: operation, entry.pointee, error)
+    }
+    let owner = core(of: operation.pointee.key.partition)
+    entry.pointee.core = Int32(truncatingIfNeeded: owner)
+    if owner == index { store.prefetchSlot(operation.pointee.key.hash) }
+    frames.count &+= 1
+    if isRare { runBatch() }
+  }
+
+  /// Fills in everything of an operation but its terms: kind, key, content type and the `valueCount` bytes of its value
+  /// that are there.
+  @inline(__always)
+  func prepare(
+    _ view: OperationView, _ record: RecordView, valueCount: Int, into operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    operation.pointee.hasOptions = false
+    operation.pointee.staged = nil
+    operation.pointee.contentType = RecordContentType()
+    operation.pointee.kind = view.operation.kind
+    let key = record.key
+    if record.mapCount == 0 && key.count > 0 && key.count <= limits.key {
+      operation.pointee.key = KeyRef(key)
+    } else {
+      operation.pointee.key = try checkKey(map: record.map, key: key)
+    }
+    let text = key.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
+    guard Text.isUTF8(text, key.count) else { throw .frameKeyNotText }
+    if record.contentTypeCode != 0 { operation.pointee.contentType = record.contentType }
+    operation.pointee.body = UnsafeRawBufferPointer(start: record.base + record.valueStart, count: valueCount)
+  }
+
+  @inline(never)
+  private func checkKey(map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) throws(Problem) -> KeyRef {
+    guard key.count > 0 else { throw .frameKeyEmpty }
+    guard key.count <= limits.key else { throw .keyTooLong }
+    try checkMapName(map)
+    let isDefault = map.isEmpty || map.equals("default")
+    return isDefault ? KeyRef(key) : KeyRef(map: map, key: key)
+  }
+
+  /// Reads what makes an operation more than a plain one; texts go to scratch memory.
+  @inline(never)
+  mutating func prepareTerms(
+    _ view: OperationView, _ record: RecordView, _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    operation.pointee.hasOptions = true
+    operation.pointee.options = OperationOptions()
+    operation.pointee.options.timeToLive = record.expiry
+    if view.operation == .increment && record.value.count == 8 {
+      let bytes = record.value.baseAddress.unsafelyUnwrapped
+      operation.pointee.options.delta = Int64(littleEndian: bytes.loadUnaligned(as: Int64.self))
+    }
+    if let revision = view.revision {
+      if revision == FrameRevision.absent {
+        operation.pointee.options.ifNoneMatch = anyTag()
+      } else if revision == FrameRevision.present {
+        operation.pointee.options.ifMatch = anyTag()
+      } else {
+        operation.pointee.options.ifMatch = tag(revision)
+      }
+    }
+    if let minimum = view.minimum {
+      operation.pointee.options.minRevision = minimum
+      operation.pointee.options.hasMinRevision = true
+    }
+    operation.pointee.options.idempotencyKey = view.idempotencyKey
+    guard view.idempotencyKey.count <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
+    fingerprint(operation)
+  }
+
+  private mutating func anyTag() -> UnsafeRawBufferPointer { scratch.copy([UInt8(ascii: "*")]) }
+
+  /// The revision as an ETag.
+  private mutating func tag(_ revision: Revision) -> UnsafeRawBufferPointer {
+    var text: [UInt8] = [UInt8(ascii: "\"")]
+    appendRevision(revision, to: &text)
+    text.append(UInt8(ascii: "\""))
+    return scratch.copy(text)
+  }
+
+  // MARK: The batch
+
+  /// Executes the operations of the batch in their order, and completes the REPLY being written.
+  @inline(never)
+  mutating func runFrameBatch() {
+    let count = frames.count
+    frames.count = 0
+    var position = 0
+    while position < count {
+      if Int(frames.entries[position].core) == index { prefetchRecord(position) }
+      position &+= 1
+    }
+    position = 0
+    while position < count {
+      if position &+ 4 < count { store.prefetchSegment(frames.entries[position &+ 4].replaced) }
+      run(frames.operations + position, frames.entries + position)
+      position &+= 1
+    }
+    sealReply()
+    scratch.reset()
+  }
+
+  /// Fetches what the operation will need of its key's record and log.
+  @inline(__always)
+  private func prefetchRecord(_ position: Int) {
+    let operation = frames.operations + position
+    if operation.pointee.kind == .put {
+      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
+    } else {
+      store.prefetchRecord(operation.pointee.key.hash)
+    }
+  }
+
+  @inline(__always)
+  private mutating func run(
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>
+  ) {
+    let connection = entry.pointee.connection
+    guard connection.pointee.state == .open else {
+      if let staged = operation.pointee.staged { discard(staged) }
+      return
+    }
+    let owner = Int(entry.pointee.core)
+    if owner == index {
+      var outcome = execute(operation)
+      if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+      metrics.answered(operation.pointee.kind.route, outcome.status)
+      answer(connection, entry, operation, outcome)
+    } else if isOverloaded(owner) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      metrics.count(.overloaded)
+      metrics.answered(operation.pointee.kind.route, 503)
+      answer(connection, entry, operation, Outcome(.overloaded))
+    } else {
+      forward(operation, entry, connection, to: owner)
+    }
+  }
+
+  /// Writes the result of an operation if one was asked for, or is due because it failed.
+  @inline(__always)
+  private mutating func answer(
+    _ connection: UnsafeMutablePointer<Connection>, _ entry: UnsafePointer<FrameEntry>,
+    _ operation: UnsafePointer<Operation>, _ outcome: Outcome
+  ) {
+    if entry.pointee.answer.wantsResult(outcome.status) {
+      write(
+        outcome, isRecord: operation.pointee.kind == .get, pin: .none, connection, id: entry.pointee.id,
+        index: Int(entry.pointee.index))
+    }
+    if configuration.logLevel <= .debug {
+      let (id, place) = (entry.pointee.id, Int(entry.pointee.index))
+      log(operation.pointee.kind, operation.pointee.key, outcome, id, place, connection)
+    }
+  }
+
+  /// An operation that isn't executed because of its form.
+  @inline(never)
+  mutating func refuse(operation: UnsafeMutablePointer<Operation>, _ entry: FrameEntry, _ problem: Problem) {
+    runBatch()
+    metrics.count(.badRequests)
+    metrics.answered(operation.pointee.kind.route, problem.status)
+    if entry.answer != .none {
+      write(
+        refused(problem), isRecord: false, pin: .none, entry.connection, id: entry.id, index: Int(entry.index))
+    }
+  }
+
+  // MARK: Other cores
+
+  /// Whether a connection of frames has as much under way as it may: answers that its client doesn't take, operations
+  /// on other cores, or any of these while much waits for some core. Its own answers from there let it go on.
+  func mustWaitForCores(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let output = connection.pointee.output
+    if output.unsent >= limits.unsentBytes || Int(output.gaps) >= limits.pendingOperations { return true }
+    guard output.gaps > 0 else { return false }
+    for outbox in outboxes where outbox.count > limits.mailbox / 2 { return true }
+    return false
+  }
+
+  private mutating func forward(
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
+    _ connection: UnsafeMutablePointer<Connection>, to owner: Int
+  ) {
+    let peer = connection.pointee.peer!
+    let id = entry.pointee.id
+    let number = peer.pointee.pending.add(id, operationsBefore: entry.pointee.operationsBefore, now: monotonic)
+    connection.pointee.output.gaps += 1
+    var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
+    target.frame = number
+    target.element =
+      FrameTarget(
+        index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind
+      ).packed
+    forward(operation, to: owner, target)
+  }
+
+  /// Another core has executed an operation of a frame.
+  mutating func finishFrame(_ target: ReplyTarget, _ outcome: Outcome, pin: Pin) {
+    guard let connection = connection(target.connection), let peer = connection.pointee.peer else {
+      if pin.kind == .segment { unpin(pin) }
+      return
+    }
+    let element = FrameTarget(packed: target.element)
+    let request = peer.pointee.pending[target.frame]
+    metrics.answered(element.kind.route, outcome.status, nanoseconds: monotonic &- request.started)
+    if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
+      write(
+        outcome, isRecord: element.kind == .get, pin: pin, connection, id: request.id, index: Int(element.index))
+    } else if pin.kind == .segment {
+      unpin(pin)
+    }
+    if configuration.logLevel <= .debug {
+      log(element.kind, nil, outcome, request.id, Int(element.index), connection)
+    }
+    connection.pointee.output.gaps -= 1
+    if peer.pointee.pending.finish(target.frame) { scheduleAck(connection, peer) }
+    if connection.pointee.output.gaps == 0 {
+      sealReply()
+      if connection.pointee.state == .open { writeFarewell(connection, peer) }
+    }
+    unblock(connection)
+  }
+}
+
+/// How to answer an operation that another core executes: what a mail's 32 bits say beside the request's number.
+struct FrameTarget {
+  var index: UInt16
+  var answer: AnswerLevel
+  var kind: OperationKind
+
+  init(index: UInt16, answer: AnswerLevel, kind: OperationKind) {
+    self.index = index
+    self.answer = answer
+    self.kind = kind
+  }
+
+  init(packed: UInt32) {
+    index = UInt16(truncatingIfNeeded: packed)
+    answer = AnswerLevel(rawValue: UInt8(truncatingIfNeeded: packed >> 16))!
+    kind = OperationKind(rawValue: UInt8(truncatingIfNeeded: packed >> 24))!
+  }
+
+  var packed: UInt32 { UInt32(index) | UInt32(answer.rawValue) << 16 | UInt32(kind.rawValue) << 24 }
+}
+
+extension FrameOperation {
+  /// What the store's executor calls it.
+  @inline(__always) var kind: OperationKind {
+    switch self {
+    case .get: .get
+    case .put: .put
+    case .delete: .delete
+    case .increment: .increment
+    case .append: .append
+    }
+  }
+}
+
+extension Problem {
+  static var frameKeyEmpty: Problem { Problem(400, "The key is empty.") }
+  static var frameKeyNotText: Problem { Problem(400, "The key must be valid UTF-8.") }
+}

@@ -1,0 +1,297 @@
+import Wire
+
+// From received bytes to frames, and what is done with each.
+extension Core {
+  /// Makes an accepted connection one that speaks frames.
+  mutating func becomePeer(_ connection: UnsafeMutablePointer<Connection>) {
+    let peer = UnsafeMutablePointer<PeerState>.allocate(capacity: 1)
+    peer.initialize(to: PeerState())
+    connection.pointee.peer = peer
+    enter(connection, .head)
+  }
+
+  /// The connection is gone.
+  mutating func freePeer(_ connection: UnsafeMutablePointer<Connection>) {
+    guard let peer = connection.pointee.peer else { return }
+    abandonLongValue(peer)
+    collectedBytes -= peer.pointee.counted
+    connection.pointee.peer = nil
+    peer.deinitialize(count: 1)
+    peer.deallocate()
+  }
+
+  /// Bytes came; they stay unchanged until the turn ends. Whole frames are taken where they lie; only what is
+  /// incomplete is copied, and of what comes then no more than completes it.
+  mutating func receiveFrames(
+    _ connection: UnsafeMutablePointer<Connection>, _ bytes: UnsafeRawPointer, _ count: Int
+  ) {
+    let peer = connection.pointee.peer!
+    var used = 0
+    while used < count && isTaking(connection) {
+      if connection.pointee.isBlocked {
+        connection.pointee.input.append(bytes + used, count - used)
+        used = count
+      } else if !connection.pointee.input.isEmpty {
+        let piece = min(count - used, missing(connection.pointee.input))
+        connection.pointee.input.append(bytes + used, piece)
+        used += piece
+        takeKeptFrames(connection)
+      } else {
+        used += takeFrames(connection, bytes + used, count - used)
+        if used < count && isTaking(connection) {
+          if count - used > 4096 { frames.giveBlock(&connection.pointee.input) }
+          connection.pointee.input.append(bytes + used, count - used)
+          used = count
+        }
+      }
+    }
+    boundKept(connection, peer)
+  }
+
+  /// Takes the frames that were kept, as far as it goes, and answers them at once: their bytes don't outlive this call.
+  mutating func takeKeptFrames(_ connection: UnsafeMutablePointer<Connection>) {
+    runBatch()
+    while isTaking(connection), let bytes = connection.pointee.input.bytes {
+      let used = takeFrames(connection, bytes, connection.pointee.input.count)
+      runBatch()
+      guard connection.pointee.state == .open else { return }
+      if used == connection.pointee.input.count {
+        frames.takeBlock(&connection.pointee.input)
+      } else {
+        connection.pointee.input.removeFirst(used)
+      }
+      if used == 0 { break }
+    }
+    if connection.pointee.isLast { connection.pointee.input.removeAll() }
+    if connection.pointee.hasEnded { endFrames(connection) }
+    if connection.pointee.state == .open { boundKept(connection, connection.pointee.peer!) }
+  }
+
+  /// The client sends no more: a frame that isn't whole will never be.
+  mutating func endFrames(_ connection: UnsafeMutablePointer<Connection>) {
+    guard isTaking(connection), !connection.pointee.isBlocked else { return }
+    if !connection.pointee.input.isEmpty || connection.pointee.peer!.pointee.long != nil {
+      refuse(connection, .truncated)
+    }
+  }
+
+  @inline(__always)
+  private func isTaking(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    connection.pointee.state == .open && !connection.pointee.isLast
+  }
+
+  /// How many bytes the frame that was kept lacks: first those that say its length.
+  private func missing(_ input: ByteQueue) -> Int {
+    guard input.count >= 8, let bytes = input.bytes else { return 8 - input.count }
+    return max(1, FrameView(bytes).length - input.count)
+  }
+
+  /// Bytes of incomplete frames are bounded over all connections.
+  private mutating func boundKept(
+    _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard connection.pointee.input.count != peer.pointee.counted else { return }
+    collectedBytes += connection.pointee.input.count - peer.pointee.counted
+    peer.pointee.counted = connection.pointee.input.count
+    if collectedBytes > limits.collectedBytes && isTaking(connection) && !connection.pointee.isBlocked {
+      refuse(connection, .overloaded)
+    }
+  }
+
+  /// Takes whole frames, and values behind them, and returns how many bytes that were. Stops before an incomplete
+  /// frame, at a bound (perhaps in the middle of a request, which then stays), and behind the last frame.
+  private mutating func takeFrames(
+    _ connection: UnsafeMutablePointer<Connection>, _ bytes: UnsafeRawPointer, _ count: Int
+  ) -> Int {
+    let peer = connection.pointee.peer!
+    var used = 0
+    while used < count {
+      if peer.pointee.long != nil {
+        used &+= receiveLongValue(connection, peer, bytes + used, count &- used)
+        if !isTaking(connection) { return count }
+        continue
+      }
+      if isShuttingDown && peer.pointee.resumeOffset == 0 {
+        refuse(connection, .goingDown)
+        return count
+      }
+      if mustWait(connection) {
+        block(connection)
+        break
+      }
+      let limit = peer.pointee.isGreeted ? limits.frame : Greeting.frameCount
+      switch FrameView.read(bytes + used, count &- used, limit: limit) {
+      case .incomplete:
+        if used > 0 { enter(connection, .idle) }  // another frame than the one that was waited for
+        enter(connection, .head)
+        return used
+      case .refused(let reason):
+        refuse(connection, peer.pointee.isGreeted ? reason : .noGreeting)
+        return count
+      case .whole: break
+      }
+      let frame = FrameView(bytes + used)
+      let isDone = take(frame, connection, peer)
+      if !isTaking(connection) { return count }
+      guard isDone else { break }
+      used &+= frame.length
+    }
+    enter(connection, peer.pointee.long == nil ? .idle : .body)
+    return used
+  }
+
+  /// Takes one whole frame; false when a request stopped in the middle.
+  @inline(__always)
+  private mutating func take(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) -> Bool {
+    if peer.pointee.resumeOffset > 0 { return takeOperations(frame, connection, peer) }
+    metrics.count(.framesReceived)
+    guard peer.pointee.isGreeted else {
+      greet(frame, connection, peer)
+      return true
+    }
+    guard frame.isIntact(peer.pointee.incoming) else {
+      refuse(connection, .badChecksum)
+      return true
+    }
+    guard frame.kind == .request else {
+      takeOther(frame, connection, peer)
+      return true
+    }
+    guard frame.id == peer.pointee.lastID &+ 1 else {
+      refuse(connection, .outOfOrder)
+      return true
+    }
+    guard frame.checkOperations() else {
+      refuse(connection, .malformed)
+      return true
+    }
+    if frame.isLong {
+      beginLongValue(frame, connection, peer)
+      return true
+    }
+    peer.pointee.resumeOffset = FrameLayout.headCount
+    peer.pointee.resumeIndex = 0
+    return takeOperations(frame, connection, peer)
+  }
+
+  /// Everything that isn't a request.
+  @inline(never)
+  private mutating func takeOther(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
+    switch frame.kind {
+    case .ping:
+      guard frame.length == FrameLayout.headCount else { return refuse(connection, .malformed) }
+      runBatch()
+      let chunk = reserve(connection, FrameLayout.headCount)
+      FrameLayout.seal(
+        chunk.end, length: FrameLayout.headCount, .pong, id: frame.id, peer.pointee.outgoing)
+      didWriteFrame(connection, chunk, FrameLayout.headCount)
+    case .pong:
+      guard frame.length == FrameLayout.headCount else { return refuse(connection, .malformed) }
+    case .close:
+      guard CloseFrame.read(frame) != nil else { return refuse(connection, .malformed) }
+      runBatch()
+      connection.pointee.isLast = true
+      markDirty(connection)
+    case .hello: refuse(connection, .noGreeting)
+    case .request, .welcome, .reply, .ack: refuse(connection, .unknownKind)
+    }
+  }
+
+  // MARK: Greeting
+
+  /// Answers HELLO.
+  @inline(never)
+  private mutating func greet(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard frame.kind == .hello else { return refuse(connection, .noGreeting) }
+    let own = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
+    let hello: Greeting
+    do {
+      hello = try Greeting(frame)
+    } catch {
+      return refuse(connection, error)
+    }
+    guard hello.role == .client, hello.sender != .any else { return refuse(connection, .role) }
+    // A lone node is a cluster of its own, of the same id.
+    guard hello.cluster == .any || hello.cluster == own else { return refuse(connection, .cluster) }
+    guard hello.receiver == .any || hello.receiver == own else { return refuse(connection, .destination) }
+    frames.greeted += 1
+    let welcome = Greeting(
+      role: .peer, cluster: own, sender: own, receiver: hello.sender,
+      session: frames.greeted * UInt64(coreCount) + UInt64(index),
+      frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
+    let chunk = reserve(connection, Greeting.frameCount)
+    welcome.write(.welcome, to: chunk.end)
+    didWriteFrame(connection, chunk, Greeting.frameCount)
+    peer.pointee.isGreeted = true
+    peer.pointee.incoming = welcome.incoming
+    peer.pointee.outgoing = welcome.outgoing
+    enter(connection, .idle)
+  }
+
+  // MARK: Closing
+
+  /// Ends a connection with a reason: what was executed is answered first, nothing more is taken.
+  @inline(never)
+  mutating func refuse(_ connection: UnsafeMutablePointer<Connection>, _ reason: CloseReason) {
+    runBatch()
+    guard isTaking(connection), let peer = connection.pointee.peer else { return }
+    if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
+    abandonLongValue(peer)
+    connection.pointee.isLast = true
+    connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason
+    logClose(connection, peer.pointee.lastID, reason)
+    peer.pointee.farewell = reason
+    if connection.pointee.output.gaps == 0 { writeFarewell(connection, peer) }
+  }
+
+  /// Writes the last frame, once nothing else is to come.
+  mutating func writeFarewell(
+    _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard let reason = peer.pointee.farewell else { return }
+    peer.pointee.farewell = nil
+    writeAck(connection, peer)
+    let chunk = reserve(connection, CloseFrame.maximumCount)
+    let count = CloseFrame.write(reason, lastID: peer.pointee.lastID, to: chunk.end, peer.pointee.outgoing)
+    didWriteFrame(connection, chunk, count)
+  }
+
+  /// A connection of frames is told that the node goes down, unless it is in the middle of something.
+  mutating func leave(_ connection: UnsafeMutablePointer<Connection>) {
+    guard let peer = connection.pointee.peer else { return }
+    if peer.pointee.long == nil && !connection.pointee.isBlocked { refuse(connection, .goingDown) }
+  }
+
+  @inline(never)
+  private mutating func logClose(_ connection: UnsafeMutablePointer<Connection>, _ id: UInt64, _ reason: CloseReason) {
+    guard configuration.logLevel <= .debug else { return }
+    var line: [UInt8] = []
+    appendJSON("\"message\":\"connection refused\",\"type\":\"FRAME\",\"reason\":", to: &line)
+    appendJSONString("\(reason)", to: &line)
+    appendJSON(",\"detail\":", to: &line)
+    appendJSONString("\(reason.sentence)", to: &line)
+    appendJSON(",\"request\":", to: &line)
+    appendJSONInteger(id, to: &line)
+    appendJSON(",\"connection\":", to: &line)
+    appendJSONInteger(Int64(connection.pointee.id.index), to: &line)
+    let text = logScratch.copy(line)
+    effects.append(.log(.debug, text.baseAddress!, count: text.count))
+  }
+}
+
+extension CloseReason {
+  /// What a connection that ends for an HTTP reason is told.
+  init(_ problem: Problem) { self = problem.status == 408 ? .timeout : .overloaded }
+}
+
+extension UnsafeMutablePointer where Pointee == Chunk {
+  /// Where the next bytes go.
+  @inline(__always) var end: UnsafeMutableRawPointer { bytes + Int(pointee.count) }
+}

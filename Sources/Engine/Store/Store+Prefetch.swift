@@ -1,0 +1,56 @@
+import Wire
+
+// Looking up a batch in stages. A key's record is behind three dependent loads: partition, slot, record; and a write
+// follows its old record through two more: the page's segment number, the segment. Each stage fetches for the next one,
+// some requests ahead, so that the misses of independent requests overlap (Chen, Ailamaki, Gibbons and Mowry 2004,
+// group prefetching). Nothing here changes anything, and a stale or useless fetch does no harm.
+extension Store {
+  /// First stage: fetches what leads to the key's table and log.
+  @inline(__always)
+  func prefetchPartition(_ hash: UInt64) { prefetch(partition(hash)) }
+
+  /// Second stage: fetches the slot where the key's search starts and, since it often goes past the end of a cache
+  /// line, the next line.
+  @inline(__always)
+  func prefetchSlot(_ hash: UInt64) {
+    let p = partition(hash)
+    let slot = p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity)
+    prefetch(slot)
+    prefetch(slot + 8)
+  }
+
+  /// Third stage: fetches the first three cache lines of the record that the key's tag leads to.
+  @inline(__always)
+  func prefetchRecord(_ hash: UInt64) {
+    let slot = firstSlot(partition(hash), tag: TableLayout.tag(hash))
+    let position = TableLayout.position(of: slot.pointee)
+    let address = UnsafeRawPointer(base) + Int(position &<< 3)
+    prefetch(address)
+    prefetch(address + 64)
+    prefetch(address + 128)
+  }
+
+  /// Third stage of a write: fetches the record it replaces, the number of that record's segment, and where the new
+  /// record will go. Answers the old record's position, 0 when there is none.
+  @inline(__always)
+  func prefetchWrite(_ hash: UInt64) -> UInt64 {
+    let p = partition(hash)
+    let slot = firstSlot(p, tag: TableLayout.tag(hash))
+    let position = TableLayout.position(of: slot.pointee)
+    prefetch(UnsafeRawPointer(base) + Int(position &<< 3))
+    prefetch(segmentOfPage + Int(position &>> (PageAllocator.pageShift &- 3)))
+    if let cursor = p.pointee.cursor {
+      prefetch(cursor)
+      prefetch(cursor + 64)
+      prefetch(cursor + 128)
+    }
+    return position
+  }
+
+  /// Fourth stage of a write: fetches the segment of the record it replaces.
+  @inline(__always)
+  func prefetchSegment(_ position: UInt64) {
+    guard position != 0 else { return }
+    prefetch(segments + Int(segmentOfPage[Int(position &>> (PageAllocator.pageShift &- 3))]))
+  }
+}
