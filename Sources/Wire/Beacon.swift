@@ -18,7 +18,7 @@ package enum BeaconBody: Equatable, Sendable {
   case abandon(FoundingReply)
   case founded(Founding)
   case join(Join)
-  case evicted(Eviction)
+  case evicted(EvictionNotice)
   case request(LeaderRequest)
   case ping(Probe)
   case acknowledgement(Probe)
@@ -182,7 +182,7 @@ extension BeaconBody {
     case .join:
       let (http, receiver, weight) = (try reader.address(), try reader.address(), try reader.u16())
       self = .join(Join(http: http, receiver: receiver, weight: weight, name: try reader.text()))
-    case .evicted: self = .evicted(Eviction(index: LogIndex(try reader.u64())))
+    case .evicted: self = .evicted(EvictionNotice(index: LogIndex(try reader.u64())))
     case .request: self = .request(try reader.request())
     case .ping: self = .ping(try reader.probe())
     case .acknowledgement: self = .acknowledgement(try reader.probe())

@@ -96,7 +96,7 @@ package struct Join: Equatable, Sendable {
 }
 
 /// Proof that the receiver isn't a member any more.
-package struct Eviction: Equatable, Sendable {
+package struct EvictionNotice: Equatable, Sendable {
   /// An applied entry of the sender's log at which the receiver wasn't a member.
   package let index: LogIndex
 

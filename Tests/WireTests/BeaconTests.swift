@@ -32,7 +32,8 @@ import Testing
           nameHash: 5, isMember: true, isWritten: true, expect: 3, size: 4, index: LogIndex(6), leader: source,
           leaderAddress: address, seen: [source, destination])),
       .propose(founding), .promise(reply), .decline(reply), .abandon(reply), .founded(founding),
-      .join(Join(http: address, receiver: address, weight: 100, name: "n1")), .evicted(Eviction(index: LogIndex(7))),
+      .join(Join(http: address, receiver: address, weight: 100, name: "n1")),
+      .evicted(EvictionNotice(index: LogIndex(7))),
       .request(.leave), .request(.command([8, 9])), .request(.rival(cluster, isWritten: true)),
       .ping(probe), .acknowledgement(probe), .probeRequest(indirect), .probeReport(indirect),
       .election(

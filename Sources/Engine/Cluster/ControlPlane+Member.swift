@@ -40,7 +40,7 @@ extension ControlPlane {
     let source = beacon.source
     if isMember(source) { return true }
     if let topology, topology.slot(of: source) == nil {
-      send(.evicted(Eviction(index: topology.index)), cluster: cluster, to: source, at: address)
+      send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
       // A lagging node must hear its leader even if it doesn't know it yet.
       guard case .election = beacon.body else {
         ignored.stranger += 1
@@ -66,7 +66,7 @@ extension ControlPlane {
     return low < addresses.count && addresses[low].id == node && addresses[low].address != .none
   }
 
-  private mutating func receive(_ eviction: Eviction, _ now: UInt64) {
+  private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
     // Only an entry that this node hasn't applied can have removed it.
     guard let topology, eviction.index > topology.index else { return }
     begin(anew: isLeaving ? .left : .evicted)
