@@ -3,6 +3,7 @@ import Engine
 /// What one run of the simulator does. Every option can be drawn from a seed: swarm testing (Groce et al., "Swarm
 /// Testing", 2012) finds more by leaving some kinds of fault out of each run than by always having all of them.
 package struct SimulationOptions: Sendable {
+  /// What everything is drawn from.
   package var seed: UInt64
   /// Hosts that start at the beginning, and those that start later.
   package var hosts = 5
@@ -12,9 +13,13 @@ package struct SimulationOptions: Sendable {
   package var settings = ClusterSettings()
 
   // Chances in thousandths for each datagram.
+  /// Lost.
   package var loss = 0
+  /// Sent twice.
   package var duplication = 0
+  /// Changed on the way.
   package var corruption = 0
+  /// Followed by an old one.
   package var replay = 0
   /// Delays in microseconds; one datagram in a hundred takes up to `tail`, which reorders.
   package var delay: ClosedRange<UInt64> = 50...500
@@ -80,10 +85,15 @@ package struct SimulationOptions: Sendable {
 package struct FaultCounts: Equatable, Sendable {
   package init() {}
 
+  /// Datagrams that were lost.
   package var lost = 0
+  /// Datagrams that were doubled.
   package var duplicated = 0
+  /// Datagrams that were changed.
   package var corrupted = 0
+  /// Old datagrams that came again.
   package var replayed = 0
+  /// Datagrams that were overtaken.
   package var reordered = 0
   /// Datagrams that a partition swallowed.
   package var swallowed = 0
@@ -121,6 +131,7 @@ package struct FaultCounts: Equatable, Sendable {
 
 /// The outcome of one run.
 package struct SimulationReport: Sendable {
+  /// What everything is drawn from.
   package let seed: UInt64
   /// The first violation; nil when all invariants held and the cluster converged.
   package var violation: Violation?
@@ -156,7 +167,9 @@ package struct Violation: Equatable, Sendable, CustomStringConvertible {
     case converges = "a healthy core converges"
   }
 
+  /// Which one.
   package let invariant: Invariant
+  /// Who and what, in words.
   package let detail: String
   /// Simulated nanoseconds.
   package let time: UInt64

@@ -46,9 +46,13 @@ package enum BeaconBody: Equatable, Sendable {
 ///
 /// The checksum finds what changed on the way; it is no proof of who sent it.
 package struct Beacon: Equatable, Sendable {
+  /// Which cluster.
   package let cluster: ClusterID
+  /// Who sent it.
   package let source: NodeID
+  /// Who is meant; nobody stands for whoever hears it.
   package let destination: NodeID
+  /// What it says.
   package let body: BeaconBody
 
   package init(cluster: ClusterID, source: NodeID, destination: NodeID, body: BeaconBody) {

@@ -36,7 +36,9 @@ package struct Hello: Equatable, Sendable {
 
 /// A node that is to found a cluster, and where it was heard.
 package struct Founder: Equatable, Sendable {
+  /// Who it is.
   package let id: NodeID
+  /// Where it listens, or was heard.
   package let address: PeerAddress
 
   package init(id: NodeID, address: PeerAddress) {
@@ -68,7 +70,9 @@ package struct Founding: Equatable, Sendable {
 
 /// A promise to found this cluster, a refusal, or the proposer's word that it has given up.
 package struct FoundingReply: Equatable, Sendable {
+  /// The proposer's attempt.
   package let ballot: UInt64
+  /// Which cluster.
   package let cluster: ClusterID
 
   package init(ballot: UInt64, cluster: ClusterID) {
@@ -79,6 +83,7 @@ package struct FoundingReply: Equatable, Sendable {
 
 /// Asks the leader for membership, or tells it a member's name and addresses.
 package struct Join: Equatable, Sendable {
+  /// Where the sender answers HTTP.
   package let http: PeerAddress
   /// Where the sender reaches the receiver, which may not know its own address.
   package let receiver: PeerAddress

@@ -29,6 +29,7 @@ package struct LogEntry: Equatable, Sendable {
 
 /// Asks for a vote, or (`isPre`) whether a vote would be given (Ongaro 2014, section 9.6).
 package struct VoteRequest: Equatable, Sendable {
+  /// Whether only the willingness is asked for.
   package let isPre: Bool
   /// The leader asked for this election: don't protect it.
   package let isForced: Bool
@@ -56,7 +57,9 @@ package struct VoteRequest: Equatable, Sendable {
 
 /// Answers a `VoteRequest` of the same round.
 package struct VoteReply: Equatable, Sendable {
+  /// Whether only the willingness is asked for.
   package let isPre: Bool
+  /// Whether the vote is given.
   package let isGranted: Bool
   /// The voter's term.
   package let term: Term
@@ -72,6 +75,7 @@ package struct VoteReply: Equatable, Sendable {
 
 /// New entries, and the leader's heartbeat, which has none.
 package struct AppendRequest: Equatable, Sendable {
+  /// The term it is of.
   package let term: Term
   /// The place and term of the entry before the first one here.
   package let previousIndex: LogIndex
@@ -102,7 +106,9 @@ package struct AppendRequest: Equatable, Sendable {
 
 /// Answers an `AppendRequest`, and asks for a lease.
 package struct AppendReply: Equatable, Sendable {
+  /// The term it is of.
   package let term: Term
+  /// Whether the entry before the new ones was there.
   package let isAccepted: Bool
   /// Accepted: the log agrees with the leader's up to here. Otherwise: it may agree up to here, and not after.
   package let match: LogIndex
@@ -125,6 +131,7 @@ package struct AppendReply: Equatable, Sendable {
 
 /// A piece of a snapshot, for a follower that needs entries the leader no longer has.
 package struct SnapshotPiece: Equatable, Sendable {
+  /// The term it is of.
   package let term: Term
   /// The last entry that the snapshot has taken, and that entry's term.
   package let index: LogIndex
@@ -153,8 +160,11 @@ package struct SnapshotPiece: Equatable, Sendable {
 
 /// How far a follower has a snapshot.
 package struct SnapshotReply: Equatable, Sendable {
+  /// The term it is of.
   package let term: Term
+  /// The entry.
   package let index: LogIndex
+  /// The leader's clock when it sent this.
   package let sentAt: UInt64
   /// The bytes before this one are there.
   package let offset: UInt32

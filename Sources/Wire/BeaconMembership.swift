@@ -9,7 +9,9 @@ package enum HealthState: UInt8, Comparable, Sendable {
 
 /// News of a member, passed on with pings (Das, Gupta and Motivala, "SWIM", 2002, section 4.1).
 package struct Rumor: Equatable, Sendable {
+  /// Who it is about.
   package let subject: NodeID
+  /// How it is seen.
   package let state: HealthState
   /// Raised by the subject alone, to refute a suspicion of a lower one.
   package let incarnation: UInt32
@@ -41,7 +43,9 @@ package struct Probe: Equatable, Sendable {
 
 /// Asks a member to ping another, or reports that it answered (SWIM, section 3.1).
 package struct IndirectProbe: Equatable, Sendable {
+  /// The ping's number.
   package let sequence: UInt32
+  /// Who is to be pinged.
   package let target: NodeID
   /// In a report, the target's.
   package let incarnation: UInt32

@@ -9,8 +9,11 @@ import Wire
 /// All times are nanoseconds of one monotonic clock that counts on while the machine sleeps. Call `tick` when
 /// `deadline` has come, or a little later.
 package struct ControlPlane: Sendable {
+  /// Who this node is.
   package let identity: NodeIdentity
+  /// Times, counts and bounds.
   package let settings: ClusterSettings
+  /// How it seeks a cluster; idle once it has one.
   package internal(set) var discovery: Discovery
   /// Once this node has a cluster.
   package internal(set) var raft: Raft?
@@ -25,6 +28,7 @@ package struct ControlPlane: Sendable {
   /// It must begin anew under a new id: it does and answers nothing any more.
   package internal(set) var restart: RestartReason?
 
+  /// Where the node stands after its last step.
   package private(set) var standing = Standing()
   var planner = Planner()
   var hasTopology = false
@@ -55,6 +59,7 @@ package struct ControlPlane: Sendable {
     discovery = Discovery(identity.id, nameHash: nameHash, settings: settings, now: now)
   }
 
+  /// Who it is.
   package var id: NodeID { identity.id }
   /// What this node says of itself to a leader at `receiver`.
   func join(_ receiver: PeerAddress) -> Join {

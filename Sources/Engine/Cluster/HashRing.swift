@@ -2,6 +2,7 @@ import Wire
 
 /// A member as the ring sees it.
 package struct RingMember: Equatable, Sendable {
+  /// Who it is.
   package let id: NodeID
   /// Its share in per cent of a plain member's: 1 to 1000, 100 by default.
   package let weight: UInt16

@@ -11,6 +11,7 @@ import Wire
 ///
 /// All this is advice: it changes no ownership. Only entries of the control plane's log do.
 package struct Membership: Sendable {
+  /// Who it is.
   package let id: NodeID
   private let settings: ClusterSettings
   private let salt: UInt64

@@ -4,6 +4,7 @@ import Wire
 package struct Rivals: Sendable {
   /// A cluster of the same name.
   package struct Rival: Equatable, Sendable {
+    /// Which cluster.
     package let cluster: ClusterID
     /// As far as its members said, it took a write.
     package fileprivate(set) var isWritten: Bool

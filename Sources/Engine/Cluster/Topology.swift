@@ -16,6 +16,7 @@ package enum MemberState: UInt8, Sendable {
 
 /// A node that belongs to the cluster.
 package struct Member: Equatable, Sendable {
+  /// Who it is.
   package var id: NodeID
   /// A label; the node's host or pod name. At most 255 bytes.
   package var name: String
@@ -75,6 +76,7 @@ package struct Topology: Equatable, Sendable {
   /// Copies of a partition at most, since they are counted in one byte.
   package static let maximumCopies = 255
 
+  /// Which cluster.
   package let cluster: ClusterID
   /// The replication factor that users asked for.
   package let copies: UInt8

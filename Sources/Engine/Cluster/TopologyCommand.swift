@@ -23,7 +23,9 @@ package enum TopologyCommand: Equatable, Sendable {
 
   /// Who should hold one partition, the wanted owner first.
   package struct Placement: Equatable, Sendable {
+    /// Which partition.
     package let partition: PartitionID
+    /// Who should hold it, by slot.
     package let replicas: [MemberSlot]
 
     package init(partition: PartitionID, replicas: [MemberSlot]) {
@@ -34,9 +36,13 @@ package enum TopologyCommand: Equatable, Sendable {
 
   /// A fenced partition's new owner, in the epoch that the fence raised.
   package struct Activation: Equatable, Sendable {
+    /// Which partition.
     package let partition: PartitionID
+    /// The epoch it is meant for.
     package let epoch: Epoch
+    /// The new owner.
     package let owner: MemberSlot
+    /// The replication factor in force from then on.
     package let replicationFactor: UInt8
     /// Nobody who held it is left: it begins anew, empty.
     package let isLoss: Bool
@@ -58,10 +64,15 @@ package enum TopologyCommand: Equatable, Sendable {
 
   /// A new synced set and replication factor, valid only for this epoch and version.
   package struct Resize: Equatable, Sendable {
+    /// Which partition.
     package let partition: PartitionID
+    /// The epoch it is meant for.
     package let epoch: Epoch
+    /// The entry's version it is meant for.
     package let version: UInt32
+    /// The replication factor in force from then on.
     package let replicationFactor: UInt8
+    /// The new synced set, by slot.
     package let synced: [MemberSlot]
 
     package init(

@@ -21,14 +21,18 @@ package struct Raft: Sendable {
     case follower, preCandidate, candidate, leader
   }
 
+  /// Who it is.
   package let id: NodeID
   let settings: ClusterSettings
+  /// The term it is of.
   package internal(set) var term = Term(0)
   var vote: NodeID?
+  /// What this node is to the log.
   package internal(set) var role = Role.follower
   /// The leader of this term, once it was heard.
   package internal(set) var leader: NodeID?
   var log: RaftLog
+  /// The last entry that a majority is known to have.
   package internal(set) var commit: LogIndex
   /// The last entry that the topology has taken.
   package internal(set) var applied: LogIndex
