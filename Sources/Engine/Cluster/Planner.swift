@@ -192,8 +192,10 @@ extension ControlPlane {
     // The unfit go when there are fit ones enough, or one that can take their place: first they go and then it comes,
     // so that no majority becomes larger. Those that have expired or leave go for good.
     let unfit = voters.filter { !fit.contains($0) && $0 != id }
+    // One that leaves is still there: it stays a voter until another can take its place, if there is any.
+    let hasReserve = members.contains { $0.state == .active && !voters.contains($0.id) }
     if let gone = unfit.first(where: {
-      fit.count >= wanted || state($0) == .leaving || state($0) == nil || isExpired($0, now)
+      fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || isExpired($0, now)
         || (state($0) == .down && !candidates.isEmpty)
     }) {
       return change(voters: voters.filter { $0 != gone }, now)
@@ -205,7 +207,12 @@ extension ControlPlane {
 
   private func isSilent(_ node: NodeID, _ now: UInt64) -> Bool { node != id && !isHeard(node, now) }
 
+  /// Proposes other voters, unless so many of them were silent of late that they might not make a majority.
   private mutating func change(voters: [NodeID], _ now: UInt64) {
+    let live = voters.count { voter in
+      voter == id || raft!.heard(voter).map { now < $0 + settings.heartbeat * 3 / 2 } == true
+    }
+    guard live > voters.count / 2 else { return }
     do throws(Raft.Refusal) { _ = try raft!.propose(voters: voters, now) } catch { return }
   }
 }
