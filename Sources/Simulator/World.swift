@@ -166,6 +166,7 @@ package struct World {
       id: NodeID(high: drawn.high, low: drawn.low), name: "n\(number)",
       http: PeerAddress(v4: 0x0A00_0000 + UInt32(number) + 1, port: 3000))
     if hosts[number].incarnation > 1 { report.faults.restarts += 1 }
+    if hosts[number].incarnation == 1, number >= options.hosts { report.faults.joins += 1 }
     hosts[number].control = ControlPlane(identity, settings: options.settings, now: hosts[number].clock(now))
     hosts[number].isUp = true
     checker.started(number, identity.id)

@@ -60,7 +60,13 @@
           // Slow enough that a second proposal meets an open promise.
           $0.delay = 60_000...200_000
         }, catchers: [.oneFounding]),
-      Plant(mutation: .neverResends, options: options(1) { $0.loss = 100 }, catchers: [.converges]),
+      Plant(
+        mutation: .neverResends,
+        options: options(1) {
+          $0.loss = 100
+          $0.seconds = 5
+          $0.settings.evictAfter = 1000 * ClusterSettings.millisecond
+        }, catchers: [.converges]),
       Plant(
         mutation: .ignoresDestination,
         options: options(1) {
