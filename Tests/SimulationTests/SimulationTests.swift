@@ -62,12 +62,4 @@ import Testing
     }
     #expect(crashes > 0)
   }
-
-  @Test("two hundred nodes form one cluster, and none of them sends more than the bound")
-  func large() {
-    #if !DEBUG
-      let report = World.run(.calm(hosts: 200, seconds: 20))
-      #expect(report.violation == nil)
-    #endif
-  }
 }
