@@ -16,7 +16,7 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract null bench micro clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate null bench micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -66,6 +66,11 @@ conformance: build ## the HTTP/1.1 conformance tests against the release binary
 contract: build ## the server's answers against the OpenAPI document, Sources/Engine/Engine.docc/openapi.yaml
 	@.ci/install test
 	@$(PYTEST) ContractTests $(ARGS)
+
+simulate: ## clusters under simulated faults: fresh seeds until Ctrl-C; ARGS="7" replays seed 7, ARGS="1 --seeds 500"
+	@.ci/install build
+	@$(SWIFT) build -c release --product simulate
+	@.build/release/simulate $(ARGS)
 
 null: ## build the C servers that benchmarks are compared with
 	@.ci/install build

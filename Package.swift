@@ -19,6 +19,8 @@ let rest: [Target] = [
   .target(name: "CXXHash"),
   .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
   .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),
+  .target(name: "Simulator", dependencies: ["Engine", "Wire"], swiftSettings: settings),
+  .executableTarget(name: "simulate", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
   .executableTarget(
     name: "kvd",
     dependencies: [
@@ -32,6 +34,7 @@ let rest: [Target] = [
     name: "micro", dependencies: ["Engine", "Wire"], path: "Benchmarks/Micro", swiftSettings: settings),
   .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
   .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
+  .testTarget(name: "SimulationTests", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
   .testTarget(name: "TidyTests", swiftSettings: settings),
 ]
 

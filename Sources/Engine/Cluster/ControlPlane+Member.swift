@@ -1,0 +1,331 @@
+import Wire
+
+// A member's share: what it does with datagrams, with entries that were committed, and with the news of others.
+
+extension ControlPlane {
+  /// Takes a datagram as a member.
+  mutating func participate(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+    switch beacon.body {
+    case .hello(let hello): return receive(hello, beacon, address, now)
+    case .propose(let founding):
+      // This node has a cluster: the seekers should join it.
+      let reply = FoundingReply(ballot: founding.ballot, cluster: founding.cluster)
+      return send(.decline(reply), cluster: .none, to: beacon.source, at: address)
+    case .promise, .decline, .abandon, .founded: return
+    default: break
+    }
+    guard beacon.cluster == cluster else {
+      ignored.foreign += 1
+      return
+    }
+    if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
+    if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
+    guard admit(beacon, address) else { return }
+    switch beacon.body {
+    case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
+    case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
+    case .acknowledgement(let probe): membership?.receive(acknowledgement: probe, from: beacon.source)
+    case .probeRequest(let probe): membership?.receive(request: probe, from: beacon.source, address)
+    case .probeReport(let probe): membership?.receive(report: probe)
+    case .request(let request): receive(request, beacon.source, address, now)
+    default: break
+    }
+  }
+
+  /// Whether a sender may be a member; one that isn't any more is told so.
+  ///
+  /// A node whose own log lags behind can't tell a newcomer from one that was removed: it says at which entry it
+  /// stands, and the receiver, which stands later, ignores it.
+  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress) -> Bool {
+    let source = beacon.source
+    if isMember(source) { return true }
+    if let topology, topology.slot(of: source) == nil {
+      send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
+      // A lagging node must hear its leader even if it doesn't know it yet.
+      guard case .election = beacon.body else {
+        ignored.stranger += 1
+        return false
+      }
+    }
+    if self.address(of: source) == nil {
+      heard.removeAll { $0.id == source }
+      if heard.count == ControlPlane.maximumHeard { heard.removeFirst() }
+      heard.append((source, address))
+    }
+    return true
+  }
+
+  /// Whether the topology has this node, with an address: a binary search.
+  private func isMember(_ node: NodeID) -> Bool {
+    var low = 0
+    var high = addresses.count
+    while low < high {
+      let middle = (low + high) / 2
+      if addresses[middle].id < node { low = middle + 1 } else { high = middle }
+    }
+    return low < addresses.count && addresses[low].id == node && addresses[low].address != .none
+  }
+
+  private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
+    // Only an entry that this node hasn't applied can have removed it.
+    guard let topology, eviction.index > topology.index else { return }
+    begin(anew: isLeaving ? .left : .evicted)
+  }
+
+  /// Stops for good: the owner starts a new node in this one's place.
+  mutating func begin(anew reason: RestartReason) {
+    guard restart == nil else { return }
+    restart = reason
+    effects.append(.event(.restarting(reason)))
+    effects.append(.restart(reason))
+  }
+
+  // MARK: Beacons
+
+  /// Says that this cluster is there. The larger the cluster, the seldomer each member does.
+  mutating func announce(_ now: UInt64) {
+    let size = topology?.memberCount ?? 1
+    nextHello = now + settings.memberHello * UInt64(max(1, (size + 9) / 10))
+    rivals.forget(now)
+    guard let hello = ownHello() else { return }
+    send(.hello(hello), cluster: cluster, to: .none, at: nil)
+  }
+
+  /// This member's beacon; nil when nobody should join by it.
+  private func ownHello() -> Hello? {
+    guard let topology, topology.dissolved == nil else { return nil }
+    let leader = raft?.leader ?? .none
+    return Hello(
+      nameHash: discovery.nameHash, isMember: true, isWritten: topology.isWritten,
+      expect: UInt8(clamping: settings.expect), size: UInt16(clamping: topology.memberCount), index: topology.index,
+      leader: leader, leaderAddress: leader == id ? .none : address(of: leader) ?? .none, seen: [])
+  }
+
+  private mutating func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
+    guard hello.nameHash == discovery.nameHash else { return }
+    if !hello.isMember {
+      // In a large cluster only some answer: the leader, and those whose ids end like the seeker's.
+      let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
+      guard raft?.role == .leader || id.low % share == beacon.source.low % share else { return }
+      guard let own = ownHello() else { return }
+      return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
+    }
+    guard beacon.cluster != cluster, beacon.cluster != .none else { return }
+    if rivals.note(beacon.cluster, isWritten: hello.isWritten, address, now) {
+      effects.append(.event(.rival(beacon.cluster, address)))
+    }
+    // The leader may be unable to hear it.
+    guard let leader = raft?.leader, leader != id, let leaderAddress = self.address(of: leader) else { return }
+    let request = LeaderRequest.rival(beacon.cluster, isWritten: hello.isWritten)
+    send(.request(request), cluster: cluster, to: leader, at: leaderAddress)
+  }
+
+  /// Someone wants to be a member, or tells its name and addresses.
+  private mutating func receive(_ join: Join, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
+    guard raft!.isSettled, let topology, topology.dissolved == nil else {
+      // Say who leads.
+      guard let own = ownHello() else { return }
+      return send(.hello(own), cluster: cluster, to: source, at: address)
+    }
+    if source != id, join.receiver != .none { ownAddress = join.receiver }
+    var http = join.http
+    if http.high == 0, http.low == 0 || http.v4 == 0 {
+      http = PeerAddress(high: address.high, low: address.low, port: http.port)
+    }
+    let member = Member(id: source, name: join.name, peer: address, http: http, weight: min(max(join.weight, 1), 1000))
+    planner.newcomers.removeAll { $0.id == source }
+    guard planner.newcomers.count < Planner.maximumNewcomers else { return }
+    planner.newcomers.append(member)
+  }
+
+  // MARK: Asking the leader
+
+  /// Whether there is something to ask the leader for.
+  var wantsRequest: Bool {
+    guard let topology else { return false }
+    if isLeaving || pendingCommand != nil || (wantsWritten && !topology.isWritten) { return true }
+    return needsDetails(topology)
+  }
+
+  /// A founder is known by id and address only, until it has told the leader the rest.
+  private func needsDetails(_ topology: Topology) -> Bool {
+    guard let own = topology.member(id) else { return false }
+    if own.peer == .none, raft?.role != .leader || ownAddress != nil { return true }
+    return own.name != identity.name || own.weight != identity.weight || own.http.port != identity.http.port
+  }
+
+  mutating func askLeader(_ now: UInt64) {
+    nextRequest = now + 4 * settings.heartbeat
+    guard let topology, let leader = raft?.leader else { return }
+    let leaderAddress = leader == id ? ownAddress ?? .none : address(of: leader) ?? .none
+    var requests: [BeaconBody] = []
+    if needsDetails(topology) { requests.append(.join(join(leaderAddress))) }
+    if isLeaving { requests.append(.request(.leave)) }
+    if wantsWritten, !topology.isWritten {
+      requests.append(.request(.command(TopologyCommand.markWritten.encoded())))
+    }
+    if let pendingCommand { requests.append(.request(.command(pendingCommand))) }
+    for body in requests {
+      if leader == id {
+        ask(self: body, now)
+      } else {
+        send(body, cluster: cluster, to: leader, at: leaderAddress)
+      }
+    }
+  }
+
+  /// The leader asks itself.
+  private mutating func ask(self body: BeaconBody, _ now: UInt64) {
+    let own = ownAddress ?? topology?.member(id)?.peer ?? .none
+    switch body {
+    case .join(let join): receive(join, id, own, now)
+    case .request(let request): receive(request, id, own, now)
+    default: break
+    }
+  }
+
+  private mutating func receive(_ request: LeaderRequest, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
+    guard raft!.isSettled, let topology, let member = topology.member(source) else { return }
+    switch request {
+    case .leave:
+      if member.state == .active || member.state == .joining { propose(.setState(source, .leaving), now) }
+    case .rival(let cluster, let isWritten):
+      guard cluster != self.cluster else { return }
+      if rivals.note(cluster, isWritten: isWritten, address, now) {
+        effects.append(.event(.rival(cluster, address)))
+      }
+    case .command(let bytes):
+      // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
+      guard let command = try? TopologyCommand(decoding: bytes) else {
+        ignored.malformed += 1
+        return
+      }
+      switch command {
+      case .markWritten: if !topology.isWritten { propose(command, now) }
+      case .resize(let items):
+        if items.allSatisfy({ topology.owns($0.partition, source) }) { propose(command, now) }
+      default: ignored.malformed += 1
+      }
+    }
+  }
+
+  /// Proposes a command; a refusal is no harm, since whoever wants it asks again.
+  @discardableResult
+  mutating func propose(_ command: TopologyCommand, _ now: UInt64) -> LogIndex? {
+    do throws(Raft.Refusal) { return try raft!.propose(command.encoded(), now) } catch { return nil }
+  }
+
+  // MARK: The log
+
+  /// Applies what was committed.
+  mutating func applyCommitted(_ now: UInt64) {
+    if let piece = raft!.takeSnapshot() { restore(piece, now) }
+    guard raft!.applied < raft!.commit, hasTopology else { return }
+    var hasChanged = false
+    while let (index, entry) = raft!.takeCommitted() {
+      switch entry.kind {
+      case .nothing: topology!.applyNothing(at: index)
+      case .voters:
+        topology!.apply(voters: RaftLog.voters(entry.payload), at: index)
+        effects.append(.event(.voters(topology!.voters)))
+        hasChanged = true
+      case .command:
+        // A command of a later version of kvd changes nothing here.
+        guard let command = try? TopologyCommand(decoding: entry.payload) else {
+          topology!.applyNothing(at: index)
+          continue
+        }
+        guard topology!.apply(command, at: index) else { continue }
+        hasChanged = true
+        tell(command)
+      }
+    }
+    if raft!.wantsSnapshot { raft!.compact(topology!.encoded()) }
+    guard hasChanged else { return }
+    effects.append(.topologyChanged)
+    pendingCommand = nil
+    mayWantRequest = true
+    adoptMembers(now)
+    if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
+  }
+
+  private mutating func restore(_ piece: SnapshotPiece, _ now: UInt64) {
+    guard let topology = try? Topology(decoding: piece.bytes), topology.index == piece.index,
+      topology.cluster == cluster
+    else {
+      ignored.malformed += 1
+      return
+    }
+    // A snapshot without this node is as good a proof as any.
+    guard topology.slot(of: id) != nil || self.topology == nil else {
+      return begin(anew: isLeaving ? .left : .evicted)
+    }
+    raft!.restore(topology, from: piece, now)
+    self.topology = topology
+    hasTopology = true
+    if membership == nil { membership = Membership(id, cluster: cluster, settings: settings) }
+    effects.append(.topologyChanged)
+    mayWantRequest = true
+    adoptMembers(now)
+    if let other = topology.dissolved { begin(anew: .dissolved(other)) }
+  }
+
+  /// Tells the parts who the members are.
+  mutating func adoptMembers(_ now: UInt64) {
+    #if DEBUG
+      topology?.mutation = settings.mutation
+    #endif
+    guard let topology else { return }
+    let members = topology.members.compactMap { $0 }
+    let updated = members.map { (id: $0.id, address: $0.peer) }.sorted { $0.id < $1.id }
+    guard !updated.elementsEqual(addresses, by: ==) else { return }
+    addresses = updated
+    heard.removeAll { node in members.contains { $0.id == node.id && $0.peer != .none } }
+    let reachable = updated.map { (id: $0.id, address: address(of: $0.id) ?? .none) }
+    membership?.setMembers(reachable, now)
+    raft!.setLearners(updated.map(\.id).filter { $0 != id }, now)
+  }
+
+  private mutating func tell(_ command: TopologyCommand) {
+    switch command {
+    case .addMember(let member): effects.append(.event(.memberAdded(member.id, name: member.name)))
+    case .setState(let id, let state): effects.append(.event(.memberState(id, state)))
+    case .removeMember(let id): effects.append(.event(.memberRemoved(id)))
+    case .place(let items): effects.append(.event(.partitions(.placed, items.count)))
+    case .fence(let items): effects.append(.event(.partitions(.fenced, items.count)))
+    case .activate(let items):
+      effects.append(.event(.partitions(.activated, items.count)))
+      let losses = items.reduce(0) { $1.isLoss ? $0 + 1 : $0 }
+      if losses > 0 { effects.append(.event(.lost(losses))) }
+    case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
+    case .markWritten, .dissolve: break
+    }
+  }
+
+  // MARK: News
+
+  /// Says who leads and whether this node may act as an owner, when that changes.
+  mutating func tellChanges(since before: Standing) {
+    if standing.leader != before.leader { effects.append(.event(.leader(standing.leader, standing.term))) }
+    if standing.hasLease != before.hasLease { effects.append(.event(.lease(standing.hasLease))) }
+  }
+
+  /// A member of a cluster never written that can't find its leader, but hears another cluster, has nothing to lose;
+  /// and a newcomer whose leader went away before it had the topology has nothing at all.
+  mutating func checkOrphan(_ now: UInt64) {
+    guard restart == nil else { return }
+    guard raft!.leader == nil else {
+      leaderlessSince = nil
+      return
+    }
+    guard let since = leaderlessSince else {
+      leaderlessSince = now
+      return
+    }
+    if !hasTopology {
+      if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
+    } else if topology?.isWritten == false, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
+      begin(anew: .orphaned)
+    }
+  }
+}

@@ -1,0 +1,316 @@
+import Wire
+
+/// A node's control plane: discovery, membership, the replicated topology and its plans as one value.
+///
+/// Datagrams, time and chance go in by `receive` and `tick`; what the world should do comes out in `effects`, which the
+/// owner carries out and empties after each call. Nothing else is needed: it opens no sockets, reads no clock, and any
+/// datagram may be lost, late, doubled, changed or forged by accident.
+///
+/// All times are nanoseconds of one monotonic clock that counts on while the machine sleeps. Call `tick` when
+/// `deadline` has come, or a little later.
+package struct ControlPlane: Sendable {
+  /// Who this node is.
+  package let identity: NodeIdentity
+  /// Times, counts and bounds.
+  package let settings: ClusterSettings
+  /// How it seeks a cluster; idle once it has one.
+  package internal(set) var discovery: Discovery
+  /// Once this node has a cluster.
+  package internal(set) var raft: Raft?
+  /// Once this node has the cluster's log or a snapshot of it.
+  package internal(set) var topology: Topology?
+  package internal(set) var membership: Membership?
+  package internal(set) var cluster = ClusterID.none
+  package internal(set) var rivals = Rivals()
+  package internal(set) var ignored = IgnoredDatagrams()
+  /// What the world should do, in order; the owner empties it.
+  package var effects: [ClusterEffect] = []
+  /// It must begin anew under a new id: it does and answers nothing any more.
+  package internal(set) var restart: RestartReason?
+
+  /// Where the node stands after its last step.
+  package private(set) var standing = Standing()
+  var planner = Planner()
+  var hasTopology = false
+  /// Cleared when there was nothing to ask the leader for, until something changes.
+  var mayWantRequest = true
+  /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `maximumHeard`.
+  var heard: [(id: NodeID, address: PeerAddress)] = []
+  var addresses: [(id: NodeID, address: PeerAddress)] = []
+  /// Where others reach this node, as one of them said; a node behind an unspecified address doesn't know.
+  var ownAddress: PeerAddress?
+  var nextHello: UInt64 = 0
+  /// What this node asks of the leader until the topology shows it, and when next.
+  package internal(set) var isLeaving = false
+  var wantsWritten = false
+  var pendingCommand: [UInt8]?
+  var nextRequest: UInt64 = 0
+  /// Since when no leader was heard.
+  var leaderlessSince: UInt64?
+
+  static let maximumHeard = 16
+
+  /// A node that has just started and seeks a cluster.
+  package init(_ identity: NodeIdentity, settings: ClusterSettings, now: UInt64) {
+    self.identity = identity
+    self.settings = settings
+    let name = Array(identity.clusterName.utf8)
+    let nameHash = name.withUnsafeBytes { xxh3($0.baseAddress, count: $0.count, seed: 0) }
+    discovery = Discovery(identity.id, nameHash: nameHash, settings: settings, now: now)
+  }
+
+  /// Who it is.
+  package var id: NodeID { identity.id }
+  /// What this node says of itself to a leader at `receiver`.
+  func join(_ receiver: PeerAddress) -> Join {
+    Join(http: identity.http, receiver: receiver, weight: identity.weight, name: identity.name)
+  }
+
+  // MARK: Reading
+
+  /// The leader as this node knows it; nil when it knows none.
+  package var leader: NodeID? { raft?.leader }
+  /// Whether this node leads and no other can.
+  package func leads(_ now: UInt64) -> Bool { raft?.leads(now) == true }
+  /// Whether this node may act as the owner of what its topology says it owns; without it, it is read-only.
+  package func holdsLease(_ now: UInt64) -> Bool { restart == nil && hasTopology && raft?.holdsLease(now) == true }
+  /// Whether this node may take writes of a partition now.
+  package func mayWrite(_ partition: PartitionID, _ now: UInt64) -> Bool {
+    holdsLease(now) && topology?.owns(partition, id) == true
+  }
+
+  // MARK: Asking
+
+  /// Asks the cluster to move everything away from this node and to remove it; ends with `restart(.left)`.
+  package mutating func leave() {
+    isLeaving = true
+    mayWantRequest = true
+  }
+
+  /// Asks the cluster to note that it takes writes, which rules out that it dissolves. Writes wait until
+  /// `topology.isWritten`.
+  package mutating func markWritten() {
+    wantsWritten = true
+    mayWantRequest = true
+  }
+
+  /// Asks for a command, as an owner that wants to resize does. One at a time: the next one replaces it. It is asked
+  /// for again until the topology's version changes, so it must be one that can be applied twice.
+  package mutating func request(_ command: TopologyCommand) {
+    pendingCommand = command.encoded()
+    mayWantRequest = true
+  }
+
+  // MARK: Time
+
+  /// When `tick` wants to be called next.
+  package var deadline: UInt64 { standing.deadline }
+
+  /// What is asked for after every step, kept so that asking is cheap.
+  package struct Standing: Equatable, Sendable {
+    /// See `ControlPlane.deadline`; due at once until the first step.
+    package fileprivate(set) var deadline: UInt64 = 0
+    package fileprivate(set) var term = Term(0)
+    package fileprivate(set) var role = Raft.Role.follower
+    package fileprivate(set) var leader: NodeID?
+    package fileprivate(set) var applied = LogIndex(0)
+    /// Whether the node held a lease at its last step; ask `holdsLease` before acting on it.
+    package fileprivate(set) var hasLease = false
+  }
+
+  /// Notes where the node stands. Calls into the parts are mutating ones, which happen in place.
+  private mutating func note(_ now: UInt64) {
+    guard restart == nil else {
+      standing.deadline = .max
+      return
+    }
+    guard raft != nil else {
+      standing.deadline = discovery.deadline
+      return
+    }
+    let (deadline, hasLease) = raft!.outlook(now)
+    standing.deadline = min(deadline, nextHello)
+    standing.deadline = min(standing.deadline, membership?.outlook() ?? .max)
+    standing.hasLease = hasLease && hasTopology
+    if raft!.term != standing.term { standing.term = raft!.term }
+    if raft!.leader != standing.leader { nextRequest = now }
+    standing.role = raft!.role
+    standing.leader = raft!.leader
+    standing.applied = raft!.applied
+    if mayWantRequest, wantsRequest { standing.deadline = min(standing.deadline, nextRequest) }
+  }
+
+  /// Lets time pass.
+  package mutating func tick(_ now: UInt64, _ chance: inout Chance) {
+    guard restart == nil else { return }
+    if raft == nil {
+      discovery.tick(now, join: join(discovery.target?.address ?? .none), &chance)
+    } else {
+      raft!.tick(now, &chance)
+      membership?.tick(now, &chance)
+      if now >= nextHello { announce(now) }
+      if mayWantRequest, now >= nextRequest {
+        mayWantRequest = wantsRequest
+        if mayWantRequest { askLeader(now) }
+      }
+    }
+    finish(now, &chance)
+  }
+
+  // MARK: Datagrams
+
+  /// Takes a datagram that came from `address`.
+  package mutating func receive(
+    _ datagram: UnsafeRawBufferPointer, from address: PeerAddress, _ now: UInt64, _ chance: inout Chance
+  ) {
+    guard restart == nil else { return }
+    let beacon: Beacon
+    do throws(BeaconError) { beacon = try Beacon(decoding: datagram) } catch {
+      switch error {
+      case .version: ignored.version += 1
+      case .checksum: ignored.checksum += 1
+      default: ignored.malformed += 1
+      }
+      return
+    }
+    // What this node broadcast comes back to it.
+    guard beacon.source != id else { return }
+    guard beacon.destination == id || isForAnybody(beacon) || settings.has(.ignoresDestination) else {
+      ignored.misdirected += 1
+      return
+    }
+    if raft == nil { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
+    finish(now, &chance)
+  }
+
+  /// Takes a datagram from an array.
+  package mutating func receive(_ datagram: [UInt8], from address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+    datagram.withUnsafeBytes { receive($0, from: address, now, &chance) }
+  }
+
+  /// Only beacons, and a join to a leader not yet known by id, may be for whoever hears them.
+  private func isForAnybody(_ beacon: Beacon) -> Bool {
+    guard beacon.destination == .none else { return false }
+    if case .hello = beacon.body { return true }
+    return false
+  }
+
+  /// A seeker's share: discovery, and the first word of a leader that took this node in.
+  private mutating func seek(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+    switch beacon.body {
+    case .hello(let hello):
+      discovery.receive(hello: hello, from: beacon.source, address, cluster: beacon.cluster, now, &chance)
+    case .propose(let founding): discovery.receive(propose: founding, from: beacon.source, address, now, &chance)
+    case .promise(let reply): discovery.receive(promise: reply, from: beacon.source, now, &chance)
+    case .decline(let reply): discovery.receive(decline: reply, now, &chance)
+    case .abandon(let reply): discovery.receive(abandon: reply, from: beacon.source)
+    case .founded(let founding): discovery.receive(founded: founding, from: beacon.source)
+    case .election(let message):
+      discovery.heard(cluster: beacon.cluster)
+      takeFounding(now)
+      if raft == nil, discovery.target?.cluster == beacon.cluster, isLeaders(message) {
+        cluster = beacon.cluster
+        raft = Raft(joining: id, settings: settings, now: now)
+        effects.append(.event(.joined(cluster)))
+        nextHello = now
+      }
+      if raft != nil, beacon.cluster == cluster { participate(beacon, address, now, &chance) }
+    default: ignored.foreign += 1
+    }
+    takeFounding(now)
+  }
+
+  /// Whether only a leader that replicates to this node sends it.
+  private func isLeaders(_ message: ElectionMessage) -> Bool {
+    switch message {
+    case .append, .snapshot: true
+    default: false
+    }
+  }
+
+  /// Begins the cluster that discovery found to be founded.
+  private mutating func takeFounding(_ now: UInt64) {
+    guard raft == nil, let (founding, isProposer) = discovery.founded else { return }
+    let members = founding.founders.map { Member(id: $0.id, peer: $0.address, state: .active) }
+    let voters = founding.founders.prefix(Planner.voterCount(members.count)).map(\.id)
+    let topology = Topology(
+      founding: founding.cluster, copies: founding.copies, members: members, voters: voters, index: LogIndex(1))
+    cluster = founding.cluster
+    raft = Raft(founding: id, topology: topology, isProposer: isProposer, settings: settings, now: now)
+    self.topology = topology
+    hasTopology = true
+    membership = Membership(id, cluster: cluster, settings: settings)
+    effects.append(.event(.founded(cluster, members: members.count)))
+    effects.append(.topologyChanged)
+    nextHello = now
+    adoptMembers(now)
+  }
+
+  // MARK: After every step
+
+  /// Applies what was committed, plans if this node leads, and turns what the parts want to send into effects.
+  mutating func finish(_ now: UInt64, _ chance: inout Chance) {
+    takeFounding(now)
+    if raft != nil {
+      applyCommitted(now)
+      if raft!.role == .leader { lead(now) }
+      sendElection()
+      sendMembership()
+      checkOrphan(now)
+    }
+    if !discovery.output.isEmpty {
+      for message in discovery.output {
+        send(message.body, cluster: message.cluster, to: message.to?.id ?? .none, at: message.to?.address)
+      }
+      discovery.output = []
+    }
+    let before = standing
+    note(now)
+    if standing != before { tellChanges(since: before) }
+  }
+
+  /// Sends a body to a node at an address, or to everybody.
+  mutating func send(_ body: BeaconBody, cluster: ClusterID, to destination: NodeID, at address: PeerAddress?) {
+    let bytes = Beacon(cluster: cluster, source: id, destination: destination, body: body).encoded()
+    guard let address else { return effects.append(.broadcast(bytes)) }
+    // A founder doesn't know its own address, and a node that left has none.
+    guard address != .none else { return }
+    effects.append(.send(address, bytes))
+  }
+
+  /// Where a member listens: as the topology says, or where it was heard.
+  func address(of node: NodeID) -> PeerAddress? {
+    var low = 0
+    var high = addresses.count
+    while low < high {
+      let middle = (low + high) / 2
+      if addresses[middle].id < node { low = middle + 1 } else { high = middle }
+    }
+    if low < addresses.count, addresses[low].id == node, addresses[low].address != .none {
+      return addresses[low].address
+    }
+    return heard.last { $0.id == node }?.address
+  }
+
+  private mutating func sendElection() {
+    guard !raft!.output.isEmpty else { return }
+    let output = raft!.output
+    raft!.output.removeAll(keepingCapacity: true)
+    for (to, message) in output {
+      guard let address = address(of: to) else { continue }
+      send(.election(message), cluster: cluster, to: to, at: address)
+    }
+  }
+
+  private mutating func sendMembership() {
+    guard membership != nil else { return }
+    if !membership!.changes.isEmpty {
+      for change in membership!.changes { effects.append(.event(.health(change.id, change.state))) }
+      membership!.changes = []
+    }
+    guard !membership!.output.isEmpty else { return }
+    let output = membership!.output
+    membership!.output.removeAll(keepingCapacity: true)
+    for (to, address, body) in output { send(body, cluster: cluster, to: to, at: address) }
+  }
+}

@@ -1,0 +1,295 @@
+import Wire
+
+// The leader's log on its way to the followers (Raft, sections 5.3 and 7).
+
+extension Raft {
+  /// The term of the entry before `index` where the log keeps it.
+  private func request(_ peer: Peer, entries: [LogEntry], _ now: UInt64) -> AppendRequest? {
+    let previous = peer.next.previous
+    guard let previousTerm = log.term(at: previous) else { return nil }
+    return AppendRequest(
+      term: term, previousIndex: previous, previousTerm: previousTerm, commit: commit, sentAt: now,
+      leaseFrom: peer.leaseFrom, entries: entries)
+  }
+
+  /// Sends every follower a heartbeat with what it lacks; learners get every second one.
+  mutating func heartbeat(_ now: UInt64) {
+    nextHeartbeat = now + settings.heartbeat
+    heartbeatCount += 1
+    for position in peers.indices where peers[position].isVoter || heartbeatCount % 2 == 1 {
+      let peer = peers[position]
+      if peer.match == peer.matchAtHeartbeat, !settings.has(.neverResends) {
+        // No progress since the last one: what was sent is taken for lost.
+        if !peer.isProbing {
+          peers[position].next = peer.match.next
+          peers[position].pipelinedAt = now
+        }
+        if let snapshot = peer.snapshot {
+          peers[position].snapshot = (snapshot.index, snapshot.acknowledged, snapshot.acknowledged)
+        }
+      }
+      peers[position].matchAtHeartbeat = peer.match
+      replicate(position, now, isHeartbeat: true)
+    }
+  }
+
+  /// Sends entries that a follower lacks, as far as the window goes; a heartbeat is sent even without any.
+  mutating func replicate(_ position: Int, _ now: UInt64, isHeartbeat: Bool = false) {
+    if peers[position].snapshot != nil || log.term(at: peers[position].next.previous) == nil {
+      return sendSnapshot(position, now)
+    }
+    var isFirst = isHeartbeat
+    repeat {
+      let peer = peers[position]
+      let isOpen = !peer.isProbing && peer.next.distance(from: peer.match) <= settings.window
+      let entries = isOpen || isHeartbeat && isFirst ? batch(from: peer.next) : []
+      guard isFirst || !entries.isEmpty, let request = request(peer, entries: entries, now) else { return }
+      send(.append(request), to: peer.id)
+      peers[position].leaseFrom = 0
+      if peer.isProbing {
+        peers[position].probeSentAt = now
+        return
+      }
+      peers[position].next = peer.next.advanced(by: entries.count)
+      isFirst = false
+    } while peers[position].next <= log.lastIndex
+  }
+
+  /// Entries from `index` on that fit a datagram.
+  private func batch(from index: LogIndex) -> [LogEntry] {
+    var entries: [LogEntry] = []
+    var index = index
+    var room = AppendRequest.maximumEntries
+    while index <= log.lastIndex, entries.count < 200 {
+      let entry = log[index]
+      room -= entry.payload.count + LogEntry.overhead
+      if room < 0 { break }
+      entries.append(entry)
+      index = index.next
+    }
+    return entries
+  }
+
+  private mutating func sendSnapshot(_ position: Int, _ now: UInt64) {
+    let peer = peers[position]
+    var progress = peer.snapshot ?? (log.snapshotIndex, 0, 0)
+    // The snapshot that was under way is no longer there: begin with the new one.
+    if progress.index != log.snapshotIndex { progress = (log.snapshotIndex, 0, 0) }
+    let limit = progress.acknowledged + settings.snapshotWindow * SnapshotPiece.maximumBytes
+    while progress.sent < min(log.snapshot.count, limit) {
+      let end = min(progress.sent + SnapshotPiece.maximumBytes, log.snapshot.count)
+      send(
+        .snapshot(
+          SnapshotPiece(
+            term: term, index: log.snapshotIndex, indexTerm: log.snapshotTerm, sentAt: now,
+            offset: UInt32(progress.sent), total: UInt32(log.snapshot.count),
+            bytes: Array(log.snapshot[progress.sent..<end]))), to: peer.id)
+      progress.sent = end
+    }
+    peers[position].snapshot = progress
+  }
+
+  // MARK: The leader's side
+
+  mutating func receive(_ reply: AppendReply, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
+    guard reply.term <= term else { return follow(reply.term, leader: nil, now, &chance) }
+    guard let position = heard(from, reply.term, reply.sentAt, now) else { return }
+    peers[position].applied = max(peers[position].applied, min(reply.applied, commit))
+    grantLease(position, clock: reply.clock, now)
+    let peer = peers[position]
+    if reply.isAccepted {
+      guard reply.match <= log.lastIndex else {
+        violations += 1
+        return
+      }
+      guard reply.match > peer.match || peer.isProbing else { return }
+      peers[position].match = max(peer.match, reply.match)
+      peers[position].next = max(peer.next, peers[position].match.next)
+      if peer.isProbing {
+        peers[position].next = peers[position].match.next
+        peers[position].pipelinedAt = now
+      }
+      peers[position].isProbing = false
+      peers[position].snapshot = nil
+      let before = commit
+      advanceCommit()
+      // Entries that are still under way bring the rest.
+      if commit > before, commit == log.lastIndex || commit.distance(from: announced) >= settings.window {
+        return announce(now)
+      }
+      if peers[position].next <= log.lastIndex { replicate(position, now) }
+      continueTransfer(now)
+    } else {
+      if settings.has(.neverResends) { return }
+      // Only the answer to the last probe says where to look next, so that late ones can't start a storm.
+      guard peer.isProbing ? reply.sentAt == peer.probeSentAt : reply.sentAt >= peer.pipelinedAt else { return }
+      guard reply.match < peer.next else { return }
+      peers[position].isProbing = true
+      peers[position].next = max(peer.match.next, min(reply.match.next, max(peer.next.previous, LogIndex(1))))
+      guard peers[position].next < peer.next else { return }
+      replicate(position, now, isHeartbeat: true)
+    }
+  }
+
+  mutating func receive(_ reply: SnapshotReply, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
+    guard reply.term <= term else { return follow(reply.term, leader: nil, now, &chance) }
+    guard let position = heard(from, reply.term, reply.sentAt, now), let progress = peers[position].snapshot,
+      progress.index == reply.index, Int(reply.offset) <= log.snapshot.count
+    else { return }
+    // A follower that had to begin again is believed, at the next heartbeat: until then it may be an old answer.
+    guard Int(reply.offset) > progress.acknowledged else {
+      peers[position].snapshot = (progress.index, Int(reply.offset), progress.sent)
+      return
+    }
+    peers[position].snapshot = (progress.index, Int(reply.offset), max(progress.sent, Int(reply.offset)))
+    sendSnapshot(position, now)
+  }
+
+  /// Notes an answer of this term from a follower; its place among the peers.
+  private mutating func heard(_ from: NodeID, _ term: Term, _ sentAt: UInt64, _ now: UInt64) -> Int? {
+    guard role == .leader, term == self.term, sentAt <= now else { return nil }
+    guard let position = peers.firstIndex(where: { $0.id == from }) else { return nil }
+    peers[position].heard = now
+    if sentAt > peers[position].acknowledgedSend {
+      peers[position].acknowledgedSend = sentAt
+      if peers[position].isVoter { countQuorum() }
+    }
+    return position
+  }
+
+  /// Commits what a majority has, if it is of this term (section 5.4.2).
+  mutating func advanceCommit() {
+    var matches: [LogIndex] = isVoter ? [log.lastIndex] : []
+    for peer in peers where peer.isVoter { matches.append(peer.match) }
+    matches.sort(by: >)
+    var needed = voters.count / 2
+    if settings.has(.commitsEarly) { needed = 0 }
+    guard needed < matches.count, matches[needed] > commit, log.term(at: matches[needed]) == term else { return }
+    commit = matches[needed]
+  }
+
+  /// Tells the followers of a new commit, with what they lack.
+  private mutating func announce(_ now: UInt64) {
+    announced = commit
+    for position in peers.indices { replicate(position, now, isHeartbeat: !peers[position].isProbing) }
+    continueTransfer(now)
+  }
+
+  // MARK: The follower's side
+
+  /// Whether a leader's message is of its time; follows it if so.
+  private mutating func accept(_ term: Term, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) -> Bool {
+    guard term >= self.term else { return false }
+    if term == self.term, role == .leader || (leader != nil && leader != from) {
+      violations += 1
+      return false
+    }
+    if term > self.term || role != .follower || leader != from {
+      follow(term, leader: from, now, &chance)
+    } else {
+      resetElection(now, &chance)
+    }
+    heardLeader = now
+    return true
+  }
+
+  mutating func receive(_ request: AppendRequest, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
+    var isAccepted = accept(request.term, from, now, &chance)
+    var match = LogIndex(0)
+    if isAccepted {
+      takeLease(from: request.leaseFrom, now)
+      (isAccepted, match) = append(request)
+    }
+    send(
+      .appendReply(
+        AppendReply(
+          term: term, isAccepted: isAccepted, match: match, applied: applied, sentAt: request.sentAt, clock: now)),
+      to: from)
+  }
+
+  /// Takes entries if the one before them is there; says up to where the logs agree, or may agree.
+  private mutating func append(_ request: AppendRequest) -> (isAccepted: Bool, match: LogIndex) {
+    let end = request.previousIndex.advanced(by: request.entries.count)
+    // Everything up to the commit index is known to agree.
+    guard end > commit else { return (true, commit) }
+    if let term = log.term(at: request.previousIndex) {
+      guard term == request.previousTerm || settings.has(.appendsBlindly) else {
+        return (false, max(request.previousIndex.previous, commit))
+      }
+    } else if request.previousIndex > commit {
+      return (false, log.lastIndex)
+    }
+    var index = request.previousIndex
+    for entry in request.entries {
+      index = index.next
+      if index <= commit { continue }
+      if let term = log.term(at: index) {
+        if term == entry.term { continue }
+        log.truncate(from: index)
+      }
+      guard index == log.lastIndex.next else { return (false, log.lastIndex) }
+      log.append(entry)
+    }
+    if !request.entries.isEmpty { voters = log.voters }
+    commit = max(commit, min(request.commit, end))
+    return (true, end)
+  }
+
+  mutating func receive(_ piece: SnapshotPiece, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
+    guard accept(piece.term, from, now, &chance) else {
+      let reply = AppendReply(
+        term: term, isAccepted: false, match: LogIndex(0), applied: applied, sentAt: piece.sentAt, clock: now)
+      return send(.appendReply(reply), to: from)
+    }
+    guard piece.index > commit else {
+      let reply = AppendReply(
+        term: term, isAccepted: true, match: commit, applied: applied, sentAt: piece.sentAt, clock: now)
+      return send(.appendReply(reply), to: from)
+    }
+    guard piece.total <= Raft.maximumSnapshot else {
+      violations += 1
+      return
+    }
+    // An old piece doesn't disturb a newer snapshot.
+    if let incoming, incoming.from == from, piece.index < incoming.index { return }
+    if incoming?.index != piece.index || incoming?.from != from || incoming?.total != Int(piece.total) {
+      incoming = Incoming(
+        from: from, index: piece.index, indexTerm: piece.indexTerm, total: Int(piece.total), bytes: [])
+    }
+    if incoming!.bytes.count == Int(piece.offset), incoming!.bytes.count + piece.bytes.count <= incoming!.total {
+      incoming!.bytes += piece.bytes
+    }
+    if incoming!.bytes.count == incoming!.total {
+      received = SnapshotPiece(
+        term: piece.term, index: piece.index, indexTerm: piece.indexTerm, sentAt: piece.sentAt, offset: 0,
+        total: piece.total, bytes: incoming!.bytes)
+      incoming = nil
+      return
+    }
+    let offset = UInt32(incoming!.bytes.count)
+    send(
+      .snapshotReply(SnapshotReply(term: term, index: piece.index, sentAt: piece.sentAt, offset: offset)), to: from)
+  }
+
+  /// Bytes of a snapshot at most: the largest topology, 1024 members and 255 copies.
+  package static var maximumSnapshot: Int { 2 << 20 }
+
+  /// A snapshot that came whole, to be read and given to `restore`.
+  package mutating func takeSnapshot() -> SnapshotPiece? {
+    guard let piece = received else { return nil }
+    received = nil
+    return piece.index > commit ? piece : nil
+  }
+
+  /// Begins anew with a snapshot that `takeSnapshot` gave and whose topology was read from its bytes; tells the leader.
+  package mutating func restore(_ topology: Topology, from piece: SnapshotPiece, _ now: UInt64) {
+    log = RaftLog(snapshot: piece.bytes, index: topology.index, term: piece.indexTerm, voters: topology.voters)
+    commit = topology.index
+    applied = topology.index
+    voters = topology.voters
+    guard let leader, role == .follower else { return }
+    let reply = AppendReply(
+      term: term, isAccepted: true, match: commit, applied: applied, sentAt: piece.sentAt, clock: now)
+    send(.appendReply(reply), to: leader)
+  }
+}

@@ -1,0 +1,169 @@
+import Wire
+
+// Plans for partitions: who should hold them by the ring, and, as long as no data plane does it, who owns them.
+//
+// Without data there is nothing to reconcile: a member that has applied a fence has promised (it takes no older epoch
+// from then on) and holds all there is. The rules are those of the data plane all the same: a fence needs its promises,
+// a new owner comes only after the last one has applied the fence or its lease has surely ended, and the synced set
+// changes together with the replication factor.
+
+extension ControlPlane {
+  /// Proposes what partitions need; notes when nothing is left to do.
+  mutating func planPartitions(_ topology: Topology, _ now: UInt64) {
+    var plan = PartitionPlan(topology)
+    place(topology, &plan)
+    if settings.standsInForData {
+      let view = View(topology, self, now)
+      for partition in topology.partitions.indices {
+        let entry = topology.partitions[partition]
+        if entry.isActive { tend(partition, entry, view, &plan) } else { settle(partition, entry, view, now, &plan) }
+      }
+    }
+    for command in plan.commands().prefix(Planner.maximumEntries) {
+      let index = propose(command, now)
+      guard let index, case .fence(let partitions) = command else { continue }
+      for partition in partitions {
+        guard let owner = topology.partitions[Int(partition.rawValue)].owner else { continue }
+        raft!.withholdLease(topology.members[Int(owner)]!.id, until: index)
+      }
+    }
+    if plan.isEmpty, !plan.isWaiting { planner.idleVersion = topology.version }
+  }
+
+  /// Compares the ring with what the topology has.
+  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan) {
+    let members = topology.members.compactMap { $0 }
+      .filter { $0.state == .active || $0.state == .down }
+      .map { RingMember($0.id, weight: $0.weight) }.sorted { $0.id < $1.id }
+    guard !members.isEmpty else { return }
+    if planner.ring?.members != members || planner.ring?.copies != topology.copies {
+      let ring = HashRing(members)
+      let assignment = ring.assignment(copies: Int(topology.copies))
+      let slots = ring.members.map { topology.slot(of: $0.id)! }
+      planner.ring = (members, topology.copies, (0..<partitionCount).map { assignment[$0].map { slots[Int($0)] } })
+    }
+    for (partition, replicas) in planner.ring!.assignment.enumerated()
+    where topology.partitions[partition].replicas != replicas {
+      plan.placements.append(.init(partition: PartitionID(UInt16(partition)), replicas: replicas))
+    }
+  }
+
+  /// What a plan asks of members, by slot.
+  private struct View {
+    /// Active as the log has it; and heard just now.
+    var isActive: [Bool] = []
+    var isHeard: [Bool] = []
+    var isDown: [Bool] = []
+    var isLeaving: [Bool] = []
+    var isExpired: [Bool] = []
+    var mayHoldLease: [Bool] = []
+    var applied: [LogIndex] = []
+    /// The replication factor in force: what was asked for, or as many as there are.
+    var factor: UInt8 = 1
+
+    init(_ topology: Topology, _ control: ControlPlane, _ now: UInt64) {
+      var members = 0
+      for member in topology.members {
+        isActive.append(member?.state == .active)
+        isHeard.append(member.map { $0.id == control.id || control.isHeard($0.id, now) } ?? false)
+        isDown.append(member?.state == .down)
+        isLeaving.append(member?.state == .leaving)
+        isExpired.append(member.map { control.isExpired($0.id, now) } ?? true)
+        mayHoldLease.append(member.map { control.raft!.mayHoldLease($0.id, now) } ?? false)
+        applied.append(member.flatMap { control.raft!.applied(by: $0.id) } ?? LogIndex(0))
+        if member?.state == .active { members += 1 }
+      }
+      factor = UInt8(clamping: max(1, min(Int(topology.copies), members)))
+    }
+  }
+
+  /// An active partition: its synced set loses those that are down, gains those that should hold it, and ownership
+  /// moves to the one that should own it.
+  private func tend(_ partition: Int, _ entry: PartitionEntry, _ view: View, _ plan: inout PartitionPlan) {
+    let owner = entry.owner!
+    let id = PartitionID(UInt16(partition))
+    var synced = entry.synced.filter { $0 == owner || !view.isDown[Int($0)] }
+    for replica in entry.replicas where view.isActive[Int(replica)] && !synced.contains(replica) {
+      if view.applied[Int(replica)] >= entry.fencedAt { synced.append(replica) } else { plan.isWaiting = true }
+    }
+    let wanted = entry.replicas.filter { view.isActive[Int($0)] }
+    // Those that should no longer hold it stay until all that should do.
+    if wanted.allSatisfy({ synced.contains($0) }), !wanted.isEmpty {
+      synced.removeAll { $0 != owner && !wanted.contains($0) }
+    }
+    if entry.replicas.contains(where: { view.isDown[Int($0)] }) { plan.isWaiting = true }
+    if synced != entry.synced || entry.replicationFactor != view.factor {
+      plan.resizes.append(
+        .init(
+          partition: id, epoch: entry.epoch, version: entry.version, replicationFactor: view.factor, synced: synced))
+    } else if let first = wanted.first, first != owner, entry.synced.contains(first) {
+      if view.isHeard[Int(first)] { plan.fences.append(id) } else { plan.isWaiting = true }
+    }
+  }
+
+  /// A fenced partition: it gets an owner once the last one can't act any more and enough of its holders have promised.
+  private func settle(
+    _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
+  ) {
+    plan.isWaiting = true
+    if let last = entry.owner, view.applied[Int(last)] < entry.fencedAt, view.mayHoldLease[Int(last)] { return }
+    func promised(_ slot: MemberSlot) -> Bool {
+      (view.isActive[Int(slot)] || view.isLeaving[Int(slot)]) && view.applied[Int(slot)] >= entry.fencedAt
+    }
+    // Those that are heard will promise in a moment: without them the wanted owner would lose its turn.
+    if entry.synced.contains(where: { view.isActive[Int($0)] && view.isHeard[Int($0)] && !promised($0) }) { return }
+    var promisers = entry.synced.filter(promised)
+    var isLoss = false
+    if promisers.count < entry.promisesNeeded || promisers.isEmpty {
+      // Before the first owner nobody holds anything; and when all that held it are gone for good, nobody does again.
+      guard entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
+      isLoss = !entry.synced.isEmpty
+      promisers = entry.replicas.filter(promised)
+    }
+    guard let owner = entry.replicas.first(where: { promisers.contains($0) }) ?? promisers.first else { return }
+    plan.activations.append(
+      .init(
+        partition: PartitionID(UInt16(partition)), epoch: entry.epoch, owner: owner, replicationFactor: view.factor,
+        isLoss: isLoss, synced: promisers))
+  }
+}
+
+/// Changes of partitions that wait to become entries, each as large as a datagram permits.
+struct PartitionPlan {
+  var placements: [TopologyCommand.Placement] = []
+  var fences: [PartitionID] = []
+  var activations: [TopologyCommand.Activation] = []
+  var resizes: [TopologyCommand.Resize] = []
+  /// Something can't be done yet: plan again although the topology doesn't change.
+  var isWaiting = false
+
+  init(_ topology: Topology) {}
+
+  var isEmpty: Bool { placements.isEmpty && fences.isEmpty && activations.isEmpty && resizes.isEmpty }
+
+  /// The entries, those that restore service first.
+  func commands() -> [TopologyCommand] {
+    var commands: [TopologyCommand] = []
+    split(activations, size: { 11 + 2 * $0.synced.count }, emit: { commands.append(.activate($0)) })
+    split(resizes, size: { 12 + 2 * $0.synced.count }, emit: { commands.append(.resize($0)) })
+    split(fences, size: { _ in 2 }, emit: { commands.append(.fence($0)) })
+    split(placements, size: { 3 + 2 * $0.replicas.count }, emit: { commands.append(.place($0)) })
+    return commands
+  }
+
+  /// Cuts a list where the next item would make an entry too long.
+  private func split<Item>(_ items: [Item], size: (Item) -> Int, emit: ([Item]) -> Void) {
+    var part: [Item] = []
+    var room = LogEntry.maximumPayload - 3
+    for item in items {
+      if size(item) > room {
+        emit(part)
+        part = []
+        room = LogEntry.maximumPayload - 3
+      }
+      part.append(item)
+      room -= size(item)
+    }
+    if !part.isEmpty { emit(part) }
+  }
+}

@@ -1,0 +1,218 @@
+import Wire
+
+/// What the leader wants to change: from the topology, the members' leases and their health to the next commands.
+///
+/// It plans only on a settled log (everything in it is applied), so that each plan sees the outcome of the last one,
+/// and a new leader begins with what its predecessors left. Every command is conditional, so a plan that was overtaken
+/// does nothing.
+struct Planner: Sendable {
+  /// Nodes that asked to be members, or told their name and addresses.
+  var newcomers: [Member] = []
+  /// The term in which this node began to plan.
+  var term = Term(0)
+  /// Members that are down, and since when this leader sees them so.
+  var downSince: [(id: NodeID, time: UInt64)] = []
+  /// The ring's members and what it says, so that it isn't computed without need.
+  var ring: (members: [RingMember], copies: UInt8, assignment: [[MemberSlot]])?
+  /// The topology's version at which nothing was left to do for partitions.
+  var idleVersion: UInt64 = 0
+  /// The topology's version that was planned for last; what waits is looked at again with the members.
+  var plannedVersion: UInt64 = 0
+  /// The last entry that was applied when the leader last looked.
+  var seenIndex = LogIndex(0)
+  /// When the members are looked at again.
+  var nextLook: UInt64 = 0
+  /// The cluster is over: since when the leader waits for all to know.
+  var dissolvedSince: UInt64?
+
+  static let maximumNewcomers = 64
+  /// Entries that one plan proposes at most: a small part of what the log holds.
+  static let maximumEntries = 32
+
+  /// How many members vote: the largest odd number of them, at most 5 (PROTOCOL: two layers).
+  static func voterCount(_ members: Int) -> Int { min(5, max(1, members - (1 - members % 2))) }
+}
+
+extension ControlPlane {
+  /// A leader's share of every step.
+  mutating func lead(_ now: UInt64) {
+    if planner.term != raft!.term {
+      let newcomers = planner.newcomers
+      planner = Planner()
+      planner.newcomers = newcomers
+      planner.term = raft!.term
+      raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
+    }
+    let isTime = now >= planner.nextLook
+    guard isTime || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
+    guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
+    planner.seenIndex = raft!.applied
+    if let other = topology.dissolved { return conclude(other, now) }
+    if !planner.newcomers.isEmpty { admitNewcomers(topology, now) }
+    if isTime {
+      planner.nextLook = now + settings.heartbeat
+      planMembers(topology, now)
+      if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
+    }
+    if topology.version != planner.idleVersion, isTime || topology.version != planner.plannedVersion {
+      planner.plannedVersion = topology.version
+      planPartitions(topology, now)
+    }
+    // What was proposed may be committed at once, by a leader that is the only voter.
+    applyCommitted(now)
+  }
+
+  /// The cluster has dissolved: once every member that can know does, so does the leader.
+  private mutating func conclude(_ other: ClusterID, _ now: UInt64) {
+    guard let since = planner.dissolvedSince else {
+      planner.dissolvedSince = now
+      return
+    }
+    let lagging = topology!.members.compactMap { $0 }.contains {
+      $0.state != .down && !raft!.hasApplied($0.id, topology!.index)
+    }
+    if !lagging || now >= since + settings.joinTimeout { begin(anew: .dissolved(other)) }
+  }
+
+  private mutating func admitNewcomers(_ topology: Topology, _ now: UInt64) {
+    for var newcomer in planner.newcomers {
+      let known = topology.member(newcomer.id)
+      newcomer.state = known?.state ?? .joining
+      if known != newcomer { propose(.addMember(newcomer), now) }
+    }
+    planner.newcomers = []
+  }
+
+  // MARK: Members
+
+  /// Moves members between joining, active, down and gone, and the votes with them.
+  private mutating func planMembers(_ topology: Topology, _ now: UInt64) {
+    planner.downSince = planner.downSince.filter { down in
+      guard let member = topology.member(down.id) else { return false }
+      return member.state == .down || (member.state == .joining && !isHeard(down.id, now))
+    }
+    // Who leads is there, whatever an earlier leader thought.
+    if let own = topology.member(id), own.state == .joining || own.state == .down {
+      propose(.setState(id, .active), now)
+    }
+    for member in topology.members.compactMap({ $0 }) where member.id != id {
+      switch member.state {
+      case .joining:
+        if isInStep(member.id, now) {
+          propose(.setState(member.id, .active), now)
+        } else if !isHeard(member.id, now) {
+          // It never came, or went again before it was active: it holds nothing.
+          expire(member, topology, now)
+        }
+      case .active, .leaving: if isLost(member.id, now) { takeDown(member, topology, now) }
+      case .down:
+        if isInStep(member.id, now), isBack(member.id, now) {
+          propose(.setState(member.id, .active), now)
+        } else {
+          expire(member, topology, now)
+        }
+      }
+      if member.state == .leaving { release(member, topology, now) }
+    }
+    planVoters(topology, now)
+  }
+
+  func isHeard(_ node: NodeID, _ now: UInt64) -> Bool {
+    raft!.heard(node).map { now < $0 + 4 * settings.heartbeat } ?? false
+  }
+
+  /// Whether a member answers and has applied what the leader has.
+  private func isInStep(_ node: NodeID, _ now: UInt64) -> Bool {
+    isHeard(node, now) && raft!.hasApplied(node, raft!.applied)
+  }
+
+  /// Whether nothing keeps the leader from taking a member's partitions: it can hold no lease any more, and the others
+  /// don't hear it either, or it was so for a while.
+  private func isLost(_ node: NodeID, _ now: UInt64) -> Bool {
+    if settings.has(.fencesEarly), !isHeard(node, now) { return true }
+    guard let end = raft!.leaseEnd(of: node), now >= end, !isHeard(node, now) else { return false }
+    return membership?.health(node)?.state == .unhealthy || now >= end + settings.downGrace
+  }
+
+  /// Whether a member that was down can be trusted again.
+  private func isBack(_ node: NodeID, _ now: UInt64) -> Bool {
+    guard membership?.health(node)?.state == .healthy else { return false }
+    return planner.downSince.first { $0.id == node }.map { now >= $0.time + settings.downGrace } ?? true
+  }
+
+  private mutating func takeDown(_ member: Member, _ topology: Topology, _ now: UInt64) {
+    guard let index = propose(.setState(member.id, .down), now) else { return }
+    raft!.withholdLease(member.id, until: index)
+    planner.downSince.append((member.id, now))
+  }
+
+  /// Removes a member that has been down for long, once nothing depends on it.
+  private mutating func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
+    guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else {
+      return planner.downSince.append((member.id, now))
+    }
+    guard now >= since + settings.evictAfter, !topology.voters.contains(member.id) else { return }
+    release(member, topology, now)
+  }
+
+  /// Removes a member that owns nothing, is in no synced set and doesn't vote.
+  private mutating func release(_ member: Member, _ topology: Topology, _ now: UInt64) {
+    guard let slot = topology.slot(of: member.id), !topology.voters.contains(member.id) else { return }
+    let isNeeded = topology.partitions.contains { ($0.isActive && $0.owner == slot) || $0.synced.contains(slot) }
+    if !isNeeded { propose(.removeMember(member.id), now) }
+  }
+
+  /// Whether a member has been down for so long that the cluster does without it.
+  func isExpired(_ node: NodeID, _ now: UInt64) -> Bool {
+    planner.downSince.first { $0.id == node }.map { now >= $0.time + settings.evictAfter } ?? false
+  }
+
+  // MARK: Voters
+
+  /// Changes the voters by one where that is called for: replaces those that are down or leaving, and keeps their
+  /// number the largest odd one, at most 5.
+  private mutating func planVoters(_ topology: Topology, _ now: UInt64) {
+    guard raft!.mayChangeVoters else { return }
+    let voters = raft!.voters
+    func state(_ node: NodeID) -> MemberState? { topology.member(node)?.state }
+    let fit = voters.filter { state($0) == .active && !isSilent($0, now) }
+    let members = topology.members.compactMap { $0 }
+    let candidates = members.filter {
+      $0.state == .active && !voters.contains($0.id) && isInStep($0.id, now)
+        && membership?.health($0.id)?.state == .healthy
+    }
+    let wanted = Planner.voterCount(
+      members.count { $0.state == .active || $0.state == .down && !isExpired($0.id, now) })
+
+    if state(id) == .leaving, let heir = fit.first(where: { $0 != id }) { return raft!.transfer(to: heir, now) }
+    let staying = voters.count { state($0) != .leaving }
+    if fit.count < wanted, staying < wanted, let candidate = candidates.first {
+      return change(voters: voters + [candidate.id], now)
+    }
+    // The unfit go when there are fit ones enough, or one that can take their place: first they go and then it comes,
+    // so that no majority becomes larger. Those that have expired or leave go for good.
+    let unfit = voters.filter { !fit.contains($0) && $0 != id }
+    // One that leaves is still there: it stays a voter until another can take its place, if there is any.
+    let hasReserve = members.contains { $0.state == .active && !voters.contains($0.id) }
+    if let gone = unfit.first(where: {
+      fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || isExpired($0, now)
+        || (state($0) == .down && !candidates.isEmpty)
+    }) {
+      return change(voters: voters.filter { $0 != gone }, now)
+    }
+    if fit.count > wanted, let surplus = fit.last(where: { $0 != id }) {
+      change(voters: voters.filter { $0 != surplus }, now)
+    }
+  }
+
+  private func isSilent(_ node: NodeID, _ now: UInt64) -> Bool { node != id && !isHeard(node, now) }
+
+  /// Proposes other voters, unless so many of them were silent of late that they might not make a majority.
+  private mutating func change(voters: [NodeID], _ now: UInt64) {
+    let live = voters.count { voter in
+      voter == id || raft!.heard(voter).map { now < $0 + settings.heartbeat * 3 / 2 } == true
+    }
+    guard live > voters.count / 2 else { return }
+    do throws(Raft.Refusal) { _ = try raft!.propose(voters: voters, now) } catch { return }
+  }
+}

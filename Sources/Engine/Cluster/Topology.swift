@@ -1,0 +1,184 @@
+import Wire
+
+/// A member's place in the topology: what partitions' entries name it by. Reused once nothing names it any more.
+package typealias MemberSlot = UInt16
+
+/// What a member may do, as the log has it. Suspicion is not here: it changes no ownership.
+package enum MemberState: UInt8, Sendable {
+  /// Follows the log; holds no partitions yet.
+  case joining = 1
+  case active
+  /// Its lease ran out and what it owned was fenced; it may come back.
+  case down
+  /// Its partitions are being moved away so that it can leave.
+  case leaving
+}
+
+/// A node that belongs to the cluster.
+package struct Member: Equatable, Sendable {
+  /// Who it is.
+  package var id: NodeID
+  /// A label; the node's host or pod name. At most 255 bytes.
+  package var name: String
+  /// Where its datagrams and peer connections go, and where it answers HTTP.
+  package var peer: PeerAddress
+  package var http: PeerAddress
+  /// Its share of the ring in per cent of a plain member's.
+  package var weight: UInt16
+  package var state: MemberState
+
+  package init(
+    id: NodeID, name: String = "", peer: PeerAddress, http: PeerAddress = .none, weight: UInt16 = 100,
+    state: MemberState = .joining
+  ) {
+    self.id = id
+    self.name = name
+    self.peer = peer
+    self.http = http
+    self.weight = weight
+    self.state = state
+  }
+}
+
+/// One partition's entry: who holds it, who orders its writes, and how far that is settled (PROTOCOL: two layers).
+package struct PartitionEntry: Equatable, Sendable {
+  /// Raised by every fence.
+  package var epoch = Epoch(0)
+  /// Raised by every change of this entry.
+  package var version: UInt32 = 0
+  /// Whether its owner may take writes; otherwise it is fenced.
+  package var isActive = false
+  /// The replication factor in force, which changes only together with `synced`.
+  package var replicationFactor: UInt8 = 0
+  /// Who orders the writes; while fenced, who did so last. nil before the first activation.
+  package var owner: MemberSlot?
+  /// Who should hold it by the ring, the wanted owner first.
+  package var replicas: [MemberSlot] = []
+  /// The synced set S: those that hold all that was acknowledged.
+  package var synced: [MemberSlot] = []
+  /// The log entry that raised the epoch last: a member that applied it takes no older epoch.
+  package var fencedAt = LogIndex(0)
+  /// How many times all that held it were gone and it began anew, empty.
+  package var losses: UInt16 = 0
+
+  package init() {}
+
+  /// Members of `synced` that must answer a fence before a new owner may be chosen: one more than those a write at
+  /// majority can have missed, max(1, |S| - Wq + 1) with Wq = rf/2 + 1.
+  package var promisesNeeded: Int { max(1, synced.count - Int(replicationFactor) / 2) }
+}
+
+/// The state that the control plane's log builds: members, voters and partitions. The same on every node at the same
+/// index, since it changes by `apply` alone.
+package struct Topology: Equatable, Sendable {
+  /// Members at most: their slots must fit two bytes with room to spare, and a listing must stay readable.
+  package static let maximumMembers = 1024
+  /// Copies of a partition at most, since they are counted in one byte.
+  package static let maximumCopies = 255
+
+  /// Which cluster.
+  package let cluster: ClusterID
+  /// The replication factor that users asked for.
+  package let copies: UInt8
+  /// The last entry that was applied.
+  package private(set) var index: LogIndex
+  /// Counts the entries that changed anything: `epoch` in answers to users.
+  package private(set) var version: UInt64 = 1
+  /// Who votes; changed by entries of the log's own kind.
+  package internal(set) var voters: [NodeID]
+  /// Whether the cluster ever took a write, or is about to: it then never dissolves.
+  package internal(set) var isWritten = false
+  /// The cluster that this one, never written, dissolves into.
+  package internal(set) var dissolved: ClusterID?
+  /// By slot; nil where nobody is.
+  package internal(set) var members: [Member?]
+  /// By partition.
+  package internal(set) var partitions: [PartitionEntry]
+
+  #if DEBUG
+    /// A planted bug, for tests of the simulator's checkers.
+    var mutation: Mutation?
+  #endif
+
+  /// The state in which a founded cluster starts: all founders are active members, and no partition was ever owned.
+  package init(founding cluster: ClusterID, copies: UInt8, members: [Member], voters: [NodeID], index: LogIndex) {
+    self.cluster = cluster
+    self.copies = max(copies, 1)
+    self.index = index
+    self.voters = voters
+    self.members = members.map {
+      var member = $0
+      member.state = .active
+      return member
+    }
+    partitions = [PartitionEntry](repeating: PartitionEntry(), count: partitionCount)
+  }
+
+  init(
+    decoded cluster: ClusterID, copies: UInt8, index: LogIndex, version: UInt64, voters: [NodeID], members: [Member?],
+    partitions: [PartitionEntry]
+  ) {
+    self.cluster = cluster
+    self.copies = copies
+    self.index = index
+    self.version = version
+    self.voters = voters
+    self.members = members
+    self.partitions = partitions
+  }
+
+  // MARK: Reading
+
+  /// The slot of a member; nil when it isn't one. Members are few: a scan.
+  package func slot(of id: NodeID) -> MemberSlot? {
+    for (slot, member) in members.enumerated() where member?.id == id { return MemberSlot(slot) }
+    return nil
+  }
+
+  /// The member of this id.
+  package func member(_ id: NodeID) -> Member? { slot(of: id).flatMap { members[Int($0)] } }
+
+  /// How many members there are, whatever their state.
+  package var memberCount: Int { members.reduce(0) { $1 == nil ? $0 : $0 + 1 } }
+
+  /// Whether this node owns the partition and may order its writes while its lease lasts.
+  package func owns(_ partition: PartitionID, _ id: NodeID) -> Bool {
+    let entry = partitions[Int(partition.rawValue)]
+    guard entry.isActive, let owner = entry.owner else { return false }
+    return members[Int(owner)]?.id == id
+  }
+
+  /// Whether any partition's entry names this slot as owner, replica or synced.
+  package func isNamed(_ slot: MemberSlot) -> Bool {
+    partitions.contains { $0.owner == slot || $0.replicas.contains(slot) || $0.synced.contains(slot) }
+  }
+
+  // MARK: Changing
+
+  /// Takes the voters of a configuration entry.
+  package mutating func apply(voters: [NodeID], at index: LogIndex) {
+    advance(to: index)
+    self.voters = voters
+    version += 1
+  }
+
+  /// Takes an entry that changes nothing, as a leader's first one.
+  package mutating func applyNothing(at index: LogIndex) { advance(to: index) }
+
+  /// Applies a command. One that no longer fits (an older epoch or version, a member that is gone) changes nothing, so
+  /// that a command may be sent again. Returns whether it changed anything.
+  @discardableResult
+  package mutating func apply(_ command: TopologyCommand, at index: LogIndex) -> Bool {
+    advance(to: index)
+    // A cluster that has dissolved is over.
+    guard dissolved == nil else { return false }
+    let changed = change(command)
+    if changed { version += 1 }
+    return changed
+  }
+
+  private mutating func advance(to index: LogIndex) {
+    precondition(index == self.index.next, "entry \(index.rawValue) applied after \(self.index.rawValue)")
+    self.index = index
+  }
+}

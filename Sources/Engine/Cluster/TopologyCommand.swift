@@ -1,0 +1,218 @@
+import Wire
+
+/// One change of the topology as an entry of the log. Lists let one entry change many partitions.
+package enum TopologyCommand: Equatable, Sendable {
+  /// Adds a member in state joining, or gives a known one its name, addresses and weight.
+  case addMember(Member)
+  /// Sets a member's state. `down` also fences every partition it owns: a dead node is one entry.
+  case setState(NodeID, MemberState)
+  /// Removes a member that owns nothing and is in no synced set; frees its slot.
+  case removeMember(NodeID)
+  /// Sets who should hold partitions.
+  case place([Placement])
+  /// Raises the epoch of active partitions and takes them from their owners.
+  case fence([PartitionID])
+  /// Gives fenced partitions an owner.
+  case activate([Activation])
+  /// Changes the synced set and the replication factor of active partitions.
+  case resize([Resize])
+  /// The cluster is about to take its first write.
+  case markWritten
+  /// The cluster, never written, dissolves into another.
+  case dissolve(ClusterID)
+
+  /// Who should hold one partition, the wanted owner first.
+  package struct Placement: Equatable, Sendable {
+    /// Which partition.
+    package let partition: PartitionID
+    /// Who should hold it, by slot.
+    package let replicas: [MemberSlot]
+
+    package init(partition: PartitionID, replicas: [MemberSlot]) {
+      self.partition = partition
+      self.replicas = replicas
+    }
+  }
+
+  /// A fenced partition's new owner, in the epoch that the fence raised.
+  package struct Activation: Equatable, Sendable {
+    /// Which partition.
+    package let partition: PartitionID
+    /// The epoch it is meant for.
+    package let epoch: Epoch
+    /// The new owner.
+    package let owner: MemberSlot
+    /// The replication factor in force from then on.
+    package let replicationFactor: UInt8
+    /// Nobody who held it is left: it begins anew, empty.
+    package let isLoss: Bool
+    /// Those that hold the owner's whole log, the owner among them.
+    package let synced: [MemberSlot]
+
+    package init(
+      partition: PartitionID, epoch: Epoch, owner: MemberSlot, replicationFactor: UInt8, isLoss: Bool,
+      synced: [MemberSlot]
+    ) {
+      self.partition = partition
+      self.epoch = epoch
+      self.owner = owner
+      self.replicationFactor = replicationFactor
+      self.isLoss = isLoss
+      self.synced = synced
+    }
+  }
+
+  /// A new synced set and replication factor, valid only for this epoch and version.
+  package struct Resize: Equatable, Sendable {
+    /// Which partition.
+    package let partition: PartitionID
+    /// The epoch it is meant for.
+    package let epoch: Epoch
+    /// The entry's version it is meant for.
+    package let version: UInt32
+    /// The replication factor in force from then on.
+    package let replicationFactor: UInt8
+    /// The new synced set, by slot.
+    package let synced: [MemberSlot]
+
+    package init(
+      partition: PartitionID, epoch: Epoch, version: UInt32, replicationFactor: UInt8, synced: [MemberSlot]
+    ) {
+      self.partition = partition
+      self.epoch = epoch
+      self.version = version
+      self.replicationFactor = replicationFactor
+      self.synced = synced
+    }
+  }
+}
+
+extension Topology {
+  /// Carries a command out; returns whether it changed anything.
+  mutating func change(_ command: TopologyCommand) -> Bool {
+    switch command {
+    case .addMember(let member): return add(member)
+    case .setState(let id, let state): return set(id, state)
+    case .removeMember(let id): return remove(id)
+    case .place(let placements): return forEach(placements) { $0.place($1) }
+    case .fence(let partitions): return forEach(partitions) { $0.fence(Int($1.rawValue)) }
+    case .activate(let activations): return forEach(activations) { $0.activate($1) }
+    case .resize(let resizes): return forEach(resizes) { $0.resize($1) }
+    case .markWritten:
+      guard !isWritten else { return false }
+      isWritten = true
+    case .dissolve(let other):
+      // The log orders the first write and the dissolution: whichever comes first rules the other out.
+      guard !isWritten, other != cluster, other != .none else { return false }
+      dissolved = other
+    }
+    return true
+  }
+
+  /// Whether any of the items changed anything; each is tried.
+  private mutating func forEach<Item>(_ items: [Item], _ change: (inout Topology, Item) -> Bool) -> Bool {
+    var changed = false
+    for item in items where change(&self, item) { changed = true }
+    return changed
+  }
+
+  private mutating func add(_ member: Member) -> Bool {
+    if let slot = slot(of: member.id) {
+      var known = member
+      known.state = members[Int(slot)]!.state
+      guard members[Int(slot)] != known else { return false }
+      members[Int(slot)] = known
+      return true
+    }
+    var new = member
+    new.state = .joining
+    if let free = members.firstIndex(where: { $0 == nil }) {
+      members[free] = new
+    } else {
+      guard members.count < Topology.maximumMembers else { return false }
+      members.append(new)
+    }
+    return true
+  }
+
+  private mutating func set(_ id: NodeID, _ state: MemberState) -> Bool {
+    guard let slot = slot(of: id), members[Int(slot)]!.state != state else { return false }
+    members[Int(slot)]!.state = state
+    if state == .down {
+      for partition in partitions.indices where partitions[partition].owner == slot { _ = fence(partition) }
+    }
+    return true
+  }
+
+  private mutating func remove(_ id: NodeID) -> Bool {
+    guard let slot = slot(of: id), !voters.contains(id) else { return false }
+    guard !partitions.contains(where: { ($0.isActive && $0.owner == slot) || $0.synced.contains(slot) }) else {
+      return false
+    }
+    for partition in partitions.indices {
+      if partitions[partition].owner == slot { partitions[partition].owner = nil }
+      if partitions[partition].replicas.contains(slot) {
+        partitions[partition].replicas.removeAll { $0 == slot }
+        partitions[partition].version += 1
+      }
+    }
+    members[Int(slot)] = nil
+    while let last = members.last, last == nil { members.removeLast() }
+    return true
+  }
+
+  private func isMember(_ slot: MemberSlot) -> Bool { Int(slot) < members.count && members[Int(slot)] != nil }
+
+  /// Whether a list of slots is one that an entry may hold: members, each once.
+  private func isSound(_ slots: [MemberSlot]) -> Bool {
+    for (index, slot) in slots.enumerated() where !isMember(slot) || slots[..<index].contains(slot) { return false }
+    return true
+  }
+
+  private mutating func place(_ placement: TopologyCommand.Placement) -> Bool {
+    let index = Int(placement.partition.rawValue)
+    guard isSound(placement.replicas), partitions[index].replicas != placement.replicas else { return false }
+    partitions[index].replicas = placement.replicas
+    partitions[index].version += 1
+    return true
+  }
+
+  private mutating func fence(_ partition: Int) -> Bool {
+    guard partitions[partition].isActive else { return false }
+    partitions[partition].isActive = false
+    partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue + 1)
+    partitions[partition].version += 1
+    partitions[partition].fencedAt = index
+    #if DEBUG
+      if mutation == .reusesEpochs { partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue - 1) }
+      if mutation == .resetsVersions { partitions[partition].version = 1 }
+    #endif
+    return true
+  }
+
+  private mutating func activate(_ activation: TopologyCommand.Activation) -> Bool {
+    let index = Int(activation.partition.rawValue)
+    guard !partitions[index].isActive, partitions[index].epoch == activation.epoch else { return false }
+    guard isSound(activation.synced), activation.synced.contains(activation.owner) else { return false }
+    // Before the first owner there is no fence: its epoch is 1.
+    if partitions[index].epoch == Epoch(0) { partitions[index].epoch = Epoch(1) }
+    partitions[index].isActive = true
+    partitions[index].owner = activation.owner
+    partitions[index].synced = activation.synced
+    partitions[index].replicationFactor = max(activation.replicationFactor, 1)
+    partitions[index].version += 1
+    if activation.isLoss { partitions[index].losses &+= 1 }
+    return true
+  }
+
+  private mutating func resize(_ resize: TopologyCommand.Resize) -> Bool {
+    let index = Int(resize.partition.rawValue)
+    let entry = partitions[index]
+    guard entry.isActive, entry.epoch == resize.epoch, entry.version == resize.version else { return false }
+    guard isSound(resize.synced), let owner = entry.owner, resize.synced.contains(owner) else { return false }
+    partitions[index].synced = resize.synced
+    partitions[index].replicationFactor = max(resize.replicationFactor, 1)
+    partitions[index].version += 1
+    return true
+  }
+}

@@ -1,0 +1,370 @@
+import Engine
+import Wire
+
+/// Sees everything and believes nothing: holds every step of every node against the invariants.
+struct Checker {
+  private let options: SimulationOptions
+  private(set) var violation: Violation?
+  private(set) var elections = 0
+  private var clusters: [ClusterRecord] = []
+  private var views: [NodeView]
+  /// When each directed link was open last: answers may go one way now and come the other way later.
+  private var lastOpen: [UInt64]
+  /// Everybody who ever was, for names.
+  private var names: [(id: NodeID, name: String)] = []
+
+  /// What is known of one cluster.
+  private struct ClusterRecord {
+    let id: ClusterID
+    var founders: [NodeID] = []
+    var foundedAt: UInt64
+    /// The leader of each term.
+    var leaders: [Term: NodeID] = [:]
+    /// What was committed at each index from 2 on.
+    var committed: [UInt64] = []
+    /// The owner of each partition in each epoch.
+    var owners: [UInt64: NodeID] = [:]
+    var latest: Topology?
+    /// The voters of the latest topology, and when a host last could reach a majority of them, through a leader.
+    var voters: [NodeID] = []
+    var isWritten = false
+  }
+
+  /// What was seen of one host's node last.
+  private struct NodeView {
+    var id = NodeID.none
+    var incarnation = 0
+    var cluster: Int?
+    var applied = LogIndex(0)
+    var term = Term(0)
+    var topology: Topology?
+    var wasLeader = false
+    var hadQuorum: UInt64 = 0
+    /// Datagrams of this second by their kind.
+    var sent = [Int](repeating: 0, count: 64)
+  }
+
+  init(_ count: Int, _ options: SimulationOptions) {
+    self.options = options
+    views = [NodeView](repeating: NodeView(), count: count)
+    lastOpen = [UInt64](repeating: 0, count: count * count)
+  }
+
+  mutating func violate(_ invariant: Violation.Invariant, _ detail: String, _ now: UInt64) {
+    if violation == nil { violation = Violation(invariant: invariant, detail: detail, time: now) }
+  }
+
+  func name(of id: NodeID) -> String { names.last { $0.id == id }?.name ?? id.short }
+
+  // MARK: Coming and going
+
+  mutating func started(_ number: Int, _ id: NodeID) {
+    let incarnation = views[number].incarnation + 1
+    views[number] = NodeView(id: id, incarnation: incarnation)
+    names.append((id, "n\(number).\(incarnation)"))
+  }
+
+  mutating func stopped(_ number: Int) {
+    views[number] = NodeView(id: .none, incarnation: views[number].incarnation)
+  }
+
+  mutating func event(_ event: ClusterEvent, _ number: Int, _ control: ControlPlane, _ now: UInt64) {
+    switch event {
+    case .founded(let cluster, _):
+      let place = record(cluster, now)
+      views[number].cluster = place
+      views[number].applied = control.raft!.applied
+      views[number].hadQuorum = now
+      let founders = control.topology!.members.compactMap { $0?.id }
+      if clusters[place].founders.isEmpty {
+        clusters[place].founders = founders
+        checkFounding(place, now)
+      }
+    case .joined(let cluster):
+      views[number].cluster = record(cluster, now)
+      views[number].hadQuorum = now
+    default: break
+    }
+  }
+
+  private mutating func record(_ cluster: ClusterID, _ now: UInt64) -> Int {
+    if let place = clusters.firstIndex(where: { $0.id == cluster }) { return place }
+    clusters.append(ClusterRecord(id: cluster, foundedAt: now))
+    return clusters.count - 1
+  }
+
+  /// A node's promise binds for longer than a proposal lives: no node can be a founder of two clusters founded within
+  /// that time.
+  private mutating func checkFounding(_ place: Int, _ now: UInt64) {
+    let window = options.settings.promise * 9 / 10 - options.settings.foundingRound
+    for other in clusters.indices where other != place && now < clusters[other].foundedAt + window {
+      if let both = clusters[place].founders.first(where: { clusters[other].founders.contains($0) }) {
+        violate(.oneFounding, "\(name(of: both)) is a founder of two clusters", now)
+      }
+    }
+  }
+
+  // MARK: Each step
+
+  /// A datagram meant for another node must have changed nothing.
+  mutating func delivered(
+    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ now: UInt64
+  ) {
+    guard let beacon = try? Beacon(decoding: datagram), control.restart == nil else { return }
+    guard beacon.destination != .none, beacon.destination != control.id, beacon.source != control.id else { return }
+    if control.ignored.misdirected != before + 1 {
+      violate(
+        .ignoresStrangers, "\(name(of: control.id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now
+      )
+    }
+  }
+
+  /// Counts what a node sends.
+  mutating func sent(_ datagram: [UInt8], _ number: Int) {
+    views[number].sent[Int(datagram[4] & 63)] += 1
+  }
+
+  /// Looks at a node after something happened to it.
+  mutating func look(at number: Int, _ hosts: [Host], hasChanged: Bool, _ now: UInt64) {
+    guard let place = views[number].cluster else { return }
+    // What a step seldom changes is read in place: a copy of a node costs more than the step.
+    let standing = hosts[number].control!.standing
+    let isNewLeader = standing.role == .leader && !views[number].wasLeader
+    if standing.term != views[number].term || isNewLeader, let raft = hosts[number].control!.raft {
+      checkLeader(place, raft, number, now)
+    }
+    views[number].wasLeader = standing.role == .leader
+    if standing.applied != views[number].applied, let raft = hosts[number].control!.raft {
+      checkCommitted(place, raft, number, now)
+    }
+    guard hasChanged, let topology = hosts[number].control!.topology else { return }
+    checkTopology(place, topology, number, now)
+    checkOwners(number, hosts, now)
+  }
+
+  private mutating func checkLeader(_ place: Int, _ raft: Raft, _ number: Int, _ now: UInt64) {
+    if raft.term < views[number].term { violate(.versionsGrow, "the term of n\(number) fell", now) }
+    views[number].term = raft.term
+    guard raft.role == .leader else { return }
+    if let leader = clusters[place].leaders[raft.term] {
+      if leader != raft.id {
+        violate(
+          .oneLeaderPerTerm, "\(name(of: leader)) and \(name(of: raft.id)) lead in term \(raft.term.rawValue)", now)
+      }
+    } else {
+      clusters[place].leaders[raft.term] = raft.id
+      elections += 1
+    }
+  }
+
+  private mutating func checkCommitted(_ place: Int, _ raft: Raft, _ number: Int, _ now: UInt64) {
+    if raft.applied < views[number].applied { violate(.versionsGrow, "what n\(number) applied fell", now) }
+    var index = views[number].applied.next
+    views[number].applied = raft.applied
+    while index <= raft.applied {
+      defer { index = index.next }
+      guard let entry = raft.entry(at: index), index.rawValue >= 2 else { continue }
+      let digest = Checker.digest(entry)
+      let position = Int(index.rawValue) - 2
+      if position < clusters[place].committed.count {
+        if clusters[place].committed[position] != digest {
+          violate(.committedAgrees, "\(name(of: raft.id)) applied another entry \(index.rawValue)", now)
+        }
+      } else if position == clusters[place].committed.count {
+        clusters[place].committed.append(digest)
+      }
+    }
+  }
+
+  private static func digest(_ entry: LogEntry) -> UInt64 {
+    entry.payload.withUnsafeBytes {
+      xxh3($0.baseAddress, count: $0.count, seed: entry.term.rawValue << 8 | UInt64(entry.kind.rawValue))
+    }
+  }
+
+  /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
+  private mutating func checkTopology(_ place: Int, _ topology: Topology, _ number: Int, _ now: UInt64) {
+    let before = views[number].topology
+    for (partition, entry) in topology.partitions.enumerated() {
+      if let old = before?.partitions[partition] {
+        if old.version == entry.version, old == entry { continue }
+        if entry.version <= old.version || entry.epoch < old.epoch {
+          violate(
+            .versionsGrow,
+            "partition \(partition) at n\(number): version \(old.version) to \(entry.version), "
+              + "epoch \(old.epoch.rawValue) to \(entry.epoch.rawValue)", now)
+        }
+      }
+      guard entry.isActive, let owner = entry.owner, let id = topology.members[Int(owner)]?.id else { continue }
+      let key = UInt64(partition) << 32 | UInt64(entry.epoch.rawValue)
+      if let known = clusters[place].owners.updateValue(id, forKey: key), known != id {
+        violate(
+          .oneOwnerPerEpoch,
+          "partition \(partition), epoch \(entry.epoch.rawValue): \(name(of: known)) and \(name(of: id))", now)
+      }
+    }
+    if let latest = clusters[place].latest, latest.index == topology.index, latest != topology {
+      violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
+    }
+    if topology.index > clusters[place].latest?.index ?? LogIndex(0) {
+      clusters[place].latest = topology
+      clusters[place].voters = topology.voters
+    }
+    if topology.isWritten { clusters[place].isWritten = true }
+    views[number].topology = topology
+  }
+
+  /// No two nodes may write a partition at the same moment, each by its own clock and topology.
+  private mutating func checkOwners(_ number: Int, _ hosts: [Host], _ now: UInt64) {
+    let own = hosts[number].control!
+    guard let topology = own.topology, own.holdsLease(hosts[number].clock(now)) else { return }
+    for other in hosts.indices where other != number && views[other].cluster == views[number].cluster {
+      guard let control = hosts[other].control, let theirs = control.topology,
+        control.holdsLease(hosts[other].clock(now))
+      else { continue }
+      let ownSlot = topology.slot(of: own.id)
+      let theirSlot = theirs.slot(of: control.id)
+      guard let ownSlot, let theirSlot else { continue }
+      for partition in 0..<partitionCount {
+        let a = topology.partitions[partition]
+        let b = theirs.partitions[partition]
+        if a.isActive, a.owner == ownSlot, b.isActive, b.owner == theirSlot {
+          return violate(
+            .oneOwnerAtATime,
+            "partition \(partition): \(name(of: own.id)) in epoch \(a.epoch.rawValue), "
+              + "\(name(of: control.id)) in epoch \(b.epoch.rawValue)", now)
+        }
+      }
+    }
+  }
+
+  // MARK: Ten times a second
+
+  private var samples = 0
+
+  /// Notes who can reach a majority just before fate changes it.
+  mutating func observe(_ hosts: [Host], _ network: Network, _ now: UInt64) {
+    for from in hosts.indices {
+      for to in hosts.indices where !network.isCut(from, to) { lastOpen[from * hosts.count + to] = now }
+    }
+    for number in hosts.indices {
+      guard let control = hosts[number].control, control.raft != nil else { continue }
+      checkQuorum(number, control, hosts, now)
+    }
+  }
+
+  mutating func sample(_ hosts: [Host], _ network: Network, _ now: UInt64) {
+    samples += 1
+    for number in hosts.indices {
+      guard let control = hosts[number].control, let raft = control.raft else { continue }
+      raft.checkInvariants()
+      if raft.output.count > 0 || control.effects.count > 0 { violate(.boundedQueues, "n\(number) kept effects", now) }
+    }
+    observe(hosts, network, now)
+    if samples % 10 == 0 { checkTraffic(hosts, now) }
+  }
+
+  /// A node that for a while couldn't hear, directly and both ways, a node that hears a majority, holds no lease.
+  private mutating func checkQuorum(
+    _ number: Int, _ control: ControlPlane, _ hosts: [Host], _ now: UInt64
+  ) {
+    guard let place = views[number].cluster else { return }
+    let voters = clusters[place].voters
+    func isLive(_ other: Int) -> Bool { hosts[other].control?.raft != nil && hosts[other].pausedUntil <= now }
+    func areJoined(_ a: Int, _ b: Int) -> Bool {
+      let least = min(lastOpen[a * hosts.count + b], lastOpen[b * hosts.count + a])
+      return a == b || least + 1_000_000_000 > now
+    }
+    let live = hosts.indices.filter(isLive)
+    let couldReach = live.contains { leader in
+      guard areJoined(number, leader) else { return false }
+      let heard = live.count { voters.contains(hosts[$0].control!.id) && areJoined(leader, $0) }
+      return heard > voters.count / 2
+    }
+    // Voters that have just changed count either way.
+    if couldReach || voters.isEmpty || hosts[number].pausedUntil > now { views[number].hadQuorum = now }
+    let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
+    if now > views[number].hadQuorum + bound, control.holdsLease(hosts[number].clock(now)) {
+      violate(.noLeaseWithoutQuorum, "\(name(of: control.id)) still holds one", now)
+    }
+  }
+
+  /// What a node may send in a second, whatever the size of its cluster: pings by their number and reason; and in all,
+  /// for a node that leads, as much again for each follower as heartbeats and a busy log need.
+  private mutating func checkTraffic(_ hosts: [Host], _ now: UInt64) {
+    let settings = options.settings
+    let pings = settings.observers * 11 * (1 + 2 * settings.indirectProbes)
+    let bound = pings * 4 + 400 + hosts.count * 300
+    for number in views.indices {
+      let sent = views[number].sent
+      let total = sent.reduce(0, +)
+      if sent[Int(BeaconKind.ping.rawValue)] > pings || total > bound {
+        let kinds = sent.indices.filter { sent[$0] > 0 }
+          .map { "\(sent[$0]) \(BeaconKind(rawValue: UInt8($0)).map { "\($0)" } ?? "?")" }
+        violate(.boundedTraffic, "n\(number) sent in a second \(kinds.joined(separator: ", "))", now)
+      }
+      for kind in sent.indices { views[number].sent[kind] = 0 }
+    }
+  }
+
+  // MARK: The second phase
+
+  /// What is still missing for the core to be whole; nil when nothing is.
+  func missing(_ core: [Int], _ hosts: [Host], _ now: UInt64) -> String? {
+    let nodes = core.compactMap { hosts[$0].control }
+    guard nodes.count == core.count else { return "a host is down" }
+    // Clusters of which more than one took a write can't become one by themselves.
+    let clusters = Set(nodes.map(\.cluster))
+    if clusters.count > 1 {
+      let isSplit = self.clusters.count { $0.isWritten && clusters.contains($0.id) } > 1
+      if isSplit, nodes.contains(where: { !$0.rivals.all.isEmpty }) { return nil }
+      return "clusters of "
+        + zip(core, nodes).map { number, node in
+          "n\(number): \(node.cluster.description.prefix(4)) of \(node.topology?.memberCount ?? 0)"
+            + "\(node.topology?.isWritten == true ? " written" : "") led by \(node.leader.map(name(of:)) ?? "nobody")"
+        }.joined(separator: ", ")
+    }
+    if nodes.allSatisfy({ $0.raft == nil }), core.count < options.settings.expect { return nil }
+    var leader: ControlPlane?
+    for (number, node) in zip(core, nodes) {
+      guard node.topology != nil, let raft = node.raft else { return "n\(number) has no cluster" }
+      if !node.holdsLease(hosts[number].clock(now)) {
+        let view = nodes.first { $0.id == raft.leader }?.raft?.match(node.id)
+        return "n\(number) holds no lease: applied \(raft.applied.rawValue), commit \(raft.commit.rawValue), "
+          + "its leader knows of \(view.map { "\($0.rawValue)" } ?? "nothing"); \(node.ignored)"
+      }
+      if raft.role == .leader {
+        if leader != nil { return "two lead" }
+        leader = node
+      }
+    }
+    guard let leader, let topology = leader.topology else { return "nobody leads" }
+    for (number, node) in zip(core, nodes) {
+      if node.topology != topology { return "n\(number) lags behind" }
+      guard let state = topology.member(node.id)?.state, state == .active || node.isLeaving else {
+        return "n\(number) is \(topology.member(node.id).map { "\($0.state)" } ?? "no member")"
+      }
+    }
+    // The last one can't leave.
+    if nodes.contains(where: { $0.isLeaving }) {
+      return nodes.contains { !$0.isLeaving } ? "some are leaving" : nil
+    }
+    if topology.memberCount != core.count {
+      let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
+      return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
+        + odd.map { "\(name(of: $0.id)) \($0.state)" }.joined(separator: ", ")
+    }
+    let voters = min(5, core.count - (1 - core.count % 2))
+    if topology.voters.count != voters { return "\(topology.voters.count) voters" }
+    let copies = min(Int(topology.copies), core.count)
+    for (partition, entry) in topology.partitions.enumerated() {
+      if !entry.isActive { return "partition \(partition) has no owner" }
+      if entry.replicas.count != copies || Set(entry.synced) != Set(entry.replicas) || entry.owner != entry.replicas[0]
+      {
+        return "partition \(partition) isn't where it should be"
+      }
+      if Int(entry.replicationFactor) != copies { return "partition \(partition) has another factor" }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,244 @@
+import Engine
+import Wire
+
+/// A place where nodes run one after the other, each with the same address and a new id.
+struct Host {
+  var control: ControlPlane?
+  /// Whether `control` is there.
+  var isUp = false
+  var incarnation = 0
+  /// Its clock: how many millionths too fast, and what it read when the world began.
+  var drift: Int64 = 0
+  var offset: UInt64 = 0
+  /// It does nothing before this time; what arrives waits, up to a bound.
+  var pausedUntil: UInt64 = 0
+  var waiting = 0
+  /// When its next tick is due.
+  var wake = UInt64.max
+  /// It doesn't come back by itself.
+  var isRetired = false
+
+  /// What its clock reads at a time of the world.
+  func clock(_ time: UInt64) -> UInt64 { World.clock(offset, drift, time) }
+}
+
+/// Many nodes of the real engine on a simulated network, under a fate drawn from a seed.
+///
+/// A run has two phases, as TigerBeetle's VOPR has: first faults, during which nothing wrong may happen; then the
+/// faults end (some stay for good), and the cluster must be whole again within a bound.
+package struct World {
+  let options: SimulationOptions
+  var chance: Chance
+  var queue = EventQueue()
+  var now: UInt64 = 1_000_000_000
+  var hosts: [Host] = []
+  /// Each host's own chance.
+  var chances: [Chance]
+  var network: Network
+  var checker: Checker
+  var trace: Trace
+  var report: SimulationReport
+  /// The phase with faults is over.
+  var isHealing = false
+  var faultsEnd: UInt64 = 0
+  /// A host that stays cut off or dead in the second phase.
+  var sacrificed: Int?
+  /// Datagrams of the past that may come again.
+  var past: [(to: Int, from: Int, datagram: [UInt8])] = []
+  private var scratch: [ClusterEffect] = []
+
+  /// What a clock reads at a time of the world. Static, since asking a `Host` would copy it.
+  static func clock(_ offset: UInt64, _ drift: Int64, _ time: UInt64) -> UInt64 {
+    UInt64(Int64(offset + time) + Int64(time) / 1_000_000 * drift)
+  }
+
+  /// When a clock will read this, or a little later.
+  static func time(_ offset: UInt64, _ drift: Int64, _ clock: UInt64) -> UInt64 {
+    guard clock < .max / 2, clock > offset else { return clock <= offset ? 0 : .max }
+    let since = Int64(clock - offset)
+    return UInt64(since - since / (1_000_000 + drift) * drift + 2 * abs(drift) + 1_000)
+  }
+
+  static let port: UInt16 = 3100
+  /// Datagrams that wait for a paused host: what a socket's buffer holds.
+  static let maximumWaiting = 300
+  static let second: UInt64 = 1_000_000_000
+
+  init(_ options: SimulationOptions, trace: Bool) {
+    self.options = options
+    chance = Chance(seed: options.seed)
+    let count = options.hosts + options.latecomers
+    network = Network(count)
+    chances = [Chance](repeating: Chance(seed: 0), count: count)
+    checker = Checker(count, options)
+    self.trace = Trace(isOn: trace)
+    report = SimulationReport(seed: options.seed)
+    for number in 0..<count {
+      var host = Host()
+      host.drift = options.drift == 0 ? 0 : Int64(chance.below(2 * options.drift + 1) - options.drift)
+      host.offset = chance.below(1000 * World.second)
+      hosts.append(host)
+      // Those that start together do so within a few milliseconds.
+      let start =
+        number < options.hosts
+        ? chance.below(20_000_000) : chance.below(options.seconds * World.second / 2) + World.second
+      queue.push(.start, at: now + start, host: number)
+    }
+    faultsEnd = now + options.seconds * World.second
+    scheduleFate()
+  }
+
+  /// Runs one seed to its end or to its first violation.
+  package static func run(_ options: SimulationOptions, trace: Bool = false) -> SimulationReport {
+    var world = World(options, trace: trace)
+    world.run()
+    return world.report
+  }
+
+  private mutating func run() {
+    let start = now
+    while checker.violation == nil, report.convergence == nil, let event = queue.pop() {
+      if event.time > faultsEnd, !isHealing {
+        now = faultsEnd
+        heal()
+        if options.mayLoseMajority { break }
+      }
+      now = max(now, event.time)
+      report.events += 1
+      carryOut(event)
+    }
+    report.nanoseconds = now - start
+    report.violation = checker.violation
+    report.elections = checker.elections
+    if let violation = checker.violation { trace.add(now, "", "VIOLATION: \(violation)") }
+    report.trace = trace.lines
+  }
+
+  private mutating func carryOut(_ event: Event) {
+    let number = Int(event.host)
+    switch event.kind {
+    case .deliver:
+      let datagram = queue.takePayload(event)
+      if now < hosts[number].pausedUntil {
+        // It waits in the socket's buffer.
+        guard hosts[number].waiting < World.maximumWaiting else {
+          report.faults.lost += 1
+          return
+        }
+        hosts[number].waiting += 1
+        return queue.push(
+          datagram: datagram, at: hosts[number].pausedUntil, to: number, from: Int(event.from))
+      }
+      deliver(datagram, to: number, from: Int(event.from))
+    case .wake:
+      guard event.time == hosts[number].wake, hosts[number].isUp else { return }
+      if now < hosts[number].pausedUntil {
+        hosts[number].wake = hosts[number].pausedUntil
+        return queue.push(.wake, at: hosts[number].wake, host: number)
+      }
+      hosts[number].wake = .max
+      hosts[number].waiting = 0
+      let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
+      hosts[number].control!.tick(clock, &chances[number])
+      afterStep(number)
+    case .start:
+      if hosts[number].control == nil, Int(event.detail) == hosts[number].incarnation { start(number) }
+    case .fate: strike(event)
+    }
+  }
+
+  // MARK: Hosts
+
+  static func address(_ host: Int) -> PeerAddress { PeerAddress(v4: 0x0A00_0000 + UInt32(host) + 1, port: port) }
+
+  /// The host that has this address.
+  static func host(_ address: PeerAddress) -> Int? {
+    address.v4.map { Int($0) - 0x0A00_0001 }
+  }
+
+  mutating func start(_ number: Int) {
+    hosts[number].incarnation += 1
+    hosts[number].pausedUntil = 0
+    hosts[number].waiting = 0
+    chances[number] = Chance(seed: chance.next())
+    let drawn = chance.drawID()
+    let identity = NodeIdentity(
+      id: NodeID(high: drawn.high, low: drawn.low), name: "n\(number)",
+      http: PeerAddress(v4: 0x0A00_0000 + UInt32(number) + 1, port: 3000))
+    if hosts[number].incarnation > 1 { report.faults.restarts += 1 }
+    if hosts[number].incarnation == 1, number >= options.hosts { report.faults.joins += 1 }
+    hosts[number].control = ControlPlane(identity, settings: options.settings, now: hosts[number].clock(now))
+    hosts[number].isUp = true
+    checker.started(number, identity.id)
+    trace.add(now, name(number), "starts as \(identity.id.short)")
+    afterStep(number)
+  }
+
+  /// Ends the node on a host, with all it knew.
+  mutating func stop(_ number: Int) {
+    hosts[number].control = nil
+    hosts[number].isUp = false
+    hosts[number].wake = .max
+    hosts[number].pausedUntil = 0
+    checker.stopped(number)
+  }
+
+  /// A host and its incarnation, for the trace.
+  func name(_ number: Int) -> String { "n\(number).\(hosts[number].incarnation)" }
+
+  private mutating func deliver(_ datagram: [UInt8], to number: Int, from: Int) {
+    guard hosts[number].isUp else { return }
+    let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
+    let before = hosts[number].control!.ignored.misdirected
+    hosts[number].control!.receive(datagram, from: World.address(from), clock, &chances[number])
+    if options.replay > 0 || options.corruption > 0 || hosts[number].incarnation > 1 {
+      checker.delivered(datagram, number, hosts[number].control!, misdirectedBefore: before, now)
+    }
+    afterStep(number)
+  }
+
+  /// Carries out what a node wants, looks at it, and sets its alarm.
+  private mutating func afterStep(_ number: Int) {
+    swap(&scratch, &hosts[number].control!.effects)
+    var restart: RestartReason?
+    var hasChanged = false
+    for effect in scratch {
+      switch effect {
+      case .send(let address, let datagram):
+        if let to = World.host(address), hosts.indices.contains(to) { transmit(datagram, from: number, to: to) }
+      case .broadcast(let datagram):
+        for to in hosts.indices where to != number { transmit(datagram, from: number, to: to) }
+      case .event(let event):
+        note(event, number)
+        if case .lease(true) = event { hasChanged = true }
+      case .topologyChanged: hasChanged = true
+      case .restart(let reason): restart = reason
+      }
+    }
+    scratch.removeAll(keepingCapacity: true)
+    checker.look(at: number, hosts, hasChanged: hasChanged, now)
+    if let restart { return begin(anew: number, restart) }
+    let wake = max(
+      World.time(hosts[number].offset, hosts[number].drift, hosts[number].control!.standing.deadline), now + 1)
+    if wake < hosts[number].wake {
+      hosts[number].wake = wake
+      queue.push(.wake, at: wake, host: number)
+    }
+  }
+
+  private mutating func begin(anew number: Int, _ reason: RestartReason) {
+    stop(number)
+    if reason == .left, isHealing || chance.permille(300) {
+      hosts[number].isRetired = true
+      return
+    }
+    queue.push(.start, at: now + chance.below(100_000_000), host: number, detail: hosts[number].incarnation)
+  }
+
+  private mutating func note(_ event: ClusterEvent, _ number: Int) {
+    checker.event(event, number, hosts[number].control!, now)
+    guard trace.isOn else { return }
+    let words = Trace.words(event) { checker.name(of: $0) }
+    trace.add(now, name(number), words)
+  }
+}

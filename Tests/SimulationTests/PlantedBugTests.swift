@@ -1,0 +1,91 @@
+#if DEBUG
+  import Engine
+  import Testing
+
+  @testable import Simulator
+
+  /// A checker is worth what it finds: each bug, planted in the engine, is caught by the invariant it breaks.
+  @Suite struct PlantedBugTests {
+    /// A bug, the options that bring it to light, and the invariants that may catch it first.
+    struct Plant: CustomTestStringConvertible, Sendable {
+      let mutation: Mutation
+      let options: SimulationOptions
+      let catchers: Set<Violation.Invariant>
+      /// Chance decides when a bug shows: so many seeds are tried.
+      var attempts: UInt64 = 4
+      var testDescription: String { "\(mutation)" }
+    }
+
+    private static func options(_ seed: UInt64, _ change: (inout SimulationOptions) -> Void) -> SimulationOptions {
+      var options = SimulationOptions.calm(hosts: 5, seconds: 30, seed: seed)
+      change(&options)
+      return options
+    }
+
+    /// Options under which candidates collide and logs differ.
+    private static func rough(_ seed: UInt64) -> SimulationOptions {
+      options(seed) {
+        $0.loss = 100
+        $0.delay = 5_000...60_000
+        $0.settings.electionSpread = 10 * ClusterSettings.millisecond
+        $0.partitions = 1500
+        $0.pauses = 3000
+        $0.crashes = 6000
+      }
+    }
+
+    static let plants: [Plant] = [
+      Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm]),
+      Plant(
+        mutation: .votesForStaleLogs, options: .swarm(4),
+        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow]),
+      Plant(
+        mutation: .commitsEarly, options: rough(3),
+        catchers: [.committedAgrees, .oneOwnerPerEpoch, .topologiesAgree, .oneOwnerAtATime]),
+      Plant(mutation: .appendsBlindly, options: .swarm(4), catchers: [.committedAgrees, .topologiesAgree]),
+      Plant(
+        mutation: .leasesForever, options: options(1) { $0.partitions = 2000 },
+        catchers: [.noLeaseWithoutQuorum, .oneOwnerAtATime]),
+      Plant(mutation: .fencesEarly, options: rough(3), catchers: [.oneOwnerAtATime]),
+      Plant(mutation: .reusesEpochs, options: options(1) { $0.crashes = 3000 }, catchers: [.oneOwnerPerEpoch]),
+      Plant(mutation: .resetsVersions, options: options(1) { $0.crashes = 3000 }, catchers: [.versionsGrow]),
+      Plant(
+        mutation: .pingsEverybody, options: .calm(hosts: 50, seconds: 3), catchers: [.boundedTraffic]),
+      Plant(
+        mutation: .promisesTwice,
+        options: options(16) {
+          $0.hosts = 4
+          $0.seconds = 3
+          $0.startsPartitioned = true
+          // Slow enough that a second proposal meets an open promise.
+          $0.delay = 60_000...200_000
+        }, catchers: [.oneFounding]),
+      Plant(
+        mutation: .neverResends,
+        options: options(1) {
+          $0.loss = 100
+          $0.seconds = 5
+          $0.settings.evictAfter = 1000 * ClusterSettings.millisecond
+        }, catchers: [.converges]),
+      Plant(
+        mutation: .ignoresDestination,
+        options: options(1) {
+          $0.replay = 20
+          $0.crashes = 2000
+        }, catchers: [.ignoresStrangers]),
+    ]
+
+    @Test("the planted bug is caught by the invariant it breaks", arguments: plants)
+    func caught(_ plant: Plant) throws {
+      var found: [Violation] = []
+      for attempt in 0..<plant.attempts where found.isEmpty {
+        var options = plant.options
+        options.seed += attempt
+        options.settings.mutation = plant.mutation
+        if let violation = World.run(options).violation { found.append(violation) }
+      }
+      let violation = try #require(found.first, "not caught")
+      #expect(plant.catchers.contains(violation.invariant), "\(violation)")
+    }
+  }
+#endif

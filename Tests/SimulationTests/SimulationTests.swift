@@ -1,0 +1,65 @@
+import Engine
+import Testing
+
+@testable import Simulator
+
+@Suite struct SimulationTests {
+  /// A swarm's options, cut to a length that a debug build runs in a second or two.
+  private func short(_ seed: UInt64) -> SimulationOptions {
+    var options = SimulationOptions.swarm(seed)
+    options.seconds = 6
+    options.settings.evictAfter = 2000 * ClusterSettings.millisecond
+    return options
+  }
+
+  @Test("all invariants hold, and the cluster converges after the faults", arguments: 1...3 as ClosedRange<UInt64>)
+  func seeds(_ seed: UInt64) {
+    let report = World.run(short(seed))
+    #expect(report.violation == nil, "replay it: make simulate ARGS=\(seed)")
+  }
+
+  @Test("one seed is one history, event for event")
+  func determinism() {
+    var options = short(3)
+    options.seconds = 5
+    let first = World.run(options, trace: true)
+    let second = World.run(options, trace: true)
+    #expect(first.trace == second.trace && first.events == second.events && !first.trace.isEmpty)
+    options.seed += 1
+    #expect(World.run(options, trace: true).trace != first.trace)
+  }
+
+  @Test("nodes that start at the same instant on a working network become one cluster, each time")
+  func founding() {
+    for seed in 0..<4 as Range<UInt64> {
+      let report = World.run(.calm(hosts: 2 + Int(seed % 4), seconds: 3, seed: seed), trace: true)
+      #expect(report.violation == nil)
+      #expect(Set(report.trace.filter { $0.contains("founded") }.map { $0.suffix(14) }).count == 1, "seed \(seed)")
+    }
+  }
+
+  @Test("after the leader's crash another leads within two seconds")
+  func failover() {
+    var crashes = 0
+    for seed in 0..<2 as Range<UInt64> {
+      var options = SimulationOptions.calm(hosts: 5, seconds: 9, seed: seed)
+      options.crashes = 4000
+      var leader: Substring = ""
+      var lost: Double?
+      for line in World.run(options, trace: true).trace {
+        let words = line.split(separator: " ")
+        guard words.count > 2, let time = Double(words[0]) else { continue }
+        if words[2] == "leader" {
+          leader = words[3].dropLast()
+          // The dead one's last words may still come in.
+          if let since = lost, leader != "" { #expect(time - since < 2, "seed \(seed)") }
+          lost = nil
+        } else if words[2] == "crashes", words[1] == leader {
+          lost = time
+          crashes += 1
+        }
+      }
+    }
+    #expect(crashes > 0)
+  }
+}
