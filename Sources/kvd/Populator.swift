@@ -6,9 +6,10 @@ import Reactor
 /// The kernel zeroes a huge page when it is first touched. That takes a tenth of a millisecond at best and, on a
 /// virtual machine whose host has to find the memory first, five or more: too long for a core with requests waiting.
 /// The thread only runs when nobody else wants its processor (SCHED_IDLE), sleeps in `read` otherwise, and what it
-/// comes too late for, or what doesn't fit its queue, a core's own first touch does.
+/// comes too late for, or what doesn't fit its queue, a core's own first touch does. Without huge pages it isn't
+/// started: a core then waits less for its own small pages than for a thread that holds up their tables.
 final class Populator: @unchecked Sendable {
-  // Set before the first core starts.
+  // Set before the first core starts; -1 as long as nobody serves.
   private var asking: Int32 = -1
 
   /// Starts the thread.
@@ -29,6 +30,7 @@ final class Populator: @unchecked Sendable {
 
   /// Asks for bytes of the reservation to get their memory; doesn't wait, and forgets it if too much is asked for.
   func ask(for range: Range<Int>) {
+    guard asking >= 0 else { return }
     var bounds = (range.lowerBound, range.upperBound)
     _ = write(asking, &bounds, MemoryLayout.size(ofValue: bounds))
   }

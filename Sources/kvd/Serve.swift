@@ -20,6 +20,7 @@ struct Serve: ParsableCommand {
   @Option(help: "auto, io_uring or epoll. (default: auto)") var io: String?
   @Option(help: "Memory for data. (default: 4GiB, or 3/4 of what there is)") var memory: String?
   @Option(help: "What makes room when memory is full: none or lru. (default: none)") var evict: String?
+  @Option(help: "Ask the kernel for huge pages: on or off. (default: off)") var hugePages: String?
   @Option(name: .customLong("log-level"), help: "trace, debug, info, notice, warning, error. (default: info)")
   var logLevel: String?
   @Option(help: "Form of log lines: json or text. (default: text)") var log: String?
@@ -44,7 +45,7 @@ struct Serve: ParsableCommand {
   private var flags: [String: String] {
     let pairs: [(String, String?)] = [
       ("http", http), ("peer", peer), ("name", name), ("cores", cores), ("io", io), ("memory", memory),
-      ("evict", evict), ("log-level", logLevel), ("log", log), ("config", config),
+      ("evict", evict), ("huge-pages", hugePages), ("log-level", logLevel), ("log", log), ("config", config),
     ]
     return (pairs + cluster.pairs).reduce(into: [:]) { flags, pair in flags[pair.0] = pair.1 }
   }

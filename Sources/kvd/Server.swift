@@ -21,7 +21,7 @@ struct Server {
     let descriptors = DescriptorLimit.raise()
     let connections = connectionLimit(descriptors, logger)
     let plan = MemoryPlan(memory: settings.memory, cores: settings.cores)
-    let memory = try MemoryRegion.reserve(plan.count, hugePages: 0..<plan.extentsStart)
+    let memory = try MemoryRegion.reserve(plan.count, hugePages: 0..<(settings.hugePages ? plan.extentsStart : 0))
     let listener = try Listener.listen(on: settings.http, shared: settings.cores > 1)
     let peerListener = try Listener.listen(on: settings.peer, shared: settings.cores > 1)
     let address = listener.address

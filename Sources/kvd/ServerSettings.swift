@@ -17,13 +17,15 @@ struct ServerSettings {
   var io: ReactorProbe.Wish
   var memory: Int
   var eviction: Eviction
+  /// Whether the kernel is asked for huge pages.
+  var hugePages: Bool
   var logLevel: LogLevel
   var logsJSON: Bool
   var limits: Limits
   var cluster: ClusterOptions
 
   /// The settings' names, as on the command line and in the file.
-  static let names = ["http", "peer", "name", "cores", "io", "memory", "evict", "log-level", "log"]
+  static let names = ["http", "peer", "name", "cores", "io", "memory", "evict", "huge-pages", "log-level", "log"]
   /// Names that are taken, but not shown, as long as nodes don't form clusters.
   static let hiddenNames = ClusterOptions.names
 
@@ -50,6 +52,7 @@ struct ServerSettings {
     io = try ServerSettings.choice(
       values["io"] ?? "auto", "io", [("auto", .auto), ("io_uring", .ioUring), ("epoll", .epoll)])
     eviction = try ServerSettings.choice(values["evict"] ?? "none", "evict", [("none", .none), ("lru", .lru)])
+    hugePages = try ServerSettings.choice(values["huge-pages"] ?? "off", "huge-pages", [("off", false), ("on", true)])
     logsJSON = try ServerSettings.choice(values["log"] ?? "text", "log", [("json", true), ("text", false)])
     logLevel = try ServerSettings.choice(
       values["log-level"] ?? "info", "log-level",

@@ -38,7 +38,7 @@ final class SharedState: @unchecked Sendable {
   /// Makes wakers, mailboxes and the cores' configurations.
   func prepare(_ plan: MemoryPlan, base: UnsafeMutableRawPointer) throws {
     self.base = base
-    try populator.start(base)
+    if settings.hugePages { try populator.start(base) }
     let count = settings.cores
     for _ in 0..<count { wakers.append(try Waker()) }
     let posts = (0..<count).map { CorePost(core: $0, count: count) }

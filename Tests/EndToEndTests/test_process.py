@@ -8,6 +8,7 @@ import socket
 import statistics
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +62,7 @@ class TestStart:
         (["--http", "nowhere"], "http"), (["--http", "127.0.0.1:99999"], "99999"),
         (["--http", "300.1.1.1:80"], "300.1.1.1"),
         (["--log", "xml"], "xml"), (["--log-level", "loud"], "loud"), (["--config", "/nowhere.json"], "/nowhere.json"),
-        (["--evict", "maybe"], "maybe"), (["extra"], "extra"),
+        (["--evict", "maybe"], "maybe"), (["--huge-pages", "some"], "some"), (["extra"], "extra"),
     ])
     def test_a_wrong_option_is_named(self, arguments, word):
         says_why(run_kvd("serve", *arguments), word)
@@ -221,6 +222,14 @@ class TestMemory:
             assert node.call("DELETE", f"/fill-{i}").status == 204
         until(lambda: node.call("PUT", "/again", b"y" * MIB).status == 201, "deleted values make room")
         assert node.resident_bytes() < 300 * MIB
+
+    def test_huge_pages_are_asked_for(self, start):
+        node = start("--huge-pages", "on", memory="256MiB")
+        for i in range(64):
+            assert node.call("PUT", f"/k{i}", b"x" * 20_000).status == 201
+        assert node.call("GET", "/k63").body == b"x" * 20_000
+        advised = Path(f"/proc/{node.process.pid}/smaps").read_text()
+        assert re.search(r"^VmFlags:.* hg\b", advised, re.M)
 
     def test_a_cache_evicts_what_was_not_used(self, start):
         node = start("--evict", "lru", memory="128MiB")
