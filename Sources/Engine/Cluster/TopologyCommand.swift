@@ -100,7 +100,7 @@ extension Topology {
     case .resize(let resizes): return forEach(resizes) { $0.resize($1) }
     case .markWritten:
       guard !isWritten else { return false }
-      isWritten = true
+      writtenAt = index
     case .dissolve(let other):
       // The log orders the first write and the dissolution: whichever comes first rules the other out.
       guard !isWritten, other != cluster, other != .none else { return false }
