@@ -220,13 +220,17 @@ extension Topology {
       writer.u8(member == nil ? 0 : 1)
       if let member { writer.member(member) }
     }
+    var isMutated = false
+    #if DEBUG
+      isMutated = mutation == .losesInSnapshots
+    #endif
     for entry in partitions {
       writer.u32(entry.epoch.rawValue)
       writer.u32(entry.version)
       writer.u8(entry.isActive ? 1 : 0)
       writer.u8(entry.replicationFactor)
       writer.u16(entry.owner ?? Topology.noOwner)
-      writer.u64(entry.fencedAt.rawValue)
+      writer.u64(isMutated ? 0 : entry.fencedAt.rawValue)
       writer.u16(entry.losses)
       writer.slots(entry.replicas)
       writer.slots(entry.synced)
