@@ -56,9 +56,7 @@
       Plant(
         mutation: .forgetsNothing,
         options: options(1) {
-          $0.seconds = 40
-          $0.crashes = 300
-          $0.settings.evictAfter = 1000 * ClusterSettings.millisecond
+          $0.crashes = 3000
         }, catchers: [.boundedQueues]),
       Plant(
         mutation: .losesInSnapshots,
@@ -68,7 +66,7 @@
           $0.settings.maximumLog = 24
           $0.settings.logTrail = 4
         }, catchers: [.topologiesAgree]),
-      Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm]),
+      Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm], attempts: 24),
       Plant(
         mutation: .votesForStaleLogs, options: rough(4),
         catchers: [.committedAgrees, .topologiesAgree, .versionsGrow, .converges], attempts: 12),

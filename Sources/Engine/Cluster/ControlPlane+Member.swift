@@ -52,7 +52,7 @@ extension ControlPlane {
     }
     if self.address(of: source) == nil {
       heard.removeAll { $0.id == source }
-      if heard.count == ClusterLimits.heard, !settings.has(.forgetsNothing) { heard.removeFirst() }
+      if heard.count == ClusterLimits.heard { heard.removeFirst() }
       heard.append((source, address))
     }
     return true

@@ -200,7 +200,7 @@ package struct Membership: Sendable {
   /// Pings a member for another.
   package mutating func receive(request: IndirectProbe, from: NodeID, _ address: PeerAddress) {
     guard let place = index(of: request.target), from != request.target else { return }
-    if relays.count == ClusterLimits.relays { relays.removeFirst() }
+    if relays.count == ClusterLimits.relays, !settings.has(.forgetsNothing) { relays.removeFirst() }
     nextRelay &+= 2
     relays.append(
       Relay(
