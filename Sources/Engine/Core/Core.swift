@@ -84,6 +84,13 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// Whether any partition of this node's has, or should have, copies elsewhere; see `Core+Concern`.
+  var isReplicated = false
+  #if DEBUG
+    var concernDesk: ConcernDesk?
+  #endif
+  /// Answers that wait for other nodes.
+  var waiting = WaitingAnswers()
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -184,6 +191,7 @@ package struct Core: ~Copyable {
     runDeferredLists()
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
+    if waiting.count > 0 { expireWaiting() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
@@ -215,6 +223,7 @@ package struct Core: ~Copyable {
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
