@@ -84,6 +84,10 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// The cluster as this core knows it.
+  var standing = ClusterStanding()
+  /// By partition, whether a write may happen here now; see `ClusterStanding`.
+  var writable: UnsafePointer<UInt8>
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -142,6 +146,7 @@ package struct Core: ~Copyable {
     frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
+    writable = UnsafePointer(standing.owned)
   }
 
   deinit {
@@ -166,7 +171,9 @@ package struct Core: ~Copyable {
   // MARK: The turn
 
   /// Starts a turn at this time.
-  package mutating func beginTurn(wall: UInt64, monotonic: UInt64) {
+  ///
+  /// - Parameter lease: until when, by the monotonic clock, the node may act as the owner of what it owns.
+  package mutating func beginTurn(wall: UInt64, monotonic: UInt64, lease: UInt64 = .max) {
     self.wall = wall
     self.monotonic = monotonic
     let second = wall / 1000
@@ -176,6 +183,7 @@ package struct Core: ~Copyable {
     }
     logScratch.reset()
     metrics.count(.turns)
+    renewLease(until: lease)
   }
 
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
@@ -214,7 +222,7 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
-    var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look

@@ -43,6 +43,8 @@ package enum Effect {
   /// Have the kernel give these bytes of the reservation their memory soon, without changing them and without waiting
   /// for it: they will probably be written.
   case populate(Range<Int>)
+  /// Have the cluster note that it takes writes; those that wait for it go on when a view shows it.
+  case askForWrites
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }

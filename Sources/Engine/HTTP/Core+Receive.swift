@@ -99,6 +99,10 @@ extension Core {
       case .complete:
         break
       }
+      if standing.gate != .open && mustWaitForCluster(head, bytes + used) {
+        block(connection)
+        break
+      }
       let headCount = Int(head.pointee.headCount)
       let bodyCount = head.pointee.contentLength
       let rest = count &- used &- headCount

@@ -115,7 +115,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) {
+      if mustWait(connection) || (standing.gate != .open && peer.pointee.isGreeted && mustFramesWaitForCluster()) {
         block(connection)
         break
       }
