@@ -104,6 +104,7 @@ struct CoreThread: ~Copyable {
       case .close(let id): loop.close(SocketID(id))
       case .pause(let id): loop.pause(SocketID(id))
       case .resume(let id): loop.resume(SocketID(id))
+      case .receive(let id, let memory, let count): loop.receive(SocketID(id), into: memory, count)
       case .discard(let range): shared.discard(range)
       case .populate(let range): shared.populator.ask(for: range)
       case .log(let level, let bytes, let count):

@@ -98,6 +98,8 @@ package struct Core: ~Copyable {
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
+  /// Connections that are in the middle of a body: their next bytes may go straight to where they stay.
+  var borrowers: [UInt32] = []
   /// Connections that stopped parsing because of a bound and may go on.
   var blocked: [UInt32] = []
 
@@ -188,6 +190,7 @@ package struct Core: ~Copyable {
     releaseForeign()
     writeAcks()
     flushDirty()
+    if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()
     if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
@@ -258,6 +261,7 @@ package struct Core: ~Copyable {
   package mutating func ended(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
     if connection.pointee.peer != nil { endFrames(connection) }
@@ -275,6 +279,7 @@ package struct Core: ~Copyable {
   package mutating func closed(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     releaseOutput(connection)
     abandonBody(connection)
     freePeer(connection)
