@@ -277,6 +277,7 @@ final class TestNode {
     case .pause(let id): client(id, core)?.pause(true)
     case .resume(let id): client(id, core)?.pause(false)
     case .populate: break
+    case .askForWrites: break
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):

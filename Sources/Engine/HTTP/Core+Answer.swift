@@ -28,13 +28,15 @@ extension Core {
   }
 
   /// Answers with a plain text.
-  mutating func answer(_ request: BatchEntry, text: StaticString, json: Bool = false) {
+  mutating func answer(_ request: BatchEntry, text: StaticString) {
     let bytes = Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-    answer(request, bytes, json ? ContentType.json : ContentType.plainText)
+    answer(request, bytes, ContentType.plainText)
   }
 
-  private mutating func answer(_ request: BatchEntry, _ text: [UInt8], _ contentType: UInt8) {
-    var outcome = Outcome(status: 200)
+  /// Answers with a text that shows a state, whatever the status.
+  mutating func answer(_ request: BatchEntry, status: UInt16 = 200, _ text: [UInt8], _ contentType: UInt8) {
+    var outcome = Outcome(status: status)
+    outcome.showsValue = true
     outcome.contentType = RecordContentType(code: contentType)
     text.withUnsafeBytes { bytes in
       outcome.value = bytes
@@ -101,7 +103,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>, _ style: AnswerStyle,
     _ outcome: Outcome, pin: Pin
   ) {
-    if outcome.status >= 400 { return writeProblem(connection, chunk, style, outcome) }
+    if outcome.status >= 400 && !outcome.showsValue { return writeProblem(connection, chunk, style, outcome) }
     var head = ResponseHead(HTTPStatus(rawValue: outcome.status).unsafelyUnwrapped)
     head.keepAlive = style.keepAlive
     head.http10 = style.isHTTP10
