@@ -55,6 +55,10 @@ struct ClusterLog {
         [("cluster", "\(cluster)"), ("address", "\(address)")])
     case .lease(let has):
       line(has ? .info : .warning, has ? "may take writes" : "read-only", "LEASE", [("quorum", "\(has)")])
+    case .ignored(let reason, let address, let count):
+      line(
+        .warning, "datagrams ignored", "IGNORED",
+        [("reason", "\(reason)"), ("address", "\(address)"), ("count", "\(count)")])
     case .restarting(let reason): line(.notice, "beginning anew", "RESTART", [("reason", "\(reason)")])
     }
   }

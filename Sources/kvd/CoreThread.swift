@@ -139,6 +139,7 @@ struct CoreThread: ~Copyable {
       case .askForWrites:
         shared.wantsWrites.store(true, ordering: .releasing)
         shared.wakers[0].wake()
+      case .receive(let id, let memory, let count): loop.receive(SocketID(id), into: memory, count)
       case .discard(let range): shared.discard(range)
       case .populate(let range): shared.populator.ask(for: range)
       case .log(let level, let bytes, let count):

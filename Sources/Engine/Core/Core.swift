@@ -102,6 +102,8 @@ package struct Core: ~Copyable {
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
+  /// Connections that are in the middle of a body: their next bytes may go straight to where they stay.
+  var borrowers: [UInt32] = []
   /// Connections that stopped parsing because of a bound and may go on.
   var blocked: [UInt32] = []
 
@@ -196,6 +198,7 @@ package struct Core: ~Copyable {
     releaseForeign()
     writeAcks()
     flushDirty()
+    if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()
     if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
@@ -266,6 +269,7 @@ package struct Core: ~Copyable {
   package mutating func ended(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
     if connection.pointee.peer != nil { endFrames(connection) }
@@ -283,6 +287,7 @@ package struct Core: ~Copyable {
   package mutating func closed(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     releaseOutput(connection)
     abandonBody(connection)
     freePeer(connection)
