@@ -81,6 +81,11 @@ package struct Limits: Sendable, Equatable {
   package var sendTimeout = 30_000
   /// How long a connection drains after an error before it is closed, so that the client can read the answer.
   package var lingerTimeout = 2_000
+  /// How long requests wait for the node to find its cluster, and first writes for the cluster to agree to take writes
+  /// (503 then). Finding takes less than a second where nodes hear each other.
+  package var clusterWait = 5_000
+  /// How long a node that was told to stop waits for the others to take over what it has.
+  package var leaveTimeout = 5_000
   /// How long a shutdown waits for what is in flight.
   package var shutdownTimeout = 10_000
 
@@ -151,6 +156,8 @@ extension Limits {
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),
     Limit("sendTimeout", \.sendTimeout, 1...604_800_000),
     Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
+    Limit("clusterWait", \.clusterWait, 1...604_800_000),
+    Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),

@@ -37,6 +37,8 @@ final class TestClient {
   var isGone = false
   /// Bytes of answers that arrived and were not looked at yet.
   private(set) var received: [UInt8] = []
+  /// Where the engine wants the next bytes.
+  var loan: UnsafeMutableRawBufferPointer?
   private var inputs: [Input] = []
   private var next = 0
   private var pending: (parts: [UnsafeRawBufferPointer], bytes: [UInt8])?
@@ -135,6 +137,9 @@ final class TestClient {
     if case .failure = input { isBroken = true }
     return input
   }
+
+  /// What arrived only in part arrives in its turn.
+  func putBack(_ bytes: ArraySlice<UInt8>) { inputs.insert(.bytes(Array(bytes)), at: next) }
 
   /// The client takes what is under way.
   func take() {

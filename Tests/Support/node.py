@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import platform
@@ -49,10 +50,14 @@ def until(condition, what, seconds=10.0, every=0.02):
 class Node:
     """A running kvd on ports of its own, with its log."""
 
-    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None):
+    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None,
+                 is_ready=True):
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
         options = ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--memory", memory]
+        if "--cluster" not in arguments and "KVD_CLUSTER" not in (environment or {}):
+            # Nodes on this machine's loopback interface hear each other; those of one name form a cluster.
+            options += ["--cluster", own_cluster()]
         if limits:
             config = Path(self.folder.name, "config.json")
             config.write_text(json.dumps({"limits": limits}))
@@ -77,6 +82,13 @@ class Node:
         host, port = self.events_named("listening")[0]["peer"].rsplit(":", 1)
         self.peer_address = (host, int(port))
         self._connection = None
+        if is_ready:
+            until(self.is_ready, "the node has its cluster", every=0.005)
+
+    def is_ready(self):
+        """Whether it is an active member of its cluster, asked on a connection of its own."""
+        with self.connect() as connection:
+            return connection.call("GET", "/readyz").status == 200
 
     def _read_log(self):
         for raw in self.process.stderr:
@@ -166,6 +178,14 @@ def run_kvd(*arguments, environment=None, seconds=20, confine=None):
     """Runs kvd to its end; for command lines that are refused and for the small clients."""
     return subprocess.run([str(BINARY), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=seconds, env={**os.environ, **(environment or {})}, preexec_fn=confine)
+
+
+_numbers = itertools.count(1)
+
+
+def own_cluster():
+    """A cluster's name that no other test uses, of this run or any other."""
+    return f"test-{os.getpid()}-{next(_numbers)}"
 
 
 def free_port():

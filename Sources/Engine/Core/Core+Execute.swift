@@ -5,6 +5,7 @@ import Wire
 extension Core {
   /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
   mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {
+    if operation.pointee.kind.isWrite && !mayWrite(operation.pointee.key.partition) { return refuseWrite(operation) }
     if operation.pointee.hasOptions { return executeWithOptions(operation) }
     switch operation.pointee.kind {
     case .get: return executeGet(operation)

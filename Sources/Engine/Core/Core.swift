@@ -84,6 +84,10 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// The cluster as this core knows it.
+  var standing = ClusterStanding()
+  /// By partition, whether a write may happen here now; see `ClusterStanding`.
+  var writable: UnsafePointer<UInt8>
   /// Whether any partition of this node's has, or should have, copies elsewhere; see `Core+Concern`.
   var isReplicated = false
   #if DEBUG
@@ -103,7 +107,7 @@ package struct Core: ~Copyable {
   var second: [SecondAttempt] = []
   /// The cluster that the node belongs to: itself, as long as it is alone.
   var clusterID: FrameID
-  let ownID: FrameID
+  var selfID: FrameID
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -118,6 +122,8 @@ package struct Core: ~Copyable {
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
+  /// Connections that are in the middle of a body: their next bytes may go straight to where they stay.
+  var borrowers: [UInt32] = []
   /// Connections that stopped parsing because of a bound and may go on.
   var blocked: [UInt32] = []
 
@@ -162,9 +168,10 @@ package struct Core: ~Copyable {
     frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
-    ownID = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
-    clusterID = ownID
+    selfID = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
+    clusterID = selfID
     linkChance = Chance(seed: configuration.nodeID.0 &+ UInt64(configuration.index))
+    writable = UnsafePointer(standing.owned)
   }
 
   deinit {
@@ -193,7 +200,9 @@ package struct Core: ~Copyable {
   // MARK: The turn
 
   /// Starts a turn at this time.
-  package mutating func beginTurn(wall: UInt64, monotonic: UInt64) {
+  ///
+  /// - Parameter lease: until when, by the monotonic clock, the node may act as the owner of what it owns.
+  package mutating func beginTurn(wall: UInt64, monotonic: UInt64, lease: UInt64 = .max) {
     self.wall = wall
     self.monotonic = monotonic
     let second = wall / 1000
@@ -203,6 +212,7 @@ package struct Core: ~Copyable {
     }
     logScratch.reset()
     metrics.count(.turns)
+    renewLease(until: lease)
   }
 
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
@@ -218,6 +228,7 @@ package struct Core: ~Copyable {
     releaseForeign()
     writeAcks()
     flushDirty()
+    if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()
     if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
@@ -251,7 +262,7 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
-    var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty { next = min(next, monotonic + 5_000_000) }
@@ -304,6 +315,7 @@ package struct Core: ~Copyable {
   package mutating func ended(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     if connection.pointee.state == .draining { return close(connection) }
     if link(of: connection) != nil { return close(connection) }
     connection.pointee.hasEnded = true
@@ -322,6 +334,7 @@ package struct Core: ~Copyable {
   package mutating func closed(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     releaseOutput(connection)
     abandonBody(connection)
     if link(of: connection) != nil {

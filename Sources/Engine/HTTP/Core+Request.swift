@@ -23,6 +23,10 @@ extension Core {
     guard case .key(let map, let key) = Resource.route(path), head.pointee.method != .options else {
       return dispatchOther(connection, head, bytes, body, path)
     }
+    if standing.gate == .refusesAll {
+      if let staged { discard(staged.pointee) }
+      return dispatchFailed(.seeking, head.pointee.method)
+    }
     let operation = operations + batchCount
     do {
       try prepare(head, bytes, map: map, key: key, into: operation)

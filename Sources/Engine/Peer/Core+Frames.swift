@@ -13,7 +13,7 @@ extension Core {
   /// The connection is gone.
   mutating func freePeer(_ connection: UnsafeMutablePointer<Connection>) {
     guard let peer = connection.pointee.peer else { return }
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
     collectedBytes -= peer.pointee.counted
     connection.pointee.peer = nil
     peer.deinitialize(count: 1)
@@ -120,7 +120,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) {
+      if mustWait(connection) || (standing.gate != .open && peer.pointee.isGreeted && mustFramesWaitForCluster()) {
         block(connection)
         break
       }
@@ -235,15 +235,15 @@ extension Core {
     } catch {
       return refuse(connection, error)
     }
-    guard hello.sender != .any, hello.sender != ownID else { return refuse(connection, .role) }
+    guard hello.sender != .any, hello.sender != selfID else { return refuse(connection, .role) }
     let isNode = hello.role == .peer
     guard hello.cluster == clusterID || (hello.cluster == .any && !isNode) else { return refuse(connection, .cluster) }
-    guard hello.receiver == ownID || (hello.receiver == .any && !isNode) else {
+    guard hello.receiver == selfID || (hello.receiver == .any && !isNode) else {
       return refuse(connection, .destination)
     }
     frames.greeted += 1
     let welcome = Greeting(
-      role: .peer, cluster: clusterID, sender: ownID, receiver: hello.sender,
+      role: .peer, cluster: clusterID, sender: selfID, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
     let chunk = reserve(connection, Greeting.frameCount)
@@ -264,7 +264,7 @@ extension Core {
     runBatch()
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
     if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
     connection.pointee.isLast = true
     detach(connection)
     connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason

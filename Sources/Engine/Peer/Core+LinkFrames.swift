@@ -43,7 +43,7 @@ extension Core {
     guard welcome.version == Greeting.currentVersion else { return refuse(connection, .version) }
     guard welcome.role == .peer else { return refuse(connection, .role) }
     guard welcome.cluster == clusterID else { return refuse(connection, .cluster) }
-    guard welcome.sender == node, welcome.receiver == ownID else { return refuse(connection, .destination) }
+    guard welcome.sender == node, welcome.receiver == selfID else { return refuse(connection, .destination) }
     guard welcome.frameLimit >= UInt32(4 << 10) else { return refuse(connection, .malformed) }
     peer.pointee.isGreeted = true
     peer.pointee.incoming = welcome.outgoing

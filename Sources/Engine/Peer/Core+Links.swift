@@ -31,7 +31,7 @@ extension Core {
     links[link].pointee.since = monotonicMilliseconds
     let node = links[link].pointee.node
     let hello = Greeting(
-      role: .peer, cluster: clusterID, sender: ownID, receiver: FrameID(high: node.high, low: node.low),
+      role: .peer, cluster: clusterID, sender: selfID, receiver: FrameID(high: node.high, low: node.low),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
     let chunk = reserve(connection, Greeting.frameCount)
     hello.write(.hello, to: chunk.end)

@@ -59,7 +59,7 @@ extension Core {
     let long = peer.pointee.long!
     let used = min(count, long.pointee.remaining)
     if long.pointee.staged != nil {
-      long.pointee.staged!.append(UnsafeRawBufferPointer(start: bytes, count: used))
+      long.pointee.staged!.take(bytes, used)
     } else if let collected = long.pointee.collected {
       (collected + long.pointee.filled).copyMemory(from: bytes, byteCount: used)
       long.pointee.filled += used
@@ -99,7 +99,7 @@ extension Core {
     runBatch()
     peer.pointee.hasAck = view.answer == .ack
     finishRequest(frame.id, operations: 1, connection, peer)
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
   }
 
   private mutating func add(
@@ -123,10 +123,12 @@ extension Core {
   }
 
   /// Gives up a value that will not be stored, or the rest of one that was.
-  mutating func abandonLongValue(_ peer: UnsafeMutablePointer<PeerState>) {
+  mutating func abandonLongValue(
+    _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
     guard let long = peer.pointee.long else { return }
     peer.pointee.long = nil
-    if let staged = long.pointee.staged { discard(staged) }
+    if let staged = long.pointee.staged { discard(staged, of: connection) }
     if let collected = long.pointee.collected {
       let record = OperationView(long.pointee.frame + FrameLayout.headCount).record
       collectedBytes -= record.length - record.valueStart

@@ -79,8 +79,11 @@ extension Core {
   /// Takes the cluster's newest topology: opens links to members it names, closes those to nodes it doesn't, and sends
   /// operations by it from now on. Within a turn, or before the first.
   package mutating func adopt(topology: Topology, me: NodeID) {
+    let cluster = FrameID(high: topology.cluster.high, low: topology.cluster.low)
+    guard topology.version != routes.version || cluster != clusterID else { return }
     runBatch()
-    clusterID = FrameID(high: topology.cluster.high, low: topology.cluster.low)
+    selfID = FrameID(high: me.high, low: me.low)
+    clusterID = cluster
     linkMembers(topology, me)
     let own = topology.slot(of: me)
     isRouted = false
