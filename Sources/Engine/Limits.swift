@@ -43,7 +43,17 @@ package struct Limits: Sendable, Equatable {
   /// Operations of one connection of frames that may be under way on other cores; the reader pauses beyond.
   package var pendingOperations = 8192
 
+  // MARK: Between nodes
+
+  /// Answers of one core that may wait for other nodes: writes whose concern isn't met yet, and operations that were
+  /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.
+  package var waitingAnswers = 65_536
+
   // MARK: Time (milliseconds)
+
+  /// How long an answer waits for other nodes when the request names no timeout (504 then): longer than a failover
+  /// takes, shorter than most clients wait.
+  package var writeTimeout = 5_000
 
   /// From a request's first byte to the end of its head (408 beyond).
   package var headTimeout = 10_000
@@ -115,6 +125,8 @@ extension Limits {
     Limit("unsentBytes", \.unsentBytes, 1...1 << 30),
     Limit("frame", \.frame, 4 << 10...16 << 20),
     Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
+    Limit("waitingAnswers", \.waitingAnswers, 1...1_000_000),
+    Limit("writeTimeout", \.writeTimeout, 1...86_400_000),
     Limit("headTimeout", \.headTimeout, 1...604_800_000),
     Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),

@@ -14,6 +14,8 @@ final class TestClient {
 
   let core: Int
   let id: ConnectionID
+  /// Whether it speaks frames.
+  let isPeer: Bool
   let isBeyondLimit: Bool
   /// Takes nothing: sends stay under way.
   var holdsSends = false
@@ -40,9 +42,10 @@ final class TestClient {
   private var isBroken = false
   private var takesOnce = false
 
-  init(core: Int, id: ConnectionID, isBeyondLimit: Bool) {
+  init(core: Int, id: ConnectionID, isPeer: Bool, isBeyondLimit: Bool) {
     self.core = core
     self.id = id
+    self.isPeer = isPeer
     self.isBeyondLimit = isBeyondLimit
   }
 
@@ -53,6 +56,8 @@ final class TestClient {
   /// Whether everything it said was read.
   var isRead: Bool { next == inputs.count }
   var text: String { String(decoding: received, as: UTF8.self) }
+  /// Bytes that arrived and were not looked at.
+  var receivedCount: Int { received.count }
 
   // MARK: What the client does
 
@@ -92,6 +97,12 @@ final class TestClient {
     }
     received.removeFirst(at)
     return answers
+  }
+
+  /// Takes the first bytes of what arrived.
+  func takeBytes(_ count: Int) -> [UInt8] {
+    defer { received.removeFirst(count) }
+    return [UInt8](received.prefix(count))
   }
 
   /// Looks at the text so far.

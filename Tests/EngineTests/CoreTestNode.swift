@@ -81,8 +81,8 @@ final class TestNode {
 
   // MARK: Clients
 
-  /// A connection to a core.
-  func connect(_ core: Int = 0, isBeyondLimit: Bool = false) -> TestClient {
+  /// A connection to a core, of HTTP or of frames.
+  func connect(_ core: Int = 0, isPeer: Bool = false, isBeyondLimit: Bool = false) -> TestClient {
     let index: UInt32
     if let free = freeIndices[core].popLast() {
       index = free
@@ -92,7 +92,7 @@ final class TestNode {
     }
     generation += 1
     let client = TestClient(
-      core: core, id: ConnectionID(index: index, generation: generation), isBeyondLimit: isBeyondLimit)
+      core: core, id: ConnectionID(index: index, generation: generation), isPeer: isPeer, isBeyondLimit: isBeyondLimit)
     clients.append(client)
     return client
   }
@@ -213,7 +213,7 @@ final class TestNode {
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
     if !client.isOpened {
       client.isOpened = true
-      cores[client.core].opened(client.id, isBeyondLimit: client.isBeyondLimit)
+      cores[client.core].opened(client.id, isPeer: client.isPeer, isBeyondLimit: client.isBeyondLimit)
       if random?.chance(2) == true { return }
     }
     if client.canTake && random?.chance(3) != true {

@@ -83,6 +83,9 @@ extension Core {
   private mutating func executeWithOptions(_ operation: UnsafePointer<Operation>) -> Outcome {
     let options = operation.pointee.options
     let partition = operation.pointee.key.partition
+    if !isReplicated && operation.pointee.kind.isWrite && options.concern.nodes(copies: 1) > 1 {
+      return discardStaged(operation, Outcome(.concernUnreachable))
+    }
     if options.hasMinRevision, let problem = check(options.minRevision, partition) {
       return discardStaged(operation, Outcome(problem))
     }

@@ -88,6 +88,13 @@ package struct Core: ~Copyable {
   var standing = ClusterStanding()
   /// By partition, whether a write may happen here now; see `ClusterStanding`.
   var writable: UnsafePointer<UInt8>
+  /// Whether any partition of this node's has, or should have, copies elsewhere; see `Core+Concern`.
+  var isReplicated = false
+  #if DEBUG
+    var concernDesk: ConcernDesk?
+  #endif
+  /// Answers that wait for other nodes.
+  var waiting = WaitingAnswers()
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -194,6 +201,7 @@ package struct Core: ~Copyable {
     runDeferredLists()
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
+    if waiting.count > 0 { expireWaiting() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
@@ -226,6 +234,7 @@ package struct Core: ~Copyable {
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
+    if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
