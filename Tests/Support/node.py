@@ -52,7 +52,7 @@ class Node:
 
     def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None,
                  is_ready=True, host=None):
-        """With a `host` of a `namespaces.Network` it runs there, at its usual ports and with the cluster's usual name."""
+        """With a `host` of a `namespaces.Network` it runs there, at its usual ports, with the cluster's usual name."""
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
         self.host = host
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
