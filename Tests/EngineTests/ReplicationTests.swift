@@ -30,7 +30,7 @@ import Wire
 
   @Test("each rule taken out loses a write within a stated number of seeds", arguments: ReplicationMutation.allCases)
   func mutations(mutation: ReplicationMutation) {
-    let bound = 400
+    let bound = 2000
     for seed in 0..<bound {
       var harness = ReplicationHarness(seed: UInt64(seed), members: 3, mutation: mutation)
       if harness.run(steps: 3000, maximumCrashes: 3) != nil {
