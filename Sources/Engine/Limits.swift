@@ -43,7 +43,17 @@ package struct Limits: Sendable, Equatable {
   /// Operations of one connection of frames that may be under way on other cores; the reader pauses beyond.
   package var pendingOperations = 8192
 
+  // MARK: Between nodes
+
+  /// Answers of one core that may wait for other nodes: writes whose concern isn't met yet, and operations that were
+  /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.
+  package var waitingAnswers = 65_536
+
   // MARK: Time (milliseconds)
+
+  /// How long an answer waits for other nodes when the request names no timeout (504 then): longer than a failover
+  /// takes, shorter than most clients wait.
+  package var writeTimeout = 5_000
 
   /// From a request's first byte to the end of its head (408 beyond).
   package var headTimeout = 10_000
@@ -55,6 +65,11 @@ package struct Limits: Sendable, Equatable {
   package var sendTimeout = 30_000
   /// How long a connection drains after an error before it is closed, so that the client can read the answer.
   package var lingerTimeout = 2_000
+  /// How long requests wait for the node to find its cluster, and first writes for the cluster to agree to take writes
+  /// (503 then). Finding takes less than a second where nodes hear each other.
+  package var clusterWait = 5_000
+  /// How long a node that was told to stop waits for the others to take over what it has.
+  package var leaveTimeout = 5_000
   /// How long a shutdown waits for what is in flight.
   package var shutdownTimeout = 10_000
 
@@ -110,11 +125,15 @@ extension Limits {
     Limit("unsentBytes", \.unsentBytes, 1...1 << 30),
     Limit("frame", \.frame, 4 << 10...16 << 20),
     Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
+    Limit("waitingAnswers", \.waitingAnswers, 1...1_000_000),
+    Limit("writeTimeout", \.writeTimeout, 1...86_400_000),
     Limit("headTimeout", \.headTimeout, 1...604_800_000),
     Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),
     Limit("sendTimeout", \.sendTimeout, 1...604_800_000),
     Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
+    Limit("clusterWait", \.clusterWait, 1...604_800_000),
+    Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),

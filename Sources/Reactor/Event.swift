@@ -27,7 +27,8 @@
   case accepted
   /// An outgoing connection stands; it is already being read.
   case connected
-  /// `count` bytes at `bytes`, the owner's until the next poll.
+  /// `count` bytes at `bytes`, the owner's until the next poll; or for ever, if that is where `Loop.receive` was asked
+  /// to put them.
   case received
   /// The peer sends no more (end of file). Sending may go on.
   case ended
@@ -67,7 +68,8 @@
   /// `datagram`, the id of its socket, for the same purpose.
   let previous: UInt32
 
-  /// Bytes received, at most `LoopOptions.receiveBytes`, or `datagramBytes` of a datagram.
+  /// Bytes received, at most `LoopOptions.receiveBytes` or what `Loop.receive` asked for, or `datagramBytes` of a
+  /// datagram.
   @inlinable package var count: Int { Int(truncatingIfNeeded: length) }
 }
 
@@ -117,6 +119,7 @@ struct EventBuffer: ~Copyable {
   ) {
     precondition(count < capacity, "more events than the turn has room for")
     let previous = slot.pointee.lastTurn == turn ? slot.pointee.lastEvent : 0
+    if kind == .received || kind == .ended { slot.pointee.flags.remove(.hasTarget) }
     (base + count).initialize(
       to: Event(
         kind: kind, isOverflow: isOverflow, tag: tag, code: code,

@@ -108,11 +108,12 @@ struct Checker {
 
   /// A datagram meant for another node must have changed nothing.
   mutating func delivered(
-    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ now: UInt64
+    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ key: BeaconKey?,
+    _ now: UInt64
   ) {
-    guard let beacon = try? Beacon(decoding: datagram), control.restart == nil else { return }
+    guard let beacon = try? Beacon(decoding: datagram, key: key), control.restart == nil else { return }
     guard beacon.destination != .none, beacon.destination != control.id, beacon.source != control.id else { return }
-    if control.ignored.misdirected != before + 1 {
+    if control.ignored[.misdirected] != before + 1 {
       violate(
         .ignoresStrangers, "\(name(of: control.id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now
       )

@@ -39,6 +39,7 @@ struct Trace {
     case .rival(let cluster, _): "heard the rival \(String(cluster.description.prefix(8)))"
     case .lease(let holds): holds ? "holds a lease" : "lost its lease"
     case .restarting(let reason): "begins anew: \(reason)"
+    case .ignored(let reason, _, let count): "ignores datagrams: \(reason), \(count) in all"
     }
   }
 }

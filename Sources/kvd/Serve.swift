@@ -27,6 +27,9 @@ struct Serve: ParsableCommand {
   @Option(help: "A JSON file with these names and limits.") var config: String?
   @OptionGroup(visibility: .hidden) var cluster: ClusterFlags
 
+  /// What the process ends with after `--exit-when-isolated`.
+  static var isolatedExitCode: Int32 { 3 }
+
   func run() throws {
     let settings: ServerSettings
     do {
@@ -35,7 +38,13 @@ struct Serve: ParsableCommand {
       throw ValidationError(error.sentence)
     }
     do {
-      try Server(settings).run()
+      switch try Server(settings).run() {
+      case .stopped: break
+      case .isolated: throw ExitCode(Serve.isolatedExitCode)
+      case .beginsAnew(let http, let peer): try Rebirth.begin(http: http, peer: peer)
+      }
+    } catch let code as ExitCode {
+      throw code
     } catch {
       writeError("kvd: \(error)\n")
       throw ExitCode.failure

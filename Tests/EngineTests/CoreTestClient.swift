@@ -14,6 +14,8 @@ final class TestClient {
 
   let core: Int
   let id: ConnectionID
+  /// Whether it speaks frames.
+  let isPeer: Bool
   let isBeyondLimit: Bool
   /// Takes nothing: sends stay under way.
   var holdsSends = false
@@ -32,15 +34,18 @@ final class TestClient {
   var isGone = false
   /// Bytes of answers that arrived and were not looked at yet.
   private(set) var received: [UInt8] = []
+  /// Where the engine wants the next bytes.
+  var loan: UnsafeMutableRawBufferPointer?
   private var inputs: [Input] = []
   private var next = 0
   private var pending: (parts: [UnsafeRawBufferPointer], bytes: [UInt8])?
   private var isBroken = false
   private var takesOnce = false
 
-  init(core: Int, id: ConnectionID, isBeyondLimit: Bool) {
+  init(core: Int, id: ConnectionID, isPeer: Bool, isBeyondLimit: Bool) {
     self.core = core
     self.id = id
+    self.isPeer = isPeer
     self.isBeyondLimit = isBeyondLimit
   }
 
@@ -51,6 +56,8 @@ final class TestClient {
   /// Whether everything it said was read.
   var isRead: Bool { next == inputs.count }
   var text: String { String(decoding: received, as: UTF8.self) }
+  /// Bytes that arrived and were not looked at.
+  var receivedCount: Int { received.count }
 
   // MARK: What the client does
 
@@ -92,6 +99,12 @@ final class TestClient {
     return answers
   }
 
+  /// Takes the first bytes of what arrived.
+  func takeBytes(_ count: Int) -> [UInt8] {
+    defer { received.removeFirst(count) }
+    return [UInt8](received.prefix(count))
+  }
+
   /// Looks at the text so far.
   func takeText() -> String {
     defer { received.removeAll() }
@@ -119,6 +132,9 @@ final class TestClient {
     if case .failure = input { isBroken = true }
     return input
   }
+
+  /// What arrived only in part arrives in its turn.
+  func putBack(_ bytes: ArraySlice<UInt8>) { inputs.insert(.bytes(Array(bytes)), at: next) }
 
   /// The client takes what is under way.
   func take() {

@@ -22,6 +22,8 @@ final class TestNode {
   /// Milliseconds since 1970 and monotonic nanoseconds.
   private(set) var wall: UInt64 = 1_800_000_000_000
   private(set) var monotonic: UInt64 = 5_000_000_000
+  /// Times that bytes went straight to where the engine wants them.
+  private(set) var loansTaken = 0
   /// Turns so far, over all cores.
   private(set) var turns = 0
 
@@ -79,8 +81,8 @@ final class TestNode {
 
   // MARK: Clients
 
-  /// A connection to a core.
-  func connect(_ core: Int = 0, isBeyondLimit: Bool = false) -> TestClient {
+  /// A connection to a core, of HTTP or of frames.
+  func connect(_ core: Int = 0, isPeer: Bool = false, isBeyondLimit: Bool = false) -> TestClient {
     let index: UInt32
     if let free = freeIndices[core].popLast() {
       index = free
@@ -90,7 +92,7 @@ final class TestNode {
     }
     generation += 1
     let client = TestClient(
-      core: core, id: ConnectionID(index: index, generation: generation), isBeyondLimit: isBeyondLimit)
+      core: core, id: ConnectionID(index: index, generation: generation), isPeer: isPeer, isBeyondLimit: isBeyondLimit)
     clients.append(client)
     return client
   }
@@ -211,7 +213,7 @@ final class TestNode {
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
     if !client.isOpened {
       client.isOpened = true
-      cores[client.core].opened(client.id, isBeyondLimit: client.isBeyondLimit)
+      cores[client.core].opened(client.id, isPeer: client.isPeer, isBeyondLimit: client.isBeyondLimit)
       if random?.chance(2) == true { return }
     }
     if client.canTake && random?.chance(3) != true {
@@ -223,21 +225,42 @@ final class TestNode {
       pieces -= 1
       switch input {
       case .bytes(let bytes):
-        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
-        block.copyBytes(from: bytes)
-        lent.append(block)
-        cores[client.core].receive(client.id, block.baseAddress!, bytes.count)
-      case .end: cores[client.core].ended(client.id)
+        receive(bytes, client, &lent)
+      case .end:
+        client.loan = nil
+        cores[client.core].ended(client.id)
       case .failure: cores[client.core].failed(client.id)
       }
     }
     if client.isClosing && !client.holdsClose && random?.chance(2) != true {
       client.checkPending()
+      if let loan = client.loan { TestNode.spoil(loan) }
       cores[client.core].closed(client.id)
       client.isGone = true
       clients.removeAll { $0 === client }
       freeIndices[client.core].append(client.id.index)
     }
+  }
+
+  /// Bytes came: where the engine wants them, or elsewhere because they were on their way already.
+  private func receive(_ bytes: [UInt8], _ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
+    if let loan = client.loan, random?.chance(4) != true {
+      client.loan = nil
+      var piece = min(loan.count, bytes.count)
+      if piece > 1, let chance = random?.below(piece) { piece = 1 + chance }
+      let room = UnsafeMutableRawBufferPointer(rebasing: loan[..<piece])
+      room.copyBytes(from: bytes[..<piece])
+      loansTaken += 1
+      if piece < bytes.count { client.putBack(bytes[piece...]) }
+      return cores[client.core].receive(client.id, room.baseAddress!, piece)
+    }
+    // Memory that was lent is the reactor's to write to until now.
+    if let loan = client.loan { TestNode.spoil(loan) }
+    client.loan = nil
+    let block = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+    block.copyBytes(from: bytes)
+    lent.append(block)
+    cores[client.core].receive(client.id, block.baseAddress!, bytes.count)
   }
 
   private func readMail(_ core: Int) {
@@ -276,6 +299,10 @@ final class TestNode {
     case .close(let id): client(id, core)?.close()
     case .pause(let id): client(id, core)?.pause(true)
     case .resume(let id): client(id, core)?.pause(false)
+    case .receive(let id, let memory, let count):
+      guard let client = client(id, core) else { return }
+      if client.loan != nil { Issue.record("a loan while another is under way") }
+      client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))

@@ -15,12 +15,11 @@ extension ControlPlane {
     default: break
     }
     guard beacon.cluster == cluster else {
-      ignored.foreign += 1
-      return
+      return ignore(.foreign, address, now)
     }
     if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
     if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
-    guard admit(beacon, address) else { return }
+    guard admit(beacon, address, now) else { return }
     switch beacon.body {
     case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
     case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
@@ -36,14 +35,14 @@ extension ControlPlane {
   ///
   /// A node whose own log lags behind can't tell a newcomer from one that was removed: it says at which entry it
   /// stands, and the receiver, which stands later, ignores it.
-  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress) -> Bool {
+  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     let source = beacon.source
     if isMember(source) { return true }
     if let topology, topology.slot(of: source) == nil {
       send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
       // A lagging node must hear its leader even if it doesn't know it yet.
       guard case .election = beacon.body else {
-        ignored.stranger += 1
+        ignore(.stranger, address, now)
         return false
       }
     }
@@ -102,7 +101,6 @@ extension ControlPlane {
   }
 
   private mutating func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
-    guard hello.nameHash == discovery.nameHash else { return }
     if !hello.isMember {
       // In a large cluster only some answer: the leader, and those whose ids end like the seeker's.
       let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
@@ -205,14 +203,13 @@ extension ControlPlane {
     case .command(let bytes):
       // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
-        ignored.malformed += 1
-        return
+        return ignore(.malformed, address, now)
       }
       switch command {
       case .markWritten: if !topology.isWritten { propose(command, now) }
       case .resize(let items):
         if items.allSatisfy({ topology.owns($0.partition, source) }) { propose(command, now) }
-      default: ignored.malformed += 1
+      default: ignore(.malformed, address, now)
       }
     }
   }
@@ -261,8 +258,7 @@ extension ControlPlane {
     guard let topology = try? Topology(decoding: piece.bytes), topology.index == piece.index,
       topology.cluster == cluster
     else {
-      ignored.malformed += 1
-      return
+      return ignore(.malformed, .none, now)
     }
     // A snapshot without this node is as good a proof as any.
     guard topology.slot(of: id) != nil || self.topology == nil else {

@@ -244,7 +244,6 @@ package struct Discovery: Sendable {
   mutating func receive(
     hello: Hello, from: NodeID, _ address: PeerAddress, cluster: ClusterID, _ now: UInt64, _ chance: inout Chance
   ) {
-    guard hello.nameHash == nameHash, from != id else { return }
     guard hello.isMember else { return note(hello, from, address, now) }
     guard cluster != .none else { return }
     seekers.removeAll { $0.id == from }

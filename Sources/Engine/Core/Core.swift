@@ -84,6 +84,17 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// The cluster as this core knows it.
+  var standing = ClusterStanding()
+  /// By partition, whether a write may happen here now; see `ClusterStanding`.
+  var writable: UnsafePointer<UInt8>
+  /// Whether any partition of this node's has, or should have, copies elsewhere; see `Core+Concern`.
+  var isReplicated = false
+  #if DEBUG
+    var concernDesk: ConcernDesk?
+  #endif
+  /// Answers that wait for other nodes.
+  var waiting = WaitingAnswers()
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -98,6 +109,8 @@ package struct Core: ~Copyable {
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
+  /// Connections that are in the middle of a body: their next bytes may go straight to where they stay.
+  var borrowers: [UInt32] = []
   /// Connections that stopped parsing because of a bound and may go on.
   var blocked: [UInt32] = []
 
@@ -142,6 +155,7 @@ package struct Core: ~Copyable {
     frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
+    writable = UnsafePointer(standing.owned)
   }
 
   deinit {
@@ -166,7 +180,9 @@ package struct Core: ~Copyable {
   // MARK: The turn
 
   /// Starts a turn at this time.
-  package mutating func beginTurn(wall: UInt64, monotonic: UInt64) {
+  ///
+  /// - Parameter lease: until when, by the monotonic clock, the node may act as the owner of what it owns.
+  package mutating func beginTurn(wall: UInt64, monotonic: UInt64, lease: UInt64 = .max) {
     self.wall = wall
     self.monotonic = monotonic
     let second = wall / 1000
@@ -176,6 +192,7 @@ package struct Core: ~Copyable {
     }
     logScratch.reset()
     metrics.count(.turns)
+    renewLease(until: lease)
   }
 
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
@@ -184,10 +201,12 @@ package struct Core: ~Copyable {
     runDeferredLists()
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
+    if waiting.count > 0 { expireWaiting() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
     flushDirty()
+    if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()
     if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
@@ -214,7 +233,8 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
-    var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
+    if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
@@ -258,6 +278,7 @@ package struct Core: ~Copyable {
   package mutating func ended(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     if connection.pointee.state == .draining { return close(connection) }
     connection.pointee.hasEnded = true
     if connection.pointee.peer != nil { endFrames(connection) }
@@ -275,6 +296,7 @@ package struct Core: ~Copyable {
   package mutating func closed(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     releaseOutput(connection)
     abandonBody(connection)
     freePeer(connection)

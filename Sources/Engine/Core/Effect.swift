@@ -23,7 +23,7 @@ package enum LogLevel: UInt8, Comparable, Sendable {
 /// What a core asks of the world. Trivial values in a reused buffer: the engine never calls the kernel.
 ///
 /// Memory named by a send stays unchanged until the reactor reports `sent`, or `closed` for the connection; all other
-/// memory is valid until the end of the turn.
+/// memory that is read is valid until the end of the turn.
 package enum Effect {
   /// Send these bytes, all of them; at most one send per connection is under way.
   case send(ConnectionID, UnsafeRawPointer, count: Int)
@@ -38,11 +38,16 @@ package enum Effect {
   /// Stop (or take up again) receiving from this connection.
   case pause(ConnectionID)
   case resume(ConnectionID)
+  /// Put the next bytes of this connection, so many at most, straight here, if that can still be done; the memory is
+  /// lent until bytes of the connection came (wherever they are), or `ended` or `closed`.
+  case receive(ConnectionID, into: UnsafeMutableRawPointer, count: Int)
   /// Give the memory of these bytes of the reservation back to the kernel; nothing uses them.
   case discard(Range<Int>)
   /// Have the kernel give these bytes of the reservation their memory soon, without changing them and without waiting
   /// for it: they will probably be written.
   case populate(Range<Int>)
+  /// Have the cluster note that it takes writes; those that wait for it go on when a view shows it.
+  case askForWrites
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }

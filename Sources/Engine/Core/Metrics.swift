@@ -15,6 +15,7 @@ struct Metrics: ~Copyable {
   enum Counter: Int, CaseIterable {
     case connectionsOpened, connectionsClosed, receivedBytes, sentBytes, badRequests, timeouts
     case forwarded, overloaded, turns, framesReceived, framesSent, badFrames
+    case parked, unknown
   }
 
   /// Per route: `statusClasses` request counts, the buckets, and the sum of the latencies in nanoseconds.
@@ -117,6 +118,8 @@ struct Metrics: ~Copyable {
     (.framesReceived, "kvd_frames_received_total", "Frames of the binary protocol received."),
     (.framesSent, "kvd_frames_sent_total", "Frames of the binary protocol sent."),
     (.badFrames, "kvd_bad_frames_total", "Connections of the binary protocol ended because of what they sent."),
+    (.parked, "kvd_writes_parked_total", "Writes whose answer waited for other nodes."),
+    (.unknown, "kvd_unknown_total", "Operations answered with 504, since their outcome was not known in time."),
     (.turns, "kvd_turns_total", "Turns of the cores' loops."),
   ]
 }

@@ -22,6 +22,11 @@ struct OperationOptions {
   var delta: Int64 = 1
   /// Milliseconds to live from now; 0 when the request names none.
   var timeToLive: UInt64 = 0
+  /// How many nodes must hold a write, and the milliseconds that its answer may wait for that; 0 when the request
+  /// names none.
+  var concern = WriteConcern.majority
+  var timeout: UInt32 = 0
+  var readLevel = ReadLevel.local
   var hasMinRevision = false
   var minRevision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
 }

@@ -36,6 +36,7 @@ extension Core {
     let core = core(of: item.operation.key.partition)
     withUnsafePointer(to: item.operation) { operation in
       if core == index {
+        if isReplicated && operation.pointee.kind.isWrite { return runReplicated(operation, element, gather) }
         gather.parts[element] = batchAnswer(execute(operation))
         gather.expected -= 1
       } else if overloaded[core] {
@@ -45,6 +46,16 @@ extension Core {
         forward(operation, to: core, target(gather, element: element))
       }
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes.
+  private mutating func runReplicated(_ operation: UnsafePointer<Operation>, _ element: Int, _ gather: Gather) {
+    let outcome = executeReplicated(operation)
+    if mustPark(outcome, operation) {
+      return park(outcome, operation, AnswerTarget(reply: target(gather, element: element), core: index))
+    }
+    gather.parts[element] = batchAnswer(outcome)
+    gather.expected -= 1
   }
 
   // MARK: Reading
@@ -64,6 +75,7 @@ extension Core {
     var isBase64 = false
     var delta = Int64(1)
     var timeToLive = UInt64(0)
+    var concern = WriteConcern.majority
     var problem: Problem?
   }
 
@@ -81,10 +93,11 @@ extension Core {
       guard let value = fields.value else { throw Problem(400, "A put needs a value.") }
       try readValue(value, isBase64: fields.isBase64, into: &operation)
     }
-    if kind == .increment || fields.timeToLive > 0 {
+    if kind == .increment || fields.timeToLive > 0 || fields.concern != .majority {
       operation.hasOptions = true
       operation.options.delta = fields.delta
       operation.options.timeToLive = fields.timeToLive
+      operation.options.concern = fields.concern
     }
     return BatchItem(operation: operation, problem: fields.problem)
   }
@@ -114,12 +127,15 @@ extension Core {
       }
       fields.timeToLive = milliseconds
     } else if member.name.isString("w") {
-      if value.isString("majority") || value.isString("all") { return }
-      let text = value.kind == .string ? try string(value) : value.bytes
-      guard let nodes = Text.parseSigned(text), nodes >= 1 else {
-        throw Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1.")
+      if value.isString("majority") { return }
+      if value.isString("all") {
+        fields.concern = .all
+        return
       }
-      if nodes > 1 { fields.problem = .concernUnreachable }
+      let text = value.kind == .string ? try string(value) : value.bytes
+      guard let nodes = Text.parseSigned(text) else { throw .badConcern }
+      guard let concern = WriteConcern(nodes: nodes) else { throw .badConcern }
+      fields.concern = concern
     } else {
       throw Problem(400, "An operation of a batch has only op, map, key, value, base64, by, ttl and w.")
     }

@@ -102,17 +102,19 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     if name.equals("w") {
-      if value.equals("majority") || value.equals("all") { return }
-      guard let nodes = Text.parseSigned(value), nodes >= 1 else {
-        throw Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1.")
-      }
-      if nodes > 1 && operation.pointee.kind.isWrite { throw .concernUnreachable }
+      if value.equals("majority") { return operation.pointee.options.concern = .majority }
+      if value.equals("all") { return operation.pointee.options.concern = .all }
+      guard let nodes = Text.parseSigned(value), let concern = WriteConcern(nodes: nodes) else { throw .badConcern }
+      operation.pointee.options.concern = concern
     } else if name.equals("timeout") {
-      guard Text.parseDuration(value) != nil else {
-        throw Problem(400, "timeout is a duration such as 500ms, 2s or 1m; a plain number is seconds.")
+      guard let milliseconds = Text.parseDuration(value), milliseconds > 0, milliseconds <= 86_400_000 else {
+        throw Problem(400, "timeout is a duration such as 500ms, 2s or 1m, at most a day; a plain number is seconds.")
       }
+      operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
-      if value.equals("local") || value.equals("committed") || value.equals("linearizable") { return }
+      if value.equals("local") { return operation.pointee.options.readLevel = .local }
+      if value.equals("committed") { return operation.pointee.options.readLevel = .committed }
+      if value.equals("linearizable") { return operation.pointee.options.readLevel = .linearizable }
       throw Problem(400, "read is local, committed or linearizable.")
     } else if name.equals("min-revision") {
       guard let revision = Text.parseRevision(value) else {

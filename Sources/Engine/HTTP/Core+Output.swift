@@ -133,6 +133,16 @@ extension Core {
     }
   }
 
+  /// Lets go of a value that isn't sent.
+  @inline(__always)
+  mutating func letGo(_ pin: Pin, _ outcome: Outcome) {
+    switch pin.kind {
+    case .none: break
+    case .segment: unpin(pin)
+    case .heap: outcome.value.baseAddress?.deallocate()
+    }
+  }
+
   /// Frees all output of a connection that is gone.
   mutating func releaseOutput(_ connection: UnsafeMutablePointer<Connection>) {
     if let chunk = connection.pointee.output.inFlight { release(chunk) }

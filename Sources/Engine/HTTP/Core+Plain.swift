@@ -51,6 +51,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
     _ request: UnsafeMutablePointer<BatchEntry>
   ) {
+    guard mayWrite(operation.pointee.key.partition) else { return runAtLength(connection, operation, request) }
     let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     do {
       let stored = try store.put(

@@ -25,17 +25,21 @@ extension Core {
   /// Bytes came from a client; they stay unchanged until the turn ends.
   package mutating func receive(_ id: ConnectionID, _ bytes: UnsafeRawPointer, _ count: Int) {
     metrics.count(.receivedBytes, count)
-    guard let connection = connection(id), connection.pointee.state == .open else { return }
+    guard let connection = connection(id) else { return }
+    endLoan(connection)
+    guard connection.pointee.state == .open else { return }
     connection.pointee.activity = monotonicMilliseconds
     guard !connection.pointee.isLast else { return }  // what follows the last request is nobody's
-    if connection.pointee.peer != nil { return receiveFrames(connection, bytes, count) }
-    if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
+    if connection.pointee.peer != nil {
+      receiveFrames(connection, bytes, count)
+    } else if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
       let used = take(connection, bytes.assumingMemoryBound(to: UInt8.self), count)
       if used < count && !connection.pointee.isLast { connection.pointee.input.append(bytes + used, count - used) }
     } else {
       receiveSlowly(connection, bytes, count)
     }
     boundInput(connection)
+    if connection.pointee.phase == .body { askForLoan(connection) }
   }
 
   /// Goes on where an earlier turn stopped: in a body, or with bytes that were kept.
@@ -97,6 +101,10 @@ extension Core {
         fail(connection, Problem(violation), route: .other)
         return count
       case .complete:
+        break
+      }
+      if standing.gate != .open && mustWaitForCluster(head, bytes + used) {
+        block(connection)
         break
       }
       let headCount = Int(head.pointee.headCount)

@@ -23,6 +23,10 @@ extension Core {
     guard case .key(let map, let key) = Resource.route(path), head.pointee.method != .options else {
       return dispatchOther(connection, head, bytes, body, path)
     }
+    if standing.gate == .refusesAll {
+      if let staged { discard(staged.pointee) }
+      return dispatchFailed(.seeking, head.pointee.method)
+    }
     let operation = operations + batchCount
     do {
       try prepare(head, bytes, map: map, key: key, into: operation)
@@ -44,7 +48,7 @@ extension Core {
       store.prefetchPartition(operation.pointee.key.hash)
       request.pointee.isPlain =
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
-        && !logsRequests
+        && !logsRequests && !(isReplicated && operation.pointee.kind == .put)
     }
     batchCount &+= 1
     fetchBehind(batchCount &- 1)
@@ -111,6 +115,7 @@ extension Core {
     if request.pointee.isPlain { return runPlain(connection, operation, request) }
     let core = Int(request.pointee.core)
     if core == index {
+      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
     } else if isOverloaded(core) {
       if let staged = operation.pointee.staged { discard(staged) }
@@ -121,6 +126,19 @@ extension Core {
       let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
       forward(operation, to: core, target)
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes: then it leaves a gap.
+  @inline(never)
+  private mutating func runReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>
+  ) {
+    let outcome = executeReplicated(operation)
+    guard mustPark(outcome, operation) else { return answer(connection, request, outcome) }
+    let gap = openGap(connection, request)
+    let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+    park(outcome, operation, AnswerTarget(reply: target, core: index))
   }
 
   /// A request that failed before it became an operation is answered in its turn.

@@ -186,6 +186,7 @@ extension Core {
     }
     let owner = Int(entry.pointee.core)
     if owner == index {
+      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
       metrics.answered(operation.pointee.kind.route, outcome.status)
@@ -198,6 +199,35 @@ extension Core {
     } else {
       forward(operation, entry, connection, to: owner)
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes.
+  @inline(never)
+  private mutating func runReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ entry: UnsafePointer<FrameEntry>,
+    _ operation: UnsafePointer<Operation>
+  ) {
+    let outcome = executeReplicated(operation)
+    if mustPark(outcome, operation) {
+      return park(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
+    }
+    metrics.answered(operation.pointee.kind.route, outcome.status)
+    answer(connection, entry, operation, outcome)
+  }
+
+  /// Notes that an operation is answered later, and names it.
+  private mutating func wait(
+    _ operation: UnsafePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
+    _ connection: UnsafeMutablePointer<Connection>
+  ) -> ReplyTarget {
+    let number = connection.pointee.peer!.pointee.pending.add(
+      entry.pointee.id, operationsBefore: entry.pointee.operationsBefore, now: monotonic)
+    connection.pointee.output.gaps += 1
+    var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
+    target.frame = number
+    target.element =
+      FrameTarget(index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind).packed
+    return target
   }
 
   /// Writes the result of an operation if one was asked for, or is due because it failed.
@@ -245,24 +275,13 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
     _ connection: UnsafeMutablePointer<Connection>, to owner: Int
   ) {
-    let peer = connection.pointee.peer!
-    let id = entry.pointee.id
-    let number = peer.pointee.pending.add(id, operationsBefore: entry.pointee.operationsBefore, now: monotonic)
-    connection.pointee.output.gaps += 1
-    var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
-    target.frame = number
-    target.element =
-      FrameTarget(
-        index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind
-      ).packed
-    forward(operation, to: owner, target)
+    forward(operation, to: owner, wait(operation, entry, connection))
   }
 
   /// Another core has executed an operation of a frame.
   mutating func finishFrame(_ target: ReplyTarget, _ outcome: Outcome, pin: Pin) {
     guard let connection = connection(target.connection), let peer = connection.pointee.peer else {
-      if pin.kind == .segment { unpin(pin) }
-      return
+      return letGo(pin, outcome)
     }
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
@@ -270,8 +289,8 @@ extension Core {
     if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(
         outcome, isRecord: element.kind == .get, pin: pin, connection, id: request.id, index: Int(element.index))
-    } else if pin.kind == .segment {
-      unpin(pin)
+    } else {
+      letGo(pin, outcome)
     }
     if configuration.logLevel <= .debug {
       log(element.kind, nil, outcome, request.id, Int(element.index), connection)

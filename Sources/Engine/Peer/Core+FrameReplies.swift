@@ -57,7 +57,7 @@ extension Core {
       at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
       (at + ResultLayout.headCount).copyMemory(from: body.baseAddress.unsafelyUnwrapped, byteCount: body.count)
     }
-    if pin.kind == .segment { unpin(pin) }
+    if pin.kind != .none { letGo(pin, outcome) }
   }
 
   /// Whether a record's value is sent from the log instead of being copied.
@@ -179,6 +179,7 @@ extension Core {
     guard isLong else {
       send(frame, count, connection)
       if result.pin.kind == .segment { unpin(result.pin) }
+      if result.pin.kind == .heap { body.baseAddress!.deallocate() }
       return
     }
     // The frame's end goes into the page in front of the value, since a send starts with bytes of a page.
@@ -189,11 +190,15 @@ extension Core {
     advance(connection, chunk, head)
     let value = UnsafeRawBufferPointer(rebasing: body[valueStart...])
     var pin = result.pin
-    if pin.kind != .segment {
-      precondition(result.isInLog, "a record that isn't in a log")
+    if pin.kind != .segment && result.isInLog {
       pin = Pin(kind: .segment, core: UInt16(index), segment: store.pin(value))
     }
-    attachTail(connection, chunk, value, pin)
+    if pin.kind == .segment { return attachTail(connection, chunk, value, pin) }
+    // A value that came from another node: its record's block isn't its own.
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: value.count, alignment: 16)
+    copy.copyMemory(from: value)
+    attachTail(connection, chunk, UnsafeRawBufferPointer(copy), .heap)
+    if pin.kind == .heap { body.baseAddress!.deallocate() }
   }
 
   /// Sends a copy of bytes that are too many for a page: the first eight from a page, the rest from a block.

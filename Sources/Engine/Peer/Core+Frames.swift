@@ -13,7 +13,7 @@ extension Core {
   /// The connection is gone.
   mutating func freePeer(_ connection: UnsafeMutablePointer<Connection>) {
     guard let peer = connection.pointee.peer else { return }
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
     collectedBytes -= peer.pointee.counted
     connection.pointee.peer = nil
     peer.deinitialize(count: 1)
@@ -115,7 +115,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) {
+      if mustWait(connection) || (standing.gate != .open && peer.pointee.isGreeted && mustFramesWaitForCluster()) {
         block(connection)
         break
       }
@@ -243,7 +243,7 @@ extension Core {
     runBatch()
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
     if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
     connection.pointee.isLast = true
     connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason
     logClose(connection, peer.pointee.lastID, reason)

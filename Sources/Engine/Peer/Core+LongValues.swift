@@ -44,9 +44,7 @@ extension Core {
   ) -> Int {
     let long = peer.pointee.long!
     let used = min(count, long.pointee.remaining)
-    if long.pointee.staged != nil {
-      long.pointee.staged!.append(UnsafeRawBufferPointer(start: bytes, count: used))
-    }
+    if long.pointee.staged != nil { long.pointee.staged!.take(bytes, used) }
     long.pointee.remaining -= used
     if long.pointee.remaining == 0 { finishLongValue(connection, peer, long) }
     return used
@@ -82,7 +80,7 @@ extension Core {
     runBatch()
     peer.pointee.hasAck = view.answer == .ack
     finishRequest(frame.id, operations: 1, connection, peer)
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
   }
 
   private mutating func put(_ staged: StagedValue, _ view: OperationView, _ entry: FrameEntry) {
@@ -101,10 +99,12 @@ extension Core {
   }
 
   /// Gives up a value that will not be stored, or the rest of one that was.
-  mutating func abandonLongValue(_ peer: UnsafeMutablePointer<PeerState>) {
+  mutating func abandonLongValue(
+    _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
     guard let long = peer.pointee.long else { return }
     peer.pointee.long = nil
-    if let staged = long.pointee.staged { discard(staged) }
+    if let staged = long.pointee.staged { discard(staged, of: connection) }
     long.pointee.frame.deallocate()
     long.deinitialize(count: 1)
     long.deallocate()

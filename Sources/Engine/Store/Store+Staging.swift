@@ -45,6 +45,12 @@ package struct StagedValue {
     didWrite(bytes.count)
   }
 
+  /// Takes the next bytes of the value: copies them, unless they lie in their place already.
+  package mutating func take(_ bytes: UnsafeRawPointer, _ count: Int) {
+    if bytes == UnsafeRawPointer(writePointer) { return didWrite(count) }
+    append(UnsafeRawBufferPointer(start: bytes, count: count))
+  }
+
   init(
     base: UnsafeMutableRawPointer, pageCount: Int, contentTypeCount: Int, mapCount: Int, keyCount: Int,
     stream: HashStream, hash: UInt64, filled: Int
