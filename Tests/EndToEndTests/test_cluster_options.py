@@ -75,7 +75,8 @@ class TestValues:
         node.stop()
 
     def test_of_the_command_line_win(self, start):
-        start("--expect", "2", "--join", "node-1", environment={"KVD_EXPECT": "none", "KVD_JOIN": "::1"}, is_ready=False).alive()
+        environment = {"KVD_EXPECT": "none", "KVD_JOIN": "::1"}
+        start("--expect", "2", "--join", "node-1", environment=environment, is_ready=False).alive()
 
     def test_may_be_an_empty_list(self, start):
         start(environment={"KVD_JOIN": ""}).alive()

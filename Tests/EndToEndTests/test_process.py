@@ -83,8 +83,8 @@ class TestStart:
 
         def address(arguments, environment):
             process = subprocess.Popen(
-                [str(BINARY), "--config", str(file), "--peer", "127.0.0.1:0", "--log", "json", "--cluster", own_cluster(),
-                 *arguments],
+                [str(BINARY), "--config", str(file), "--peer", "127.0.0.1:0", "--log", "json",
+                 "--cluster", own_cluster(), *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                 env={"PATH": "/usr/bin", **environment})
             try:

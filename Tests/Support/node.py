@@ -51,11 +51,15 @@ class Node:
     """A running kvd on ports of its own, with its log."""
 
     def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None,
-                 is_ready=True):
+                 is_ready=True, host=None):
+        """With a `host` of a `namespaces.Network` it runs there, at its usual ports, with the cluster's usual name."""
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
+        self.host = host
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
-        options = ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--memory", memory]
-        if "--cluster" not in arguments and "KVD_CLUSTER" not in (environment or {}):
+        options = ["--io", io, "--log", "json", "--memory", memory]
+        if not host:
+            options += ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0"]
+        if not host and "--cluster" not in arguments and "KVD_CLUSTER" not in (environment or {}):
             # Nodes on this machine's loopback interface hear each other; those of one name form a cluster.
             options += ["--cluster", own_cluster()]
         if limits:
@@ -63,7 +67,7 @@ class Node:
             config.write_text(json.dumps({"limits": limits}))
             options += ["--config", str(config)]
         started = time.monotonic()
-        self.process = subprocess.Popen(
+        self.process = (host.popen if host else subprocess.Popen)(
             [str(BINARY), "serve", *options, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})}, preexec_fn=confine)
@@ -77,9 +81,11 @@ class Node:
             raise AssertionError(f"kvd isn't listening, exit {self.process.wait()}:\n" + "\n".join(self.lines[-50:]))
         self.seconds_to_start = time.monotonic() - started
         host, port = self.events_named("listening")[0]["http"].rsplit(":", 1)
+        if self.host:
+            host = self.host.address
         self.address = (host, int(port))
         self.url = f"http://{host}:{port}"
-        host, port = self.events_named("listening")[0]["peer"].rsplit(":", 1)
+        port = self.events_named("listening")[0]["peer"].rsplit(":", 1)[1]
         self.peer_address = (host, int(port))
         self._connection = None
         if is_ready:
@@ -107,6 +113,8 @@ class Node:
         return [event for event in self.events if event.get("message") == message]
 
     def connect(self, **options):
+        if self.host:
+            return self.host.inside(lambda: Connection(self.address, **options))
         return Connection(self.address, **options)
 
     def frames(self, **options):

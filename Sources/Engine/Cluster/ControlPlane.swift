@@ -49,6 +49,7 @@ package struct ControlPlane: Sendable {
   package internal(set) var isLeaving = false
   var wantsWritten = false
   var pendingCommand: [UInt8]?
+  var wishes: [PartitionWish] = []
   var nextRequest: UInt64 = 0
   /// Since when no leader was heard.
   var leaderlessSince: UInt64?
@@ -105,6 +106,15 @@ package struct ControlPlane: Sendable {
   package mutating func request(_ command: TopologyCommand) {
     pendingCommand = command.encoded()
     mayWantRequest = true
+  }
+
+  /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is asked
+  /// for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
+  package mutating func setWishes(_ wishes: [PartitionWish], now: UInt64) {
+    guard wishes != self.wishes else { return }
+    self.wishes = wishes
+    mayWantRequest = true
+    nextRequest = min(nextRequest, now)
   }
 
   // MARK: Time

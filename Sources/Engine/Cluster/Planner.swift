@@ -25,6 +25,10 @@ struct Planner: Sendable {
   /// The cluster is over: since when the leader waits for all to know.
   var dissolvedSince: UInt64?
 
+  /// What the nodes want for their partitions, and whether any of it is new.
+  var wishes = WishBook()
+  var hasWishes = false
+
   static let maximumNewcomers = 64
   /// Entries that one plan proposes at most: a small part of what the log holds.
   static let maximumEntries = 32
@@ -44,7 +48,7 @@ extension ControlPlane {
       raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
-    guard isTime || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
+    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
     guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
     planner.seenIndex = raft!.applied
     if let other = topology.dissolved { return conclude(other, now) }
@@ -54,7 +58,9 @@ extension ControlPlane {
       planMembers(topology, now)
       if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
     }
-    if topology.version != planner.idleVersion, isTime || topology.version != planner.plannedVersion {
+    let wants = topology.version != planner.idleVersion && (isTime || topology.version != planner.plannedVersion)
+    if wants || planner.hasWishes {
+      planner.hasWishes = false
       planner.plannedVersion = topology.version
       planPartitions(topology, now)
     }

@@ -54,7 +54,11 @@ extension Core {
       let owns = isOpen && view.topology!.owns(PartitionID(UInt16(partition)), view.identity.id)
       standing.owned[partition] = owns ? 1 : 0
     }
-    if let topology = view.topology { adopt(topology: topology, me: view.identity.id) }
+    if let topology = view.topology {
+      adopt(topology: topology, me: view.identity.id)
+    } else {
+      clusterID = FrameID(high: view.cluster.high, low: view.cluster.low)
+    }
     if view.isForming {
       if !wasForming || standing.gate == .open { hold(.holdsAll) }
     } else if view.topology?.isWritten == true {
@@ -170,7 +174,10 @@ extension Problem {
   static var readOnly: Problem {
     Problem(
       503,
-      "Not applied: this node is read-only, since it can't reach a majority of its cluster. Reads still work, and may be stale."
+      """
+      Not applied: this node is read-only, since it can't reach a majority of its cluster. Reads still work, and may \
+      be stale.
+      """
     )
   }
   static var notYetWritable: Problem {

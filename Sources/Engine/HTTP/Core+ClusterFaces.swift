@@ -300,8 +300,8 @@ extension Core {
       text.add("kvd_cluster_health{status=\"\(state)\"} \(view.health.count { $0.state == state })")
     }
     text.describe("kvd_cluster_ignored_datagrams_total", "counter", "Datagrams that were ignored, by reason.")
-    for (reason, count) in view.ignored.byReason {
-      text.add("kvd_cluster_ignored_datagrams_total{reason=\"\(reason)\"} \(count)")
+    for reason in IgnoredReason.allCases {
+      text.add("kvd_cluster_ignored_datagrams_total{reason=\"\(reason)\"} \(view.ignored[reason])")
     }
   }
 }
@@ -326,14 +326,4 @@ extension HealthState {
 extension Topology {
   /// A number that nodes agree on which have applied the same entries.
   package var checksum: UInt64 { encoded().withUnsafeBytes { xxh3($0.baseAddress, count: $0.count, seed: 0) } }
-}
-
-extension IgnoredDatagrams {
-  /// The counts with the words of metrics and log lines.
-  package var byReason: [(reason: String, count: Int)] {
-    [
-      ("malformed", malformed), ("version", version), ("checksum", checksum), ("foreign", foreign),
-      ("misdirected", misdirected), ("stranger", stranger),
-    ]
-  }
 }

@@ -80,9 +80,9 @@ extension Core {
   /// operations by it from now on. Within a turn, or before the first.
   package mutating func adopt(topology: Topology, me: NodeID) {
     let cluster = FrameID(high: topology.cluster.high, low: topology.cluster.low)
-    guard topology.version != routes.version || cluster != clusterID else { return }
+    guard topology.version != routes.version || cluster != clusterID || selfID != me.frameID else { return }
     runBatch()
-    selfID = FrameID(high: me.high, low: me.low)
+    selfID = me.frameID
     clusterID = cluster
     linkMembers(topology, me)
     let own = topology.slot(of: me)
@@ -112,6 +112,11 @@ extension Core {
     for link in links.indices where links[link].pointee.isWanted && !linkOfSlot.contains(link) { removeLink(link) }
     routes.linkOfSlot = linkOfSlot
   }
+}
+
+extension NodeID {
+  /// The node's name in frames.
+  var frameID: FrameID { FrameID(high: high, low: low) }
 }
 
 extension Place {
