@@ -191,7 +191,7 @@ struct ReplicationHarness {
 
   mutating func write(_ index: Int) {
     guard nodes[index].isAlive, nodes[index].replication.isOwner else { return }
-    let concern = [WriteConcern.majority, .majority, .one, .members(2), .all][random.below(5)]
+    let concern = [WriteConcern.majority, .majority, .one, WriteConcern(rawValue: 2), .all][random.below(5)]
     guard nodes[index].replication.owner!.canReach(.majority) || concern == .one,
       nodes[index].replication.owner!.successor == nil
     else { return }
