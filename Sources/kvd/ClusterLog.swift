@@ -56,8 +56,9 @@ struct ClusterLog {
     case .lease(let has):
       line(has ? .info : .warning, has ? "may take writes" : "read-only", "LEASE", [("quorum", "\(has)")])
     case .ignored(let reason, let address, let count):
+      // Other clusters on the same network are nobody's fault.
       line(
-        .warning, "datagrams ignored", "IGNORED",
+        reason == .foreign || reason == .misdirected ? .info : .warning, "datagrams are ignored", "IGNORED",
         [("reason", "\(reason)"), ("address", "\(address)"), ("count", "\(count)")])
     case .restarting(let reason): line(.notice, "beginning anew", "RESTART", [("reason", "\(reason)")])
     }

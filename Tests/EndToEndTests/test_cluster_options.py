@@ -58,24 +58,25 @@ class TestValues:
     def test_are_taken_from_the_command_line(self, start, key_file):
         start("--join", "10.0.0.7,node-1:3100", "--join", "node-2:3100-3110", "--join", "[fd00::1]:3100",
               "--expect", "3", "--cluster", "blue", "--cluster-key-file", key_file,
-              "--exit-when-isolated", "30s").alive()
+              "--exit-when-isolated", "30s", is_ready=False).alive()
 
     def test_are_taken_from_the_environment(self, start, key_file):
         start(environment={
             "KVD_JOIN": "10.0.0.7, node-1", "KVD_EXPECT": "3", "KVD_CLUSTER": "blue", "KVD_CLUSTER_KEY_FILE": key_file,
-            "KVD_EXIT_WHEN_ISOLATED": "1m"}).alive()
+            "KVD_EXIT_WHEN_ISOLATED": "1m"}, is_ready=False).alive()
 
     def test_are_taken_from_the_file(self, io, tmp_path, key_file):
         file = tmp_path / "config.json"
         file.write_text(json.dumps({
             "join": ["10.0.0.7", "node-1:3100-3110"], "expect": 3, "cluster": "blue", "cluster-key-file": key_file,
             "exit-when-isolated": "30s"}))
-        node = Node("--config", str(file), io=io)
+        node = Node("--config", str(file), io=io, is_ready=False)
         node.alive()
         node.stop()
 
     def test_of_the_command_line_win(self, start):
-        start("--expect", "2", "--join", "node-1", environment={"KVD_EXPECT": "none", "KVD_JOIN": "::1"}).alive()
+        environment = {"KVD_EXPECT": "none", "KVD_JOIN": "::1"}
+        start("--expect", "2", "--join", "node-1", environment=environment, is_ready=False).alive()
 
     def test_may_be_an_empty_list(self, start):
         start(environment={"KVD_JOIN": ""}).alive()

@@ -304,6 +304,7 @@ final class TestNode {
       if client.loan != nil { Issue.record("a loan while another is under way") }
       client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
+    case .askForWrites: break
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):

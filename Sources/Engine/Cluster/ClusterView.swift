@@ -8,7 +8,9 @@ import Wire
 package final class ClusterView: Sendable {
   /// Another member, as this node sees it.
   package struct Health: Equatable, Sendable {
+    /// Whose.
     package let id: NodeID
+    /// As this node sees it.
     package let state: HealthState
     /// Pings in a row without an answer.
     package let failedAttempts: Int

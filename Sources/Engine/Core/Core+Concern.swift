@@ -144,7 +144,10 @@ extension Problem {
   static var concernNotMet: Problem {
     Problem(
       504,
-      "Unknown: the write is applied at its owner, but not enough nodes have confirmed it in time. Read the key, or retry with an Idempotency-Key."
+      """
+      Unknown: the write is applied at its owner, but not enough nodes have confirmed it in time. Read the key, or \
+      retry with an Idempotency-Key.
+      """
     )
   }
   static var noWord: Problem {

@@ -76,6 +76,8 @@ struct Outcome {
   var hasRevision = false
   /// Whether the value is a slice of the log, which may be pinned and sent without a copy.
   var isInLog = false
+  /// Whether the value is the answer even of a failure, instead of a problem document.
+  var showsValue = false
   var contentType = RecordContentType()
   var revision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
   var value = UnsafeRawBufferPointer(start: nil, count: 0)

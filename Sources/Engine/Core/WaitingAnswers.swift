@@ -45,8 +45,8 @@ struct WaitingAnswer {
   fileprivate var isUsed: Bool
 }
 
-/// All answers of a core that wait, and a hashed timing wheel (Varghese and Lauck, 1987, scheme 6) over their deadlines:
-/// adding and removing take constant time, since nearly all are removed long before.
+/// All answers of a core that wait, and a hashed timing wheel (Varghese and Lauck, 1987, scheme 6) over their
+/// deadlines: adding and removing take constant time, since nearly all are removed long before.
 struct WaitingAnswers: ~Copyable {
   private var slots: UnsafeMutablePointer<WaitingAnswer>
   private var capacity = 64

@@ -28,13 +28,15 @@ extension Core {
   }
 
   /// Answers with a plain text.
-  mutating func answer(_ request: BatchEntry, text: StaticString, json: Bool = false) {
+  mutating func answer(_ request: BatchEntry, text: StaticString) {
     let bytes = Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-    answer(request, bytes, json ? ContentType.json : ContentType.plainText)
+    answer(request, bytes, ContentType.plainText)
   }
 
-  private mutating func answer(_ request: BatchEntry, _ text: [UInt8], _ contentType: UInt8) {
-    var outcome = Outcome(status: 200)
+  /// Answers with a text that shows a state, whatever the status.
+  mutating func answer(_ request: BatchEntry, status: UInt16 = 200, _ text: [UInt8], _ contentType: UInt8) {
+    var outcome = Outcome(status: status)
+    outcome.showsValue = true
     outcome.contentType = RecordContentType(code: contentType)
     text.withUnsafeBytes { bytes in
       outcome.value = bytes
@@ -98,7 +100,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>, _ style: AnswerStyle,
     _ outcome: Outcome, pin: Pin
   ) {
-    if outcome.status >= 400 {
+    if outcome.status >= 400 && !outcome.showsValue {
       writeProblem(connection, chunk, style, outcome)
       return letGo(pin, outcome)
     }

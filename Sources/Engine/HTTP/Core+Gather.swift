@@ -43,7 +43,7 @@ extension Core {
     var text: [UInt8] = []
     switch Gather.Kind(rawValue: request.kind)! {
     case .settings: maps.set(map, request.settings)
-    case .metrics: appendMetrics(to: &text)
+    case .metrics, .cluster: appendMetrics(to: &text)
     case .list:
       let page = listHere(map: map, prefix: prefix, request.listing, into: &text)
       reply.page = page
@@ -65,7 +65,7 @@ extension Core {
     gather.expected -= 1
     switch gather.kind {
     case .settings, .batch: break
-    case .metrics: addMetrics(bytes, to: gather)
+    case .metrics, .cluster: addMetrics(bytes, to: gather)
     case .list: continueList(gather, reply.page, bytes)
     }
     finishIfDone(gather)
@@ -91,6 +91,7 @@ extension Core {
     guard gather.expected == 0 else { return }
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
+    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
     gather.text.withUnsafeBytes { bytes in

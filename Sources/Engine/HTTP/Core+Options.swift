@@ -102,8 +102,14 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     if name.equals("w") {
-      if value.equals("majority") { return operation.pointee.options.concern = .majority }
-      if value.equals("all") { return operation.pointee.options.concern = .all }
+      if value.equals("majority") {
+        operation.pointee.options.concern = .majority
+        return
+      }
+      if value.equals("all") {
+        operation.pointee.options.concern = .all
+        return
+      }
       guard let nodes = Text.parseSigned(value), let concern = WriteConcern(nodes: nodes) else { throw .badConcern }
       operation.pointee.options.concern = concern
     } else if name.equals("timeout") {
@@ -112,9 +118,18 @@ extension Core {
       }
       operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
-      if value.equals("local") { return operation.pointee.options.readLevel = .local }
-      if value.equals("committed") { return operation.pointee.options.readLevel = .committed }
-      if value.equals("linearizable") { return operation.pointee.options.readLevel = .linearizable }
+      if value.equals("local") {
+        operation.pointee.options.readLevel = .local
+        return
+      }
+      if value.equals("committed") {
+        operation.pointee.options.readLevel = .committed
+        return
+      }
+      if value.equals("linearizable") {
+        operation.pointee.options.readLevel = .linearizable
+        return
+      }
       throw Problem(400, "read is local, committed or linearizable.")
     } else if name.equals("min-revision") {
       guard let revision = Text.parseRevision(value) else {

@@ -218,12 +218,12 @@ extension Core {
       return refuse(connection, error)
     }
     guard hello.role == .client, hello.sender != .any else { return refuse(connection, .role) }
-    // A lone node is a cluster of its own, of the same id.
-    guard hello.cluster == .any || hello.cluster == own else { return refuse(connection, .cluster) }
+    let cluster = standing.view.map { FrameID(high: $0.cluster.high, low: $0.cluster.low) } ?? own
+    guard hello.cluster == .any || hello.cluster == cluster else { return refuse(connection, .cluster) }
     guard hello.receiver == .any || hello.receiver == own else { return refuse(connection, .destination) }
     frames.greeted += 1
     let welcome = Greeting(
-      role: .peer, cluster: own, sender: own, receiver: hello.sender,
+      role: .peer, cluster: cluster, sender: own, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
     let chunk = reserve(connection, Greeting.frameCount)

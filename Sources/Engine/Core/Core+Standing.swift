@@ -166,7 +166,10 @@ extension Problem {
   static var readOnly: Problem {
     Problem(
       503,
-      "Not applied: this node is read-only, since it can't reach a majority of its cluster. Reads still work, and may be stale."
+      """
+      Not applied: this node is read-only, since it can't reach a majority of its cluster. Reads still work, and may \
+      be stale.
+      """
     )
   }
   static var notYetWritable: Problem {
