@@ -84,6 +84,8 @@ package struct Limits: Sendable, Equatable {
   /// How long requests wait for the node to find its cluster, and first writes for the cluster to agree to take writes
   /// (503 then). Finding takes less than a second where nodes hear each other.
   package var clusterWait = 5_000
+  /// How long a node is down before its cluster goes on without it for good.
+  package var evictAfter = 30_000
   /// How long a node that was told to stop waits for the others to take over what it has.
   package var leaveTimeout = 5_000
   /// How long a shutdown waits for what is in flight.
@@ -158,6 +160,7 @@ extension Limits {
     Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
     Limit("clusterWait", \.clusterWait, 1...604_800_000),
     Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
+    Limit("evictAfter", \.evictAfter, 1_000...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),

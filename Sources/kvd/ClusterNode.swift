@@ -30,6 +30,7 @@ final class ClusterNode {
   static func control(_ shared: SharedState, http: SocketAddress) -> ControlPlane {
     var settings = ClusterSettings()
     settings.expect = shared.settings.cluster.expect
+    settings.evictAfter = UInt64(shared.settings.limits.evictAfter) * ClusterSettings.millisecond
     if shared.settings.peer.isLoopback {
       // Between processes of one machine a beacon takes microseconds and none is lost: as many of them in less time.
       settings.seekerHello /= 4
@@ -38,7 +39,8 @@ final class ClusterNode {
     let id = NodeID(high: shared.nodeID.0, low: shared.nodeID.1)
     let identity = NodeIdentity(
       id: id, name: shared.settings.name, clusterName: shared.settings.cluster.name, http: PeerAddress(http))
-    return ControlPlane(identity, settings: settings, now: Clock.monotonic())
+    return ControlPlane(
+      identity, settings: settings, key: shared.settings.cluster.key.map(BeaconKey.init(secret:)), now: Clock.monotonic())
   }
 
   init(_ control: ControlPlane, _ shared: SharedState, _ sockets: ClusterSockets) {

@@ -52,7 +52,7 @@ struct CoreThread: ~Copyable {
 
   private mutating func turn() {
     var deadline = min(core.deadline, stopDeadline)
-    if let cluster { deadline = min(deadline, hasNewView ? 0 : cluster.deadline) }
+    if let cluster { deadline = min(deadline, hasNews ? 0 : cluster.deadline) }
     if deadline != 0 && post.count > 1 {
       loop.announceSleep()
       if core.hasMail || post.hasMail { deadline = 0 }
@@ -112,6 +112,9 @@ struct CoreThread: ~Copyable {
       reader.pointee.release()
     }
   }
+
+  /// Whether this core's own last turn left something for all cores to hear of.
+  private var hasNews: Bool { hasNewView || (!isStopping && shared.isStopping.load(ordering: .relaxed)) }
 
   /// Whether the cluster changed since the engine was told.
   @inline(__always) private var hasNewView: Bool { shared.viewNumber.load(ordering: .acquiring) != viewNumber }

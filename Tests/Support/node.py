@@ -66,7 +66,7 @@ class Node:
             config = Path(self.folder.name, "config.json")
             config.write_text(json.dumps({"limits": limits}))
             options += ["--config", str(config)]
-        started = time.monotonic()
+        self._started = started = time.monotonic()
         self.process = (host.popen if host else subprocess.Popen)(
             [str(BINARY), "serve", *options, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -145,6 +145,9 @@ class Node:
         assert self.process.poll() is None, "kvd ended:\n" + "\n".join(self.lines[-50:])
         with self.connect(timeout=10) as other:
             assert other.call("GET", "/livez").status == 200
+
+    def seconds_since_start(self):
+        return time.monotonic() - self._started
 
     def cpu_ticks(self):
         """Clock ticks of user and system time that the process has used."""

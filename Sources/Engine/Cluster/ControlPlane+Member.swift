@@ -195,8 +195,7 @@ extension ControlPlane {
       }
     case .wishes(let bytes):
       guard let wishes = try? PartitionWish.decoded(bytes), let slot = topology.slot(of: source) else {
-        ignored.malformed += 1
-        return
+        return ignore(.malformed, address, now)
       }
       planner.wishes.note(wishes, of: slot)
       planner.hasWishes = true
