@@ -66,7 +66,7 @@ extension Core {
     }
     let owner = core(of: operation.pointee.key.partition)
     entry.pointee.core = Int32(truncatingIfNeeded: owner)
-    if owner == index { store.prefetchSlot(operation.pointee.key.hash) }
+    if owner == index { store.prefetchSlot(store.partition(operation.pointee.key.hash), operation.pointee.key.hash) }
     frames.count &+= 1
     if isRare { runBatch() }
   }
@@ -168,10 +168,11 @@ extension Core {
   @inline(__always)
   private func prefetchRecord(_ position: Int) {
     let operation = frames.operations + position
+    let partition = store.partition(operation.pointee.key.hash)
     if operation.pointee.kind == .put {
-      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
+      frames.entries[position].replaced = store.prefetchWrite(partition, operation.pointee.key.hash)
     } else {
-      store.prefetchRecord(operation.pointee.key.hash)
+      store.prefetchRecord(partition, operation.pointee.key.hash)
     }
   }
 
