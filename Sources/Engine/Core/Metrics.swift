@@ -52,6 +52,13 @@ struct Metrics: ~Copyable {
     turnTotal &+= 1
   }
 
+  /// Counts so many of them.
+  @inline(__always) mutating func answered(_ route: Route, _ status: UInt16, times: UInt32) {
+    values[Int(route.rawValue) &* Self.stride &+ Self.statusClass(status)] &+= UInt64(times)
+    turn[Int(route.rawValue)] &+= times
+    turnTotal &+= times
+  }
+
   /// Counts an answer that took longer than a turn.
   mutating func answered(_ route: Route, _ status: UInt16, nanoseconds: UInt64) {
     values[Int(route.rawValue) * Self.stride + Self.statusClass(status)] += 1
