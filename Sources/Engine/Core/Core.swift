@@ -20,11 +20,13 @@ package struct CoreConfiguration {
   package var memoryLimit: Int
   /// A random number drawn at start: the node's identity.
   package var nodeID: (UInt64, UInt64)
+  /// The key that nodes prove to each other; nil where none is shared.
+  package var key: BeaconKey?
 
   package init(
     index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,
     memory: UnsafeMutableRawPointer, memoryCount: Int, memoryRange: Range<Int>, extents: Range<Int>?,
-    memoryLimit: Int, nodeID: (UInt64, UInt64)
+    memoryLimit: Int, nodeID: (UInt64, UInt64), key: BeaconKey? = nil
   ) {
     self.index = index
     self.count = count
@@ -39,6 +41,7 @@ package struct CoreConfiguration {
     self.memoryRange = memoryRange
     self.memoryLimit = memoryLimit
     self.nodeID = nodeID
+    self.key = key
   }
 }
 

@@ -108,6 +108,7 @@ extension Core {
       guard let member, member.id != me else { continue }
       let known = links.firstIndex { $0.pointee.isWanted && $0.pointee.node == member.id }
       linkOfSlot[slot] = known ?? addLink(to: member)
+      readdress(links[linkOfSlot[slot]], member.peer)
     }
     for link in links.indices where links[link].pointee.isWanted && !linkOfSlot.contains(link) { removeLink(link) }
     routes.linkOfSlot = linkOfSlot
