@@ -50,6 +50,7 @@ extension Core {
     peer.pointee.outgoing = welcome.incoming
     enter(connection, .idle)
     link.pointee.state = .up
+    link.pointee.sessions += 1
     link.pointee.failures = 0
     link.pointee.since = monotonicMilliseconds
     link.pointee.heard = monotonicMilliseconds

@@ -14,6 +14,8 @@ struct PeerState {
   var link = -1
   /// The other side is a node: what it relays is executed here or nowhere.
   var isNode = false
+  /// Which node, if it is one.
+  var node = NodeID.none
   /// The last request all of whose operations were taken, and how many operations that makes in all.
   var lastID: UInt64 = 0
   var operations: UInt64 = 0
