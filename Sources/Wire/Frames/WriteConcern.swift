@@ -9,8 +9,6 @@
   @inlinable package static var majority: WriteConcern { WriteConcern(rawValue: 0) }
   /// Every copy in force.
   @inlinable package static var all: WriteConcern { WriteConcern(rawValue: 0xFFFF) }
-  /// The owner alone: it applied the write.
-  @inlinable package static var one: WriteConcern { WriteConcern(rawValue: 1) }
   /// The most nodes that can be asked for by number.
   @inlinable package static var maximumNodes: Int { 1024 }
 
@@ -25,12 +23,6 @@
     if rawValue == 0 { return copies / 2 + 1 }
     return rawValue == 0xFFFF ? copies : Int(rawValue)
   }
-
-  /// The same; at least one.
-  @inlinable package func members(of replicationFactor: UInt8) -> Int { max(nodes(copies: Int(replicationFactor)), 1) }
-
-  /// Members that a majority of `replicationFactor` copies has (Slot.tla: `Wq`).
-  @inlinable package static func majority(of replicationFactor: UInt8) -> Int { Int(replicationFactor) / 2 + 1 }
 }
 
 /// Which state of a key a read may show. The numbers are on the wire and never change.
