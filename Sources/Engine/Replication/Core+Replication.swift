@@ -93,8 +93,8 @@ extension Core {
       desk.peers[slot]!.isConnected = isUp
       desk.peers[slot]!.session = session
       guard isUp else { continue }
-      for part in 0..<partitions.count where desk.parts![part].owner != nil {
-        desk.parts![part].owner!.connected(MemberSlot(slot), now: monotonic)
+      for part in 0..<partitions.count {
+        desk.parts![part].owner?.connected(MemberSlot(slot), now: monotonic)
         desk.touch(part)
       }
     }
