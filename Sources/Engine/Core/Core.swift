@@ -96,6 +96,8 @@ package struct Core: ~Copyable {
   #if DEBUG
     var concernDesk: ConcernDesk?
   #endif
+  /// The partitions' replication.
+  var desk = ReplicationDesk()
   /// Answers that wait for other nodes.
   var waiting = WaitingAnswers()
   /// Whether some partition has another owner than this node, and where each goes then.
@@ -241,6 +243,7 @@ package struct Core: ~Copyable {
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     if waiting.count > 0 { expireWaiting() }
     if !second.isEmpty { makeSecondAttempts() }
+    if desk.parts != nil { turnReplication() }
     if !links.isEmpty { turnLinks() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
@@ -280,7 +283,9 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
+    if !desk.backlog.isEmpty { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
+    next = min(next, desk.nextTick)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty { next = min(next, monotonic + 5_000_000) }

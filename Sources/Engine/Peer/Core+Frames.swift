@@ -120,7 +120,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) || (standing.gate != .open && peer.pointee.isGreeted && mustFramesWaitForCluster()) {
+      if mustWait(connection) || (standing.gate != .open && mustWaitForCluster(peer, bytes + used, count &- used)) {
         block(connection)
         break
       }
@@ -143,6 +143,14 @@ extension Core {
     }
     enter(connection, peer.pointee.long == nil ? .idle : .body)
     return used
+  }
+
+  /// Whether the frame has requests that wait for the cluster; what nodes say among themselves never does.
+  private mutating func mustWaitForCluster(
+    _ peer: UnsafeMutablePointer<PeerState>, _ bytes: UnsafeRawPointer, _ count: Int
+  ) -> Bool {
+    guard peer.pointee.isGreeted, count >= 8 else { return false }
+    return FrameView(bytes).kind == .request && mustFramesWaitForCluster()
   }
 
   /// Bytes of the longest frame that is taken now.
@@ -197,6 +205,10 @@ extension Core {
     if frame.isForwarded { return refuse(connection, .malformed) }
     let isLinks = peer.pointee.link >= 0
     if isLinks && (frame.kind == .reply || frame.kind == .close) { return takeLinkFrame(frame, connection, peer) }
+    if frame.kind == .replicate && peer.pointee.isNode && !frame.isLong {
+      if !takeReplication(frame, from: peer.pointee.node) { refuse(connection, .malformed) }
+      return
+    }
     if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
     if isLinks && links[peer.pointee.link].pointee.connection == connection.pointee.id {
       links[peer.pointee.link].pointee.heard = monotonicMilliseconds
@@ -217,7 +229,7 @@ extension Core {
       connection.pointee.isLast = true
       markDirty(connection)
     case .hello: refuse(connection, .noGreeting)
-    case .request, .welcome, .reply, .ack, .proof: refuse(connection, .unknownKind)
+    case .request, .welcome, .reply, .ack, .proof, .replicate: refuse(connection, .unknownKind)
     }
   }
 
@@ -267,6 +279,7 @@ extension Core {
     didWriteFrame(connection, chunk, Greeting.frameCount)
     peer.pointee.isGreeted = true
     peer.pointee.isNode = isNode
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     peer.pointee.incoming = welcome.incoming
     peer.pointee.outgoing = welcome.outgoing
     enter(connection, .idle)

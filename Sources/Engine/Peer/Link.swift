@@ -26,6 +26,8 @@ struct Link {
   var isWanted = true
   /// The connection, from dialing on.
   var connection: ConnectionID?
+  /// Connections that came up so far.
+  var sessions: UInt64 = 0
   /// Attempts that failed since the link was up last.
   var failures = 0
   /// When the state was entered, when to dial again, when something was heard last and when a PING was sent; monotonic

@@ -99,6 +99,7 @@ extension Core {
     }
     routes.version = topology.version
     routes.entries = topology.partitions
+    replicate(by: topology, as: own)
   }
 
   /// Makes the links fit the members.

@@ -19,6 +19,8 @@ import CXXHash
   case close = 8
   /// The opener of a connection between nodes knows the cluster's key.
   case proof = 9
+  /// Between nodes: what is to be said about partitions.
+  case replicate = 16
 }
 
 /// The one layout of a frame's head. Little-endian.
