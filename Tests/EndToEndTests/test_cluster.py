@@ -343,7 +343,9 @@ class TestHostileDatagrams:
         until(lambda: self.ignored(cluster, victim)["replayed"] >= before["replayed"] + 4, "replays are noticed")
         told = [event["reason"] for event in victim.events if event.get("type") == "IGNORED"]
         assert set(cases) | {"replayed"} <= set(told) and len(told) == len(set(told))
-        assert cluster.status(victim)["epoch"] == state["epoch"], "nothing happened"
+        for name in ("cluster", "leader", "node"):
+            assert cluster.status(victim)[name] == state[name], "nothing happened"
+        assert {member["name"] for member in cluster.view(victim)["members"]} == {"n1", "n2", "n3"}
         cluster.until_one()
 
     def test_of_another_cluster_are_foreign(self, cluster):
