@@ -45,6 +45,9 @@ package struct Limits: Sendable, Equatable {
 
   // MARK: Between nodes
 
+  /// Bytes of operations that wait for another node, per core and node (503 beyond). Some tens of milliseconds of what a
+  /// fast network moves; whoever has to wait longer had better hear so.
+  package var linkBytes = 16 << 20
   /// Answers of one core that may wait for other nodes: writes whose concern isn't met yet, and operations that were
   /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.
   package var waitingAnswers = 65_536
@@ -55,6 +58,19 @@ package struct Limits: Sendable, Equatable {
   /// takes, shorter than most clients wait.
   package var writeTimeout = 5_000
 
+  /// From dialing another node to its WELCOME.
+  package var linkGreeting = 1_000
+  /// Between attempts to link to a node: this at first, doubled each time up to the second.
+  package var linkRetry = 20
+  package var linkRetryMost = 2_000
+  /// Without a word of a linked node before it is asked for one, and before it is given up. Between the two there is
+  /// room for two lost words and a pause.
+  package var linkPing = 500
+  package var linkSilence = 2_000
+  /// How long an operation that another node didn't execute waits for a newer topology.
+  package var linkRefresh = 1_000
+  /// How much longer than the owner of a key this node waits before it answers that the outcome is unknown.
+  package var linkGrace = 250
   /// From a request's first byte to the end of its head (408 beyond).
   package var headTimeout = 10_000
   /// Without any progress of a body being received (408 beyond).
@@ -129,6 +145,14 @@ extension Limits {
     Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
     Limit("waitingAnswers", \.waitingAnswers, 1...1_000_000),
     Limit("writeTimeout", \.writeTimeout, 1...86_400_000),
+    Limit("linkBytes", \.linkBytes, 1 << 16...1 << 30),
+    Limit("linkGreeting", \.linkGreeting, 10...60_000),
+    Limit("linkRetry", \.linkRetry, 1...60_000),
+    Limit("linkRetryMost", \.linkRetryMost, 1...600_000),
+    Limit("linkPing", \.linkPing, 10...60_000),
+    Limit("linkSilence", \.linkSilence, 20...600_000),
+    Limit("linkRefresh", \.linkRefresh, 1...60_000),
+    Limit("linkGrace", \.linkGrace, 0...60_000),
     Limit("headTimeout", \.headTimeout, 1...604_800_000),
     Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),

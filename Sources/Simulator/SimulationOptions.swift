@@ -43,6 +43,9 @@ package struct SimulationOptions: Sendable {
   /// Crashes may take a majority: nothing is promised about life then, but all about safety.
   package var mayLoseMajority = false
 
+  /// Chance in thousandths that one host doesn't come back when the faults end.
+  package var sacrifice = 400
+
   package init(seed: UInt64) { self.seed = seed }
 
   /// Options drawn from a seed.
@@ -83,6 +86,7 @@ package struct SimulationOptions: Sendable {
     var options = SimulationOptions(seed: seed)
     options.hosts = hosts
     options.seconds = seconds
+    options.sacrifice = 0
     return options
   }
 }

@@ -6,7 +6,7 @@ struct Trace {
   var isOn: Bool
   private(set) var lines: [String] = []
   /// Lines that are kept; the oldest give way.
-  static let maximumLines = 20_000
+  static let maximumLines = 200_000
 
   init(isOn: Bool) { self.isOn = isOn }
 

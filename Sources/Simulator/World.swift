@@ -193,7 +193,7 @@ package struct World {
     hosts[number].isUp = false
     hosts[number].wake = .max
     hosts[number].pausedUntil = 0
-    checker.stopped(number)
+    checker.stopped(number, now)
   }
 
   /// A host and its incarnation, for the trace.

@@ -2,6 +2,7 @@ import Engine
 import Glibc
 import Reactor
 import Synchronization
+import Wire
 
 /// One core at work: its loop and its engine, and nothing between them but translation. Events become calls of the
 /// engine, effects become calls of the loop.
@@ -90,7 +91,8 @@ struct CoreThread: ~Copyable {
     case .signal: signalled()
     case .datagram: cluster?.receive(event, &loop, now: Clock.monotonic())
     case .woken: cluster?.woken()
-    case .stale, .connected, .readable: break
+    case .connected: core.connected(id)
+    case .stale, .readable: break
     }
   }
 
@@ -134,6 +136,7 @@ struct CoreThread: ~Copyable {
       case .send(let id, let bytes, let count): loop.send(SocketID(id), bytes, count)
       case .sendPair(let id, let head, let count, let tail, let tailCount):
         loop.send(SocketID(id), head: head, count, body: tail, tailCount)
+      case .connect(let link, let address): connect(link, address)
       case .abort(let id): loop.resetOnClose(SocketID(id))
       case .shutdownWrite(let id): loop.shutdownWrite(SocketID(id))
       case .close(let id): loop.close(SocketID(id))
@@ -151,6 +154,12 @@ struct CoreThread: ~Copyable {
       position &+= 1
     }
     core.effects.removeAll()
+  }
+
+  private mutating func connect(_ link: Int, _ address: PeerAddress) {
+    guard let socket = try? loop.connect(SocketAddress(address)) else { return core.dialFailed(link) }
+    shared.connections.add(1, ordering: .relaxed)
+    core.dialed(link, ConnectionID(index: UInt32(truncatingIfNeeded: socket.index), generation: socket.generation))
   }
 
   private mutating func sendMail() {

@@ -100,6 +100,10 @@ import Wire
     changed[70] ^= 1
     var other = beacon(Self.id(1))
     other[3] = 2
+    // Its ping would be answered: it may be a newcomer.
+    let probe = IndirectProbe(sequence: 2, target: Self.id(0), incarnation: 0)
+    let stranger = Beacon(cluster: cluster, source: Self.id(9), destination: Self.id(0), body: .probeReport(probe))
+      .encoded()
     let last = try #require(group.sent[[1, 0]])
     let cases: [(IgnoredReason, [UInt8], PeerAddress)] = [
       (.malformed, [1, 2, 3], Self.address(1)),
@@ -111,7 +115,7 @@ import Wire
       (.forged, beacon(Self.id(1)), Self.address(7)),
       (.foreign, beacon(Self.id(8), of: ClusterID(high: 9, low: 9)), Self.address(8)),
       (.misdirected, beacon(Self.id(1), to: Self.id(5)), Self.address(1)),
-      (.stranger, beacon(Self.id(9)), Self.address(9)),
+      (.stranger, stranger, Self.address(9)),
     ]
     #expect(cases.count == IgnoredReason.allCases.count)
     for (reason, datagram, address) in cases {

@@ -29,6 +29,7 @@ struct CoreClusterTests {
     for partition in 0..<partitionCount {
       topology.partitions[partition].owner = owns(partition) ? 0 : 1
       topology.partitions[partition].replicas = [0, 1]
+      topology.partitions[partition].synced = [0, 1]
       topology.partitions[partition].isActive = true
     }
     topology.isWritten = isWritten
@@ -110,10 +111,7 @@ struct CoreClusterTests {
       let owns = node.partition(of: key) % 2 == 0
       let answer = node.ask("PUT", "/" + key, body: "x", core: number % cores)
       #expect(answer.status == (owns ? 201 : 503))
-      if !owns {
-        #expect(answer.text.contains("n2 at 10.0.0.2:3000"))
-        #expect(answer["retry-after"] == "1")
-      }
+      if !owns { #expect(answer["retry-after"] == "1") }
       #expect(node.ask("GET", "/" + key, core: number % cores).status == (owns ? 200 : 404))
       let large = node.ask("PUT", "/" + key, [], [UInt8](repeating: 1, count: 200_000))
       #expect(large.status == (owns ? 200 : 503))
@@ -134,7 +132,6 @@ struct CoreClusterTests {
     node.adopt(view(change: { $0.partitions[partition].isActive = false }))
     let answer = node.ask("PUT", "/a", body: "x")
     #expect(answer.status == 503)
-    #expect(answer.text.contains("changing its owner"))
   }
 
   @Test("without a lease a node is read-only, from the moment that the lease ends")

@@ -24,6 +24,9 @@ final class TestClient {
   /// The kernel doesn't let go of the connection.
   var holdsClose = false
   var isOpened = false
+  /// The node opened it; whether the other side took it.
+  var isOutbound = false
+  var isAnswered = false
   /// The engine asked for these.
   private(set) var isPaused = false
   private(set) var isClosing = false
@@ -115,10 +118,12 @@ final class TestClient {
 
   /// Whether a turn would have something to tell of it.
   var hasNews: Bool {
-    !isOpened || canTake || (isClosing && !holdsClose) || hasInput
+    (!isOpened && (!isOutbound || isAnswered || hasFailed)) || canTake || (isClosing && !holdsClose) || hasInput
   }
 
   private var hasInput: Bool { next < inputs.count && !isClosing && (!isPaused || ignoresPause || isFailure) }
+  /// Whether it broke before it stood.
+  var hasFailed: Bool { !inputs.isEmpty && next < inputs.count && isFailure }
   private var isFailure: Bool { if case .failure = inputs[next] { true } else { false } }
 
   /// Whether the client takes what is under way to it.

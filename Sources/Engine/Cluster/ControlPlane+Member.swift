@@ -41,7 +41,11 @@ extension ControlPlane {
     if let topology, topology.slot(of: source) == nil {
       send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
       // A lagging node must hear its leader even if it doesn't know it yet.
-      guard case .election = beacon.body else {
+      // A ping is answered all the same: it may come from a newcomer of whom only the log of this node doesn't know.
+      switch beacon.body {
+      case .election: break
+      case .ping: return true
+      default:
         ignore(.stranger, address, now)
         return false
       }
@@ -66,8 +70,9 @@ extension ControlPlane {
   }
 
   private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
-    // Only an entry that this node hasn't applied can have removed it.
-    guard let topology, eviction.index > topology.index else { return }
+    // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time before
+    // it was added, and others too: to it, this says nothing.
+    guard let topology, topology.slot(of: id) != nil, eviction.index > topology.index else { return }
     begin(anew: isLeaving ? .left : .evicted)
   }
 
@@ -102,13 +107,11 @@ extension ControlPlane {
 
   private mutating func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
     if !hello.isMember {
-      // In a large cluster only some answer: the leader, and those whose ids end like the seeker's.
-      let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
-      guard raft?.role == .leader || id.low % share == beacon.source.low % share else { return }
-      guard let own = ownHello() else { return }
+      guard answers(beacon.source), let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
     }
-    guard beacon.cluster != cluster, beacon.cluster != .none else { return }
+    if beacon.cluster == cluster { return correct(hello, beacon.source, address) }
+    guard beacon.cluster != .none else { return }
     if rivals.note(beacon.cluster, isWritten: hello.isWritten, address, now) {
       effects.append(.event(.rival(beacon.cluster, address)))
     }
@@ -116,6 +119,19 @@ extension ControlPlane {
     guard let leader = raft?.leader, leader != id, let leaderAddress = self.address(of: leader) else { return }
     let request = LeaderRequest.rival(beacon.cluster, isWritten: hello.isWritten)
     send(.request(request), cluster: cluster, to: leader, at: leaderAddress)
+  }
+
+  /// A beacon of this cluster from a node that was removed: nobody it knows may be left to tell it.
+  private mutating func correct(_ hello: Hello, _ source: NodeID, _ address: PeerAddress) {
+    guard let topology, hello.index < topology.index, topology.slot(of: source) == nil, answers(source) else { return }
+    send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
+  }
+
+  /// Whether this member answers a beacon. In a large cluster only some do: the leader, and those whose ids end like the
+  /// sender's.
+  private func answers(_ source: NodeID) -> Bool {
+    let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
+    return raft?.role == .leader || id.low % share == source.low % share
   }
 
   /// Someone wants to be a member, or tells its name and addresses.
@@ -259,8 +275,8 @@ extension ControlPlane {
     else {
       return ignore(.malformed, .none, now)
     }
-    // A snapshot without this node is as good a proof as any.
-    guard topology.slot(of: id) != nil || self.topology == nil else {
+    // A snapshot without this node is as good a proof as any, if it was a member before.
+    guard topology.slot(of: id) != nil || self.topology?.slot(of: id) == nil else {
       return begin(anew: isLeaving ? .left : .evicted)
     }
     raft!.restore(topology, from: piece, now)
@@ -327,7 +343,7 @@ extension ControlPlane {
       leaderlessSince = now
       return
     }
-    if !hasTopology {
+    if topology?.slot(of: id) == nil {
       if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
     } else if topology?.isWritten == false, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
       begin(anew: .orphaned)

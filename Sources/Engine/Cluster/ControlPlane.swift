@@ -286,7 +286,10 @@ package struct ControlPlane: Sendable {
     takeFounding(now)
     if raft != nil {
       applyCommitted(now)
-      if raft!.role == .leader { lead(now) }
+      if raft!.role == .leader {
+        lead(now)
+        raft!.flush(now)
+      }
       sendElection()
       sendMembership()
       checkOrphan(now)

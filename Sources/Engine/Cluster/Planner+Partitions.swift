@@ -11,7 +11,7 @@ extension ControlPlane {
   /// Proposes what partitions need; notes when nothing is left to do.
   mutating func planPartitions(_ topology: Topology, _ now: UInt64) {
     var plan = PartitionPlan(topology)
-    place(topology, &plan)
+    place(topology, &plan, now)
     let view = View(topology, self, now)
     if !settings.standsInForData {
       planData(topology, view, now, &plan)
@@ -21,7 +21,9 @@ extension ControlPlane {
         if entry.isActive { tend(partition, entry, view, &plan) } else { settle(partition, entry, view, now, &plan) }
       }
     }
-    for command in plan.commands().prefix(Planner.maximumEntries) {
+    // As many entries as there is room for the datagrams that take them to everybody.
+    let most = max(1, min(Planner.maximumEntries, raft!.bulkRoom(now) / max(1, addresses.count)))
+    for command in plan.commands().prefix(most) {
       let index = propose(command, now)
       guard let index, case .fence(let partitions) = command else { continue }
       for partition in partitions {
@@ -32,12 +34,25 @@ extension ControlPlane {
     if plan.isEmpty, !plan.isWaiting { planner.idleVersion = topology.version }
   }
 
-  /// Compares the ring with what the topology has.
-  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan) {
+  /// Compares the ring with what the topology has. While more and more members come, it waits for a moment, so that
+  /// partitions move once and not with each of them.
+  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan, _ now: UInt64) {
     let members = topology.members.compactMap { $0 }
       .filter { $0.state == .active || $0.state == .down }
       .map { RingMember($0.id, weight: $0.weight) }.sorted { $0.id < $1.id }
     guard !members.isEmpty else { return }
+    if let ring = planner.ring, ring.members != members, members.contains(where: { !ring.members.contains($0) }) {
+      if planner.newMembers != members {
+        planner.newMembers = members
+        planner.newSince = (first: planner.newSince?.first ?? now, last: now)
+      }
+      let since = planner.newSince!
+      guard now >= min(since.last + settings.placementDelay, since.first + 6 * settings.placementDelay) else {
+        plan.isWaiting = true
+        return
+      }
+    }
+    planner.newSince = nil
     if planner.ring?.members != members || planner.ring?.copies != topology.copies {
       let ring = HashRing(members)
       let assignment = ring.assignment(copies: Int(topology.copies))
@@ -117,10 +132,11 @@ extension ControlPlane {
     var promisers = entry.synced.filter(promised)
     var isLoss = false
     if promisers.count < entry.promisesNeeded || promisers.isEmpty {
-      // Before the first owner nobody holds anything; and when all that held it are gone for good, nobody does again.
-      guard entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
-      isLoss = !entry.synced.isEmpty
-      promisers = entry.replicas.filter(promised)
+      // Before the first write nobody holds anything; and when all that held it are gone for good, nobody does again.
+      let isUntouched = topology!.isUntouched(entry)
+      guard isUntouched || entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
+      isLoss = !isUntouched
+      if promisers.isEmpty { promisers = entry.replicas.filter(promised) }
     }
     guard let owner = entry.replicas.first(where: { promisers.contains($0) }) ?? promisers.first else { return }
     plan.activations.append(

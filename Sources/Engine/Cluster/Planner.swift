@@ -14,6 +14,9 @@ struct Planner: Sendable {
   var downSince: [(id: NodeID, time: UInt64)] = []
   /// The ring's members and what it says, so that it isn't computed without need.
   var ring: (members: [RingMember], copies: UInt8, assignment: [[MemberSlot]])?
+  /// Members that the ring doesn't know yet, since when there are some, and since when it is these.
+  var newMembers: [RingMember] = []
+  var newSince: (first: UInt64, last: UInt64)?
   /// The topology's version at which nothing was left to do for partitions.
   var idleVersion: UInt64 = 0
   /// The topology's version that was planned for last; what waits is looked at again with the members.
@@ -60,8 +63,9 @@ extension ControlPlane {
       planMembers(topology, now)
       if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
     }
-    let wants = topology.version != planner.idleVersion && (isTime || topology.version != planner.plannedVersion)
-    if wants || planner.hasWishes {
+    let isAnew = topology.version != planner.plannedVersion
+    let wants = planner.hasWishes || (topology.version != planner.idleVersion && (isTime || isAnew))
+    if wants, raft!.bulkRoom(now) >= Int(settings.bulkRate / 4) {
       planner.hasWishes = false
       planner.plannedVersion = topology.version
       planPartitions(topology, now)

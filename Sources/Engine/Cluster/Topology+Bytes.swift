@@ -16,7 +16,7 @@ import Wire
 //     9 dissolve      cluster 16
 //    10 choose        count 2; partition 2, epoch 4, candidate 2
 //    11 handOver      count 2; partition 2, epoch 4, version 4, heir 2
-//   snapshot    version 1 (= 1), cluster 16, copies 1, index 8, version 8, written 1, dissolved 16 (zero: no),
+//   snapshot    version 1 (= 1), cluster 16, copies 1, index 8, version 8, written at 8, dissolved 16 (zero: no),
 //               voters: count 1, 16 each; members: count 2, each present 1 and, if 1, member;
 //               partitions: 1024 of epoch 4, version 4, active 1, rf 1, owner 2 (0xFFFF: none), candidate 2 (likewise),
 //               fencedAt 8, losses 2, replicas slots, synced slots
@@ -243,7 +243,7 @@ extension Topology {
     writer.u8(copies)
     writer.u64(index.rawValue)
     writer.u64(version)
-    writer.u8(isWritten ? 1 : 0)
+    writer.u64(writtenAt.rawValue)
     writer.id(dissolved ?? .none)
     writer.u8(UInt8(voters.count))
     for voter in voters { writer.id(voter) }
@@ -273,7 +273,7 @@ extension Topology {
       guard try reader.u8() == 1 else { throw .version }
       let (cluster, copies) = (try reader.clusterID(), try reader.u8())
       let (index, version) = (LogIndex(try reader.u64()), try reader.u64())
-      let (isWritten, dissolved) = (try reader.flag(), try reader.clusterID())
+      let (writtenAt, dissolved) = (LogIndex(try reader.u64()), try reader.clusterID())
       var voters: [NodeID] = []
       for _ in 0..<(try reader.count8(atMost: Topology.maximumVoters)) { voters.append(try reader.nodeID()) }
       var members: [Member?] = []
@@ -286,7 +286,7 @@ extension Topology {
       var topology = Topology(
         decoded: cluster, copies: copies, index: index, version: version, voters: voters, members: members,
         partitions: partitions)
-      topology.isWritten = isWritten
+      topology.writtenAt = writtenAt
       topology.dissolved = dissolved == .none ? nil : dissolved
       return topology
     }

@@ -88,8 +88,8 @@ package struct Topology: Equatable, Sendable {
   package private(set) var version: UInt64 = 1
   /// Who votes; changed by entries of the log's own kind.
   package internal(set) var voters: [NodeID]
-  /// Whether the cluster ever took a write, or is about to: it then never dissolves.
-  package internal(set) var isWritten = false
+  /// The entry by which the cluster was about to take its first write; 0 before it.
+  package internal(set) var writtenAt = LogIndex(0)
   /// The cluster that this one, never written, dissolves into.
   package internal(set) var dissolved: ClusterID?
   /// By slot; nil where nobody is.
@@ -130,6 +130,14 @@ package struct Topology: Equatable, Sendable {
   }
 
   // MARK: Reading
+
+  /// Whether the cluster ever took a write, or is about to: it then never dissolves.
+  package var isWritten: Bool { writtenAt > LogIndex(0) }
+
+  /// Whether a partition was never written: it had no owner since the first write of all.
+  package func isUntouched(_ entry: PartitionEntry) -> Bool {
+    !isWritten || (!entry.isActive && entry.fencedAt < writtenAt)
+  }
 
   /// The slot of a member; nil when it isn't one. Members are few: a scan.
   package func slot(of id: NodeID) -> MemberSlot? {

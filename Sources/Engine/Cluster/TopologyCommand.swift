@@ -141,7 +141,7 @@ extension Topology {
     case .handOver(let handOvers): return forEach(handOvers) { $0.handOver($1) }
     case .markWritten:
       guard !isWritten else { return false }
-      isWritten = true
+      writtenAt = index
     case .dissolve(let other):
       // The log orders the first write and the dissolution: whichever comes first rules the other out.
       guard !isWritten, other != cluster, other != .none else { return false }

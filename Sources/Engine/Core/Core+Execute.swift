@@ -178,6 +178,7 @@ extension Core {
     case .increment: return increment(operation, expiry: expiry)
     case .append: return append(operation, expiry: expiry)
     case .pointerGet: return pointerGet(operation)
+    case .list: return list(operation)
     case .pointerSet, .pointerRemove, .mergePatch, .jsonPatch: return edit(operation, expiry: expiry)
     }
   }

@@ -54,6 +54,11 @@ extension Core {
       let owns = isOpen && view.topology!.owns(PartitionID(UInt16(partition)), view.identity.id)
       standing.owned[partition] = owns ? 1 : 0
     }
+    if let topology = view.topology {
+      adopt(topology: topology, me: view.identity.id)
+    } else {
+      clusterID = FrameID(high: view.cluster.high, low: view.cluster.low)
+    }
     if view.isForming {
       if !wasForming || standing.gate == .open { hold(.holdsAll) }
     } else if view.topology?.isWritten == true {
@@ -143,6 +148,9 @@ extension Core {
   mutating func refuseWrite(_ operation: UnsafePointer<Operation>) -> Outcome {
     if let staged = operation.pointee.staged { discard(staged) }
     let partition = operation.pointee.key.partition
+    if operation.pointee.isForwarded && routes.table[Int(partition.rawValue)].owner != Routes.own {
+      return wrongOwner(partition)
+    }
     guard let view = standing.view, let topology = view.topology, !view.isForming else { return Outcome(.seeking) }
     guard standing.hasLease else { return Outcome(.readOnly) }
     let entry = topology.partitions[Int(partition.rawValue)]

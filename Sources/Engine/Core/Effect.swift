@@ -29,6 +29,9 @@ package enum Effect {
   case send(ConnectionID, UnsafeRawPointer, count: Int)
   /// Send two pieces as one: a head and a slice of the log, which isn't copied.
   case sendPair(ConnectionID, UnsafeRawPointer, count: Int, UnsafeRawPointer, tailCount: Int)
+  /// Connect to a node's `--peer` port, for this link; `dialed` or `dialFailed` is called at once, and `connected` or
+  /// `failed` follows.
+  case connect(link: Int, PeerAddress)
   /// No more bytes will be sent; go on receiving.
   case shutdownWrite(ConnectionID)
   /// Let the `close` that follows reset the connection instead of delivering what the kernel still holds.

@@ -23,6 +23,8 @@ final class Gather {
   var slotsLeft = 0
   var map: [UInt8] = []
   var prefix: [UInt8] = []
+  /// Why it can't be answered as a whole: a status and its sentence.
+  var failure: (status: UInt16, sentence: [UInt8], problem: Problem)?
   /// Of `/metrics`: the sum so far.
   var values: [UInt64] = []
 

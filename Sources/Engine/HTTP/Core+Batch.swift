@@ -33,9 +33,11 @@ extension Core {
       gather.expected -= 1
       return
     }
-    let core = core(of: item.operation.key.partition)
     withUnsafePointer(to: item.operation) { operation in
-      if core == index {
+      let core = place(of: operation)
+      if core < 0 {
+        relay(operation, element, gather, Place(rawValue: core))
+      } else if core == index {
         if isReplicated && operation.pointee.kind.isWrite { return runReplicated(operation, element, gather) }
         gather.parts[element] = batchAnswer(execute(operation))
         gather.expected -= 1
@@ -53,6 +55,17 @@ extension Core {
     let outcome = executeReplicated(operation)
     if mustPark(outcome, operation) {
       return park(outcome, operation, AnswerTarget(reply: target(gather, element: element), core: index))
+    }
+    gather.parts[element] = batchAnswer(outcome)
+    gather.expected -= 1
+  }
+
+  /// An operation of a partition that another node owns.
+  private mutating func relay(
+    _ operation: UnsafePointer<Operation>, _ element: Int, _ gather: Gather, _ place: Place
+  ) {
+    guard let outcome = refusal(place, operation) else {
+      return relay(operation, over: place.link!, target(gather, element: element))
     }
     gather.parts[element] = batchAnswer(outcome)
     gather.expected -= 1
@@ -127,14 +140,9 @@ extension Core {
       }
       fields.timeToLive = milliseconds
     } else if member.name.isString("w") {
-      if value.isString("majority") { return }
-      if value.isString("all") {
-        fields.concern = .all
-        return
+      guard let concern = WriteConcern(text: value.kind == .string ? try string(value) : value.bytes) else {
+        throw .badConcern
       }
-      let text = value.kind == .string ? try string(value) : value.bytes
-      guard let nodes = Text.parseSigned(text) else { throw .badConcern }
-      guard let concern = WriteConcern(nodes: nodes) else { throw .badConcern }
       fields.concern = concern
     } else {
       throw Problem(400, "An operation of a batch has only op, map, key, value, base64, by, ttl and w.")

@@ -75,7 +75,11 @@ extension Core {
   mutating func gathered(_ target: ReplyTarget, _ outcome: Outcome) {
     guard let gather = gathers[target.gather] else { return }
     gather.expected -= 1
-    gather.parts[Int(target.element)] = batchAnswer(outcome)
+    if gather.kind == .list {
+      continueList(gather, outcome)
+    } else {
+      gather.parts[Int(target.element)] = batchAnswer(outcome)
+    }
     finishIfDone(gather)
   }
 
@@ -94,6 +98,11 @@ extension Core {
     if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
+    if let failure = gather.failure {
+      outcome = Outcome(failure.problem)
+      outcome.status = failure.status
+      gather.text = failure.sentence
+    }
     gather.text.withUnsafeBytes { bytes in
       outcome.value = bytes
       if gather.id == 0 {

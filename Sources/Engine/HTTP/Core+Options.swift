@@ -102,15 +102,7 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     if name.equals("w") {
-      if value.equals("majority") {
-        operation.pointee.options.concern = .majority
-        return
-      }
-      if value.equals("all") {
-        operation.pointee.options.concern = .all
-        return
-      }
-      guard let nodes = Text.parseSigned(value), let concern = WriteConcern(nodes: nodes) else { throw .badConcern }
+      guard let concern = WriteConcern(text: value) else { throw .badConcern }
       operation.pointee.options.concern = concern
     } else if name.equals("timeout") {
       guard let milliseconds = Text.parseDuration(value), milliseconds > 0, milliseconds <= 86_400_000 else {
@@ -118,19 +110,10 @@ extension Core {
       }
       operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
-      if value.equals("local") {
-        operation.pointee.options.readLevel = .local
-        return
+      guard let level = ReadLevel(text: value) else {
+        throw Problem(400, "read is local, committed or linearizable.")
       }
-      if value.equals("committed") {
-        operation.pointee.options.readLevel = .committed
-        return
-      }
-      if value.equals("linearizable") {
-        operation.pointee.options.readLevel = .linearizable
-        return
-      }
-      throw Problem(400, "read is local, committed or linearizable.")
+      operation.pointee.options.readLevel = level
     } else if name.equals("min-revision") {
       guard let revision = Text.parseRevision(value) else {
         throw Problem(400, "min-revision is a revision as ETag shows it, without quotes: partition-epoch-offset.")
@@ -175,6 +158,34 @@ extension Core {
       hash = xxh3(part.baseAddress, count: part.count, seed: hash)
     }
     operation.pointee.options.fingerprint = hash &* 31 &+ UInt64(bitPattern: options.delta) &+ options.timeToLive
+  }
+}
+
+extension WriteConcern {
+  /// What `w` says; nil for anything else.
+  init?(text: UnsafeRawBufferPointer) {
+    if text.equals("majority") {
+      self = .majority
+    } else if text.equals("all") {
+      self = .all
+    } else {
+      guard let nodes = Text.parseSigned(text) else { return nil }
+      self.init(nodes: nodes)
+    }
+  }
+}
+
+extension ReadLevel {
+  /// What `read` says; nil for anything else.
+  init?(text: UnsafeRawBufferPointer) {
+    if text.equals("local") {
+      self = .local
+    } else if text.equals("committed") {
+      self = .committed
+    } else {
+      guard text.equals("linearizable") else { return nil }
+      self = .linearizable
+    }
   }
 }
 

@@ -80,6 +80,7 @@ extension Core {
       first.pointee.tail = next.pointee.tail
       first.pointee.tailCount = next.pointee.tailCount
       first.pointee.pin = next.pointee.pin
+      first.pointee.frame = next.pointee.frame
       first.pointee.next = next.pointee.next
       if connection.pointee.output.last == next { connection.pointee.output.last = first }
       chunks.give(next)
@@ -120,6 +121,10 @@ extension Core {
     case .none: break
     case .segment: unpin(chunk.pointee.pin)
     case .heap: chunk.pointee.tail?.deallocate()
+    case .counted:
+      collectedBytes -= chunk.pointee.tailCount
+      chunk.pointee.tail?.deallocate()
+    case .frame: drop(chunk.pointee.frame!)
     }
     chunks.give(chunk)
   }
@@ -140,6 +145,10 @@ extension Core {
     case .none: break
     case .segment: unpin(pin)
     case .heap: outcome.value.baseAddress?.deallocate()
+    case .counted:
+      collectedBytes -= outcome.value.count
+      outcome.value.baseAddress?.deallocate()
+    case .frame: preconditionFailure("a frame is no outcome's value")
     }
   }
 

@@ -42,7 +42,7 @@ extension Core {
     if let staged { operation.pointee.staged = staged.pointee }
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
-    let core = core(of: operation.pointee.key.partition)
+    let core = place(of: operation)
     request.pointee.core = Int32(truncatingIfNeeded: core)
     if core == index {
       store.prefetchPartition(operation.pointee.key.hash)
@@ -117,6 +117,8 @@ extension Core {
     if core == index {
       if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
+    } else if core < 0 {
+      relay(connection, operation, request, Place(rawValue: core))
     } else if isOverloaded(core) {
       if let staged = operation.pointee.staged { discard(staged) }
       metrics.count(.overloaded)
@@ -141,6 +143,22 @@ extension Core {
     park(outcome, operation, AnswerTarget(reply: target, core: index))
   }
 
+  /// An operation of a partition that another node owns.
+  @inline(never)
+  private mutating func relay(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
+  ) {
+    if let outcome = refusal(place, operation) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      return answer(connection, request, outcome)
+    }
+    let gap = openGap(connection, request)
+    relay(
+      operation, over: place.link!,
+      ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
+  }
+
   /// A request that failed before it became an operation is answered in its turn.
   @inline(never)
   mutating func dispatchFailed(_ problem: Problem, _ method: HTTPMethod) {
@@ -161,6 +179,7 @@ extension Core {
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
+    operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     switch head.pointee.method {
@@ -260,6 +279,7 @@ extension OperationKind {
     case .put, .increment, .append, .pointerSet: .put
     case .delete, .pointerRemove: .delete
     case .mergePatch, .jsonPatch: .patch
+    case .list: .list
     }
   }
 }

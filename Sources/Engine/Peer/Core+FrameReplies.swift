@@ -43,6 +43,10 @@ extension Core {
     } else if body.count > 0 {
       kind = .value
     }
+    if kind == .value && outcome.timeToLive > 0 {
+      kind = .mortalValue
+      body = mortal(outcome)
+    }
     let revision = outcome.hasRevision ? outcome.revision : FrameRevision.absent
     let room = ResultLayout.headCount &+ FrameLayout.padded(body.count)
     if FrameLayout.headCount &+ room > Chunk.capacity || (kind == .record && isLong(body)) {
@@ -58,6 +62,15 @@ extension Core {
       (at + ResultLayout.headCount).copyMemory(from: body.baseAddress.unsafelyUnwrapped, byteCount: body.count)
     }
     if pin.kind != .none { letGo(pin, outcome) }
+  }
+
+  /// The value behind the time it has left.
+  @inline(never)
+  private mutating func mortal(_ outcome: Outcome) -> UnsafeRawBufferPointer {
+    let piece = scratch.take(8 + outcome.value.count)
+    piece.storeBytes(of: outcome.timeToLive.littleEndian, as: UInt64.self)
+    (piece + 8).copyMemory(from: outcome.value.baseAddress!, byteCount: outcome.value.count)
+    return UnsafeRawBufferPointer(start: piece, count: 8 + outcome.value.count)
   }
 
   /// Whether a record's value is sent from the log instead of being copied.
@@ -178,9 +191,9 @@ extension Core {
     defer { frame.deallocate() }
     guard isLong else {
       send(frame, count, connection)
-      if result.pin.kind == .segment { unpin(result.pin) }
-      if result.pin.kind == .heap { body.baseAddress!.deallocate() }
-      return
+      var kept = Outcome(status: result.status)
+      kept.value = body
+      return letGo(result.pin, kept)
     }
     // The frame's end goes into the page in front of the value, since a send starts with bytes of a page.
     let head = min(count, Chunk.capacity)
@@ -198,7 +211,9 @@ extension Core {
     let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: value.count, alignment: 16)
     copy.copyMemory(from: value)
     attachTail(connection, chunk, UnsafeRawBufferPointer(copy), .heap)
-    if pin.kind == .heap { body.baseAddress!.deallocate() }
+    var kept = Outcome(status: result.status)
+    kept.value = body
+    letGo(pin, kept)
   }
 
   /// Sends a copy of bytes that are too many for a page: the first eight from a page, the rest from a block.

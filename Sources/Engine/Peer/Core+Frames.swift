@@ -111,7 +111,12 @@ extension Core {
         if !isTaking(connection) { return count }
         continue
       }
-      if isShuttingDown && peer.pointee.resumeOffset == 0 {
+      if peer.pointee.link >= 0, links[peer.pointee.link].pointee.value != nil {
+        used &+= receiveLinkValue(connection, links[peer.pointee.link], bytes + used, count &- used)
+        if !isTaking(connection) { return count }
+        continue
+      }
+      if isShuttingDown && peer.pointee.resumeOffset == 0 && peer.pointee.link < 0 {
         refuse(connection, .goingDown)
         return count
       }
@@ -119,7 +124,7 @@ extension Core {
         block(connection)
         break
       }
-      let limit = peer.pointee.isGreeted ? limits.frame : Greeting.frameCount
+      let limit = frameLimit(peer)
       switch FrameView.read(bytes + used, count &- used, limit: limit) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another frame than the one that was waited for
@@ -140,6 +145,14 @@ extension Core {
     return used
   }
 
+  /// Bytes of the longest frame that is taken now.
+  @inline(__always)
+  private func frameLimit(_ peer: UnsafeMutablePointer<PeerState>) -> Int {
+    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.frameCount }
+    // A result may be as long as the longest value that an edit makes, whatever the other node's limit for that is.
+    return peer.pointee.isGreeted ? max(limits.frame, 17 << 20) : CloseFrame.maximumCount
+  }
+
   /// Takes one whole frame; false when a request stopped in the middle.
   @inline(__always)
   private mutating func take(
@@ -148,14 +161,14 @@ extension Core {
     if peer.pointee.resumeOffset > 0 { return takeOperations(frame, connection, peer) }
     metrics.count(.framesReceived)
     guard peer.pointee.isGreeted else {
-      greet(frame, connection, peer)
+      peer.pointee.link < 0 ? greet(frame, connection, peer) : takeWelcome(frame, connection, peer)
       return true
     }
     guard frame.isIntact(peer.pointee.incoming) else {
       refuse(connection, .badChecksum)
       return true
     }
-    guard frame.kind == .request else {
+    guard frame.kind == .request && peer.pointee.link < 0 else {
       takeOther(frame, connection, peer)
       return true
     }
@@ -163,7 +176,7 @@ extension Core {
       refuse(connection, .outOfOrder)
       return true
     }
-    guard frame.checkOperations() else {
+    guard frame.checkOperations(), !frame.isForwarded || peer.pointee.isNode else {
       refuse(connection, .malformed)
       return true
     }
@@ -181,7 +194,13 @@ extension Core {
   private mutating func takeOther(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
+    if frame.isForwarded { return refuse(connection, .malformed) }
+    let isLinks = peer.pointee.link >= 0
+    if isLinks && (frame.kind == .reply || frame.kind == .close) { return takeLinkFrame(frame, connection, peer) }
     if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
+    if isLinks && links[peer.pointee.link].pointee.connection == connection.pointee.id {
+      links[peer.pointee.link].pointee.heard = monotonicMilliseconds
+    }
     switch frame.kind {
     case .ping:
       guard frame.length == FrameLayout.headCount else { return refuse(connection, .malformed) }
@@ -210,26 +229,28 @@ extension Core {
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
     guard frame.kind == .hello else { return refuse(connection, .noGreeting) }
-    let own = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
     let hello: Greeting
     do {
       hello = try Greeting(frame)
     } catch {
       return refuse(connection, error)
     }
-    guard hello.role == .client, hello.sender != .any else { return refuse(connection, .role) }
-    let cluster = standing.view.map { FrameID(high: $0.cluster.high, low: $0.cluster.low) } ?? own
-    guard hello.cluster == .any || hello.cluster == cluster else { return refuse(connection, .cluster) }
-    guard hello.receiver == .any || hello.receiver == own else { return refuse(connection, .destination) }
+    guard hello.sender != .any, hello.sender != selfID else { return refuse(connection, .role) }
+    let isNode = hello.role == .peer
+    guard hello.cluster == clusterID || (hello.cluster == .any && !isNode) else { return refuse(connection, .cluster) }
+    guard hello.receiver == selfID || (hello.receiver == .any && !isNode) else {
+      return refuse(connection, .destination)
+    }
     frames.greeted += 1
     let welcome = Greeting(
-      role: .peer, cluster: cluster, sender: own, receiver: hello.sender,
+      role: .peer, cluster: clusterID, sender: selfID, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
     let chunk = reserve(connection, Greeting.frameCount)
     welcome.write(.welcome, to: chunk.end)
     didWriteFrame(connection, chunk, Greeting.frameCount)
     peer.pointee.isGreeted = true
+    peer.pointee.isNode = isNode
     peer.pointee.incoming = welcome.incoming
     peer.pointee.outgoing = welcome.outgoing
     enter(connection, .idle)
@@ -245,6 +266,7 @@ extension Core {
     if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
     abandonLongValue(connection, peer)
     connection.pointee.isLast = true
+    detach(connection)
     connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason
     logClose(connection, peer.pointee.lastID, reason)
     peer.pointee.farewell = reason
