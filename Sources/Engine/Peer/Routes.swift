@@ -56,7 +56,10 @@ extension Core {
     let partition = operation.pointee.key.partition
     let route = routes.table[Int(partition.rawValue)]
     if route.owner == Routes.own { return core(of: partition) }
-    if operation.pointee.kind.isWrite { return Place(owner: route.owner).rawValue }
+    if operation.pointee.kind.isWrite {
+      // A node without a majority refuses writes at once instead of waiting for an owner that it can't reach either.
+      return standing.hasLease ? Place(owner: route.owner).rawValue : core(of: partition)
+    }
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
     if isLocal && route.isReadable { return core(of: partition) }
     if route.owner >= 0 && (!isLocal || links[Int(route.owner)].pointee.isUsable) {
