@@ -120,7 +120,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) || (standing.gate != .open && peer.pointee.isGreeted && mustFramesWaitForCluster()) {
+      if mustWait(connection) {
         block(connection)
         break
       }
@@ -136,6 +136,16 @@ extension Core {
       case .whole: break
       }
       let frame = FrameView(bytes + used)
+      if standing.gate != .open && frame.kind == .request && peer.pointee.isGreeted {
+        if standing.gate == .refusesAll {
+          refuse(connection, .overloaded)
+          return count
+        }
+        if mustFramesWaitForCluster() {
+          block(connection)
+          break
+        }
+      }
       let isDone = take(frame, connection, peer)
       if !isTaking(connection) { return count }
       guard isDone else { break }
