@@ -99,6 +99,12 @@ package struct Limits: Sendable, Equatable {
   /// Bytes of an Idempotency-Key (400 beyond).
   package var idempotencyKey = 255
 
+  // MARK: Replication
+
+  /// Records of one partition that wait to be held by a majority (503 beyond): eight bytes each, and what they replaced
+  /// stays in memory.
+  package var uncommitted = 65_536
+
   // MARK: Between cores
 
   /// Bytes of the mailbox from one core to another.
@@ -165,6 +171,7 @@ extension Limits {
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),
     Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
+    Limit("uncommitted", \.uncommitted, 16...1 << 24),
     Limit("mailbox", \.mailbox, 1 << 18...1 << 28),
   ]
 }

@@ -30,6 +30,8 @@ final class ClusterNode {
   static func control(_ shared: SharedState, http: SocketAddress) -> ControlPlane {
     var settings = ClusterSettings()
     settings.expect = shared.settings.cluster.expect
+    settings.copies = shared.settings.cluster.replicas
+    settings.standsInForData = false
     settings.evictAfter = UInt64(shared.settings.limits.evictAfter) * ClusterSettings.millisecond
     if shared.settings.peer.isLoopback {
       // Between processes of one machine a beacon takes microseconds and none is lost: as many of them in less time.
@@ -79,7 +81,11 @@ final class ClusterNode {
   /// Does what is due, and tells all cores what changed. Cheap in most turns, in which nothing is due.
   @inline(__always)
   func turn(_ loop: inout Loop, now: UInt64) {
-    if now >= deadline || hasStepped || shared.wantsWrites.load(ordering: .relaxed) { step(&loop, now) }
+    if now >= deadline || hasStepped || shared.wantsWrites.load(ordering: .relaxed)
+      || shared.hasWishes.load(ordering: .relaxed)
+    {
+      step(&loop, now)
+    }
   }
 
   @inline(never)
@@ -88,6 +94,11 @@ final class ClusterNode {
     places.refresh(now: now, isSeeking: control.topology == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {
       control.markWritten()
+      control.tick(now, &chance)
+      carryOut(&loop, now)
+    }
+    if let wishes = shared.takeWishes() {
+      control.setWishes(wishes, now: now)
       control.tick(now, &chance)
       carryOut(&loop, now)
     }

@@ -67,6 +67,7 @@ struct CoreThread: ~Copyable {
     if shared.isStopping.load(ordering: .acquiring) { stop() }
     core.endTurn()
     carryOut()
+    if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
     cluster?.turn(&loop, now: now)
     if post.count > 1 { sendMail() }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }

@@ -26,6 +26,9 @@ final class SharedState: @unchecked Sendable {
   let leaseEnd = Atomic<UInt64>(0)
   /// A core has writes that wait for the cluster to note that it takes some.
   let wantsWrites = Atomic<Bool>(false)
+  /// What each core's partitions want of the control plane, and whether any of it is news.
+  private let wishes = Mutex<[[PartitionWish]]>([])
+  let hasWishes = Atomic<Bool>(false)
   /// Once stopped, the process starts again as a new node.
   let beginsAnew = Atomic<Bool>(false)
   /// The node stops since it was cut off for too long.
@@ -70,7 +73,7 @@ final class SharedState: @unchecked Sendable {
           index: core, count: count, limits: limits, name: settings.name, version: Kvd.version,
           logLevel: settings.logLevel, eviction: settings.eviction, memory: base, memoryCount: plan.count,
           memoryRange: plan.records(core), extents: plan.extents(core), memoryLimit: settings.memory / count,
-          nodeID: nodeID))
+          nodeID: nodeID, key: settings.cluster.key.map(BeaconKey.init(secret:))))
     }
   }
 
@@ -119,6 +122,24 @@ final class SharedState: @unchecked Sendable {
   /// The newest view and its number; nil before the first.
   func newestView() -> (view: ClusterView, number: UInt64)? {
     view.withLock { view in view.map { ($0, viewNumber.load(ordering: .acquiring)) } }
+  }
+
+  /// Takes what a core's partitions want, all of it, for core 0.
+  func setWishes(_ new: [PartitionWish], core: Int) {
+    wishes.withLock { wishes in
+      while wishes.count <= core { wishes.append([]) }
+      wishes[core] = new
+    }
+    hasWishes.store(true, ordering: .releasing)
+    if core != 0 { wakers[0].wake() }
+  }
+
+  /// What all cores' partitions want; nil if that is no news.
+  func takeWishes() -> [PartitionWish]? {
+    guard hasWishes.load(ordering: .relaxed), hasWishes.exchange(false, ordering: .acquiringAndReleasing) else {
+      return nil
+    }
+    return wishes.withLock { $0.flatMap { $0 } }
   }
 
   /// Has all cores finish what is in flight and end; for core 0, in whose turn they are told.

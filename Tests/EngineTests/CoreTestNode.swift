@@ -55,7 +55,8 @@ final class TestNode {
 
   init(
     cores count: Int = 1, limits: Limits = TestNode.limits, memory bytes: Int = 64 << 20, eviction: Eviction = .none,
-    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2)
+    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2),
+    key: BeaconKey? = nil
   ) {
     self.count = count
     self.limits = limits
@@ -75,7 +76,7 @@ final class TestNode {
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
             eviction: eviction, memory: memory, memoryCount: memoryCount,
             memoryRange: core * share..<(core + 1) * share,
-            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id),
+            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id, key: key),
           wall: wall))
     }
   }
@@ -237,7 +238,7 @@ final class TestNode {
   // MARK: In
 
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
-    if !client.isOpened {
+    if !client.isOpened && !(client.isOutbound && client.isClosing) {
       if client.isOutbound {
         guard client.isAnswered || client.hasFailed else { return }
         client.isOpened = true

@@ -29,16 +29,23 @@ final class TestCluster {
   /// Pairs of nodes that can't connect, and nodes that don't even refuse: connecting to them takes forever.
   var refused: Set<[Int]> = []
   var silent: Set<Int> = []
+  /// Hears what a node sends.
+  var tap: ((Int, [UInt8]) -> Void)?
   private var random: TestRandom?
+  /// Nodes that are gone.
+  private(set) var dead: Set<Int> = []
+  /// What each core of each node wishes for.
+  private var wishes: [[Int]: [PartitionWish]] = [:]
 
   /// The owner of each partition is `partition % count`, unless told otherwise.
   init(
     _ count: Int, cores: Int = 1, limits: Limits = TestNode.limits, seed: UInt64? = nil, copies: [Int] = [],
-    adopts: Bool = true
+    adopts: Bool = true, factor: Int = 0, keys: [UInt64?] = []
   ) {
     nodes = (0..<count).map {
       TestNode(
-        cores: cores, limits: limits, memory: 16 << 20, seed: seed.map { $0 &* 7 &+ 1 }, id: (UInt64($0 + 1), 7))
+        cores: cores, limits: limits, memory: 16 << 20, seed: seed.map { $0 &* 7 &+ 1 }, id: (UInt64($0 + 1), 7),
+        key: $0 < keys.count ? keys[$0].map(TestCluster.key) : nil)
     }
     random = seed.map { TestRandom(seed: $0) }
     let members = (0..<count).map {
@@ -47,11 +54,20 @@ final class TestCluster {
         peer: PeerAddress(v4: 0x7F00_0001, port: UInt16(1000 + $0)))
     }
     topology = Topology(
-      founding: ClusterID(high: 5, low: 6), copies: 1, members: members, voters: members.map(\.id), index: LogIndex(1))
-    for partition in 0..<partitionCount { own(partition, partition % count) }
+      founding: ClusterID(high: 5, low: 6), copies: UInt8(max(factor, 1)), members: members, voters: members.map(\.id), index: LogIndex(1))
+    if factor > 0 { found(count, factor) } else { for partition in 0..<partitionCount { own(partition, partition % count) } }
     for (index, node) in nodes.enumerated() {
       node.dial = { [unowned self] in self.dial(index, $0, $1) }
       if adopts { adopt(index) }
+    }
+  }
+
+  /// A key whose codes a test needs no cryptography for.
+  static func key(_ secret: UInt64) -> BeaconKey {
+    BeaconKey { bytes in
+      BeaconCode(
+        first: xxh3(bytes.baseAddress, count: bytes.count, seed: secret),
+        last: xxh3(bytes.baseAddress, count: bytes.count, seed: ~secret))
     }
   }
 
@@ -69,7 +85,7 @@ final class TestCluster {
   func publish(to nodes: [Int]? = nil) {
     topology.applyNothing(at: topology.index.next)
     topology.apply(voters: topology.voters, at: topology.index.next)  // raises the version
-    for node in nodes ?? Array(self.nodes.indices) { adopt(node) }
+    for node in nodes ?? Array(self.nodes.indices) where !dead.contains(node) { adopt(node) }
   }
 
   private func adopt(_ index: Int) {
@@ -94,6 +110,88 @@ final class TestCluster {
     }
   }
 
+  // MARK: Replicated clusters
+
+  /// Every partition is held by `factor` nodes, from `partition % count` on; the first owns it.
+  private func found(_ count: Int, _ factor: Int) {
+    let holders = (0..<partitionCount).map { partition in
+      (0..<min(factor, count)).map { MemberSlot((partition + $0) % count) }
+    }
+    apply(
+      .place(
+        holders.enumerated().map { .init(partition: PartitionID(UInt16($0.offset)), replicas: $0.element) }))
+    apply(
+      .activate(
+        holders.enumerated().map {
+          .init(
+            partition: PartitionID(UInt16($0.offset)), epoch: Epoch(0), owner: $0.element[0],
+            replicationFactor: UInt8($0.element.count), isLoss: false, synced: $0.element)
+        }))
+  }
+
+  /// Makes a change the control plane's; nodes hear of it by `publish`.
+  func apply(_ command: TopologyCommand) { topology.apply(command, at: topology.index.next) }
+
+  /// The node is gone from one instant to the next; the others' connections to it break.
+  func kill(_ node: Int) {
+    dead.insert(node)
+    wishes = wishes.filter { $0.key[0] != node }
+    for pipe in pipes where pipe.from == node || pipe.to == node {
+      pipe.isOver = true
+      pipe.isDead = true
+      (pipe.from == node ? pipe.far : pipe.near).reset()
+    }
+    for other in nodes.indices { refused.insert([other, node]) }
+  }
+
+  /// The leader's part: grants what nodes wish for, and chooses candidates, until nothing changes any more.
+  func govern(rounds: Int = 40) {
+    for _ in 0..<rounds {
+      settle()
+      for (index, node) in nodes.enumerated() where !dead.contains(index) {
+        for core in 0..<node.count {
+          node.turn(core) { if let news = $0.takeWishes() { wishes[[index, core]] = news } }
+        }
+      }
+      let before = topology
+      for partition in 0..<partitionCount { rule(partition) }
+      if topology.version == before.version { return }
+      publish()
+    }
+  }
+
+  private func rule(_ partition: Int) {
+    let entry = topology.partitions[partition]
+    let id = PartitionID(UInt16(partition))
+    var promises: [Promise] = []
+    for (place, list) in wishes {
+      let slot = MemberSlot(place[0])
+      for told in list where told.partition == id && told.epoch == entry.epoch {
+        switch told.wish {
+        case .promise(let end): promises.append(Promise(slot: slot, end: end))
+        case .resize(let version, let factor, let synced) where entry.isActive && entry.owner == slot:
+          apply(
+            .resize([
+              .init(partition: id, epoch: told.epoch, version: version, replicationFactor: factor, synced: synced)
+            ]))
+        case .handOver(let version, let heir) where entry.isActive && entry.owner == slot:
+          apply(.handOver([.init(partition: id, epoch: told.epoch, version: version, heir: heir)]))
+        case .activate(let factor, let synced) where !entry.isActive && entry.candidate == slot:
+          apply(
+            .activate([
+              .init(
+                partition: id, epoch: told.epoch, owner: slot, replicationFactor: factor, isLoss: false,
+                synced: synced)
+            ]))
+        default: break
+        }
+      }
+    }
+    if !entry.isActive, entry.candidate == nil, let chosen = entry.candidate(of: promises) {
+      apply(.choose([.init(partition: id, epoch: entry.epoch, candidate: chosen)]))
+    }
+  }
+
   // MARK: The network
 
   private func dial(_ from: Int, _ client: TestClient, _ address: PeerAddress) {
@@ -115,7 +213,9 @@ final class TestCluster {
         if count > 0 && random != nil { count = 1 + random!.below(count) }
         if count > 0 {
           moved = true
-          b.send(a.takeBytes(count))
+          let bytes = a.takeBytes(count)
+          tap?(a === pipe.near ? pipe.from : pipe.to, bytes)
+          b.send(bytes)
         }
         guard a.receivedCount == 0, a.isClosing || a.isWriteShut, !a.isTaking else { continue }
         moved = true
@@ -146,7 +246,7 @@ final class TestCluster {
   /// Turns of all nodes until nothing is left to do at this time.
   func settle() {
     for _ in 0..<100_000 {
-      for node in nodes { node.settle() }
+      for (index, node) in nodes.enumerated() where !dead.contains(index) { node.settle() }
       if !carry() { return }
     }
     Issue.record("the cluster does not come to rest")
@@ -155,6 +255,7 @@ final class TestCluster {
   /// Lets time pass on all nodes.
   func advance(_ milliseconds: Int) {
     settle()
+    let nodes = nodes.enumerated().filter { !dead.contains($0.offset) }.map(\.element)
     let end = nodes[0].monotonic + UInt64(milliseconds) * 1_000_000
     for _ in 0..<100_000 {
       let next = max(nodes.map(\.deadline).min()!, nodes[0].monotonic)
@@ -175,7 +276,7 @@ final class TestCluster {
       pipe.near.reset()
       pipe.far.reset()
     }
-    for node in nodes { node.settle() }
-    for node in nodes { node.checkAtRest() }
+    for (index, node) in nodes.enumerated() where !dead.contains(index) { node.settle() }
+    for (index, node) in nodes.enumerated() where !dead.contains(index) { node.checkAtRest() }
   }
 }

@@ -28,7 +28,7 @@ extension Core {
     #if DEBUG
       if let concernDesk { return concernDesk.admit(partition, concern) }
     #endif
-    return nil
+    return refusal(of: concern, in: partition)
   }
 
   /// Whether as many nodes as the concern asks for hold the partition's log up to and with this revision.
@@ -36,14 +36,18 @@ extension Core {
     #if DEBUG
       if let concernDesk { return concernDesk.isHeld(revision, concern) }
     #endif
-    return true
+    return isHeld(by: concern, revision)
   }
 
   /// Have `concernMet` called with this token as soon as `isHeld` would be true.
   mutating func watch(_ token: WaitToken, _ revision: Revision, _ concern: WriteConcern) {
     #if DEBUG
-      concernDesk?.watched[token] = (revision, concern)
+      if concernDesk != nil {
+        concernDesk!.watched[token] = (revision, concern)
+        return
+      }
     #endif
+    notify(token, revision, concern)
   }
 
   /// Nobody waits for this token any more.
@@ -51,6 +55,8 @@ extension Core {
     #if DEBUG
       concernDesk?.watched[token] = nil
     #endif
+    guard desk.parts != nil else { return }
+    desk.parts![part(partition)].owner?.waiters.remove(token.rawValue)
   }
 
   // MARK: What replication tells the core

@@ -12,6 +12,8 @@ package struct WaitToken: Equatable, Hashable, Sendable {
   /// The slot plus one, and the slot's generation above it; 0 for none.
   package let rawValue: UInt64
 
+  init(rawValue: UInt64) { self.rawValue = rawValue }
+
   init(slot: Int, generation: UInt32) { rawValue = UInt64(generation) << 32 | UInt64(slot + 1) }
 
   var slot: Int { Int(truncatingIfNeeded: rawValue & 0xFFFF_FFFF) - 1 }

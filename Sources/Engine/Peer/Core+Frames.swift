@@ -120,7 +120,7 @@ extension Core {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) {
+      if mustWait(connection) || (standing.gate != .open && mustWaitForCluster(peer, bytes + used, count &- used)) {
         block(connection)
         break
       }
@@ -136,15 +136,9 @@ extension Core {
       case .whole: break
       }
       let frame = FrameView(bytes + used)
-      if standing.gate != .open && frame.kind == .request && peer.pointee.isGreeted {
-        if standing.gate == .refusesAll {
-          refuse(connection, .overloaded)
-          return count
-        }
-        if mustFramesWaitForCluster() {
-          block(connection)
-          break
-        }
+      if standing.gate == .refusesAll && frame.kind == .request && peer.pointee.isGreeted {
+        refuse(connection, .overloaded)
+        return count
       }
       let isDone = take(frame, connection, peer)
       if !isTaking(connection) { return count }
@@ -155,10 +149,18 @@ extension Core {
     return used
   }
 
+  /// Whether the frame has requests that wait for the cluster; what nodes say among themselves never does.
+  private mutating func mustWaitForCluster(
+    _ peer: UnsafeMutablePointer<PeerState>, _ bytes: UnsafeRawPointer, _ count: Int
+  ) -> Bool {
+    guard peer.pointee.isGreeted, count >= 8 else { return false }
+    return FrameView(bytes).kind == .request && mustFramesWaitForCluster()
+  }
+
   /// Bytes of the longest frame that is taken now.
   @inline(__always)
   private func frameLimit(_ peer: UnsafeMutablePointer<PeerState>) -> Int {
-    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.frameCount }
+    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.keyedHelloCount }
     // A result may be as long as the longest value that an edit makes, whatever the other node's limit for that is.
     return peer.pointee.isGreeted ? max(limits.frame, 17 << 20) : CloseFrame.maximumCount
   }
@@ -207,6 +209,10 @@ extension Core {
     if frame.isForwarded { return refuse(connection, .malformed) }
     let isLinks = peer.pointee.link >= 0
     if isLinks && (frame.kind == .reply || frame.kind == .close) { return takeLinkFrame(frame, connection, peer) }
+    if frame.kind == .replicate && peer.pointee.isNode && !frame.isLong {
+      if !takeReplication(frame, from: peer.pointee.node) { refuse(connection, .malformed) }
+      return
+    }
     if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
     if isLinks && links[peer.pointee.link].pointee.connection == connection.pointee.id {
       links[peer.pointee.link].pointee.heard = monotonicMilliseconds
@@ -227,7 +233,7 @@ extension Core {
       connection.pointee.isLast = true
       markDirty(connection)
     case .hello: refuse(connection, .noGreeting)
-    case .request, .welcome, .reply, .ack: refuse(connection, .unknownKind)
+    case .request, .welcome, .reply, .ack, .proof, .replicate: refuse(connection, .unknownKind)
     }
   }
 
@@ -238,6 +244,7 @@ extension Core {
   private mutating func greet(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
+    if peer.pointee.handshake != nil { return takeProof(frame, connection, peer) }
     guard frame.kind == .hello else { return refuse(connection, .noGreeting) }
     let hello: Greeting
     do {
@@ -251,18 +258,48 @@ extension Core {
     guard hello.receiver == selfID || (hello.receiver == .any && !isNode) else {
       return refuse(connection, .destination)
     }
+    // Clients prove nothing; a node proves that it knows the key, if there is one.
+    guard (hello.nonce != nil) == (isNode && configuration.key != nil) else {
+      return refuse(connection, .unauthenticated)
+    }
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     frames.greeted += 1
-    let welcome = Greeting(
+    var welcome = Greeting(
       role: .peer, cluster: clusterID, sender: selfID, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
-    let chunk = reserve(connection, Greeting.frameCount)
+    let chunk = reserve(connection, Greeting.keyedWelcomeCount)
+    if hello.nonce != nil, let key = configuration.key {
+      welcome.nonce = nonce(connection.pointee.id, key)
+      var handshake = FrameHandshake(hello: frame.base)
+      welcome.writeKeyedWelcome(to: chunk.end, &handshake, key)
+      peer.pointee.handshake = handshake
+      let bindings = handshake.bindings(welcome, key)
+      peer.pointee.incoming = bindings.toNode
+      peer.pointee.outgoing = bindings.back
+      return didWriteFrame(connection, chunk, Greeting.keyedWelcomeCount)  // and the PROOF is waited for
+    }
     welcome.write(.welcome, to: chunk.end)
     didWriteFrame(connection, chunk, Greeting.frameCount)
     peer.pointee.isGreeted = true
     peer.pointee.isNode = isNode
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     peer.pointee.incoming = welcome.incoming
     peer.pointee.outgoing = welcome.outgoing
+    enter(connection, .idle)
+  }
+
+  /// The opener of a keyed connection answers the challenge.
+  private mutating func takeProof(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard let key = configuration.key, let handshake = peer.pointee.handshake, frame.kind == .proof,
+      frame.isIntact(peer.pointee.incoming), let code = ProofFrame.code(frame),
+      code.isEqual(to: handshake.code(.proof, key))
+    else { return refuse(connection, .unauthenticated) }
+    peer.pointee.handshake = nil
+    peer.pointee.isGreeted = true
+    peer.pointee.isNode = true
     enter(connection, .idle)
   }
 
@@ -273,7 +310,7 @@ extension Core {
   mutating func refuse(_ connection: UnsafeMutablePointer<Connection>, _ reason: CloseReason) {
     runBatch()
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
-    if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
+    if reason.rawValue <= CloseReason.role.rawValue || reason == .unauthenticated { metrics.count(.badFrames) }
     abandonLongValue(connection, peer)
     connection.pointee.isLast = true
     detach(connection)

@@ -17,7 +17,8 @@ struct Link {
   enum State: UInt8 { case waiting, dialing, greeting, up }
 
   let node: NodeID
-  let address: PeerAddress
+  /// Where it is dialed; `.none` while the topology doesn't know that.
+  var address: PeerAddress
   /// Its number among the core's links.
   let index: Int
   var state = State.waiting
@@ -25,6 +26,8 @@ struct Link {
   var isWanted = true
   /// The connection, from dialing on.
   var connection: ConnectionID?
+  /// Connections that came up so far.
+  var sessions: UInt64 = 0
   /// Attempts that failed since the link was up last.
   var failures = 0
   /// When the state was entered, when to dial again, when something was heard last and when a PING was sent; monotonic
@@ -53,7 +56,7 @@ struct Link {
   }
 
   /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be.
-  var isUsable: Bool { isWanted && (state == .up || failures == 0) }
+  var isUsable: Bool { isWanted && (state == .up || (failures == 0 && address != .none)) }
 
   /// The frame of this id that still waits for results.
   func frame(_ id: UInt64) -> UnsafeMutablePointer<LinkFrame>? {

@@ -102,6 +102,7 @@ extension Core {
     }
     routes.version = topology.version
     routes.entries = topology.partitions
+    replicate(by: topology, as: own)
   }
 
   /// Makes the links fit the members.
@@ -111,6 +112,7 @@ extension Core {
       guard let member, member.id != me else { continue }
       let known = links.firstIndex { $0.pointee.isWanted && $0.pointee.node == member.id }
       linkOfSlot[slot] = known ?? addLink(to: member)
+      readdress(links[linkOfSlot[slot]], member.peer)
     }
     for link in links.indices where links[link].pointee.isWanted && !linkOfSlot.contains(link) { removeLink(link) }
     routes.linkOfSlot = linkOfSlot

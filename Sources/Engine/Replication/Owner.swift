@@ -175,13 +175,17 @@ package struct Owner: Sendable {
     acknowledged = highest
   }
 
+  /// Whether the record is held as the concern says; if so, somebody may be told.
+  package mutating func isHeld(_ offset: Offset, _ concern: WriteConcern, last: Offset) -> Bool {
+    if concern == .one { return true }
+    guard held(at: concern, last: last) >= offset else { return false }
+    acknowledged = max(acknowledged, offset)
+    return true
+  }
+
   /// Has `token` answered when the record is held as the concern says; true if it is at once.
   package mutating func wait(_ concern: WriteConcern, for offset: Offset, token: UInt64, last: Offset) -> Bool {
-    if concern == .one { return true }
-    if held(at: concern, last: last) >= offset {
-      acknowledged = max(acknowledged, offset)
-      return true
-    }
+    if isHeld(offset, concern, last: last) { return true }
     waiters.add(concern, offset, token)
     return false
   }

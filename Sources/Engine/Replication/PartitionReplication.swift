@@ -170,6 +170,9 @@ package struct PartitionReplication: Sendable {
   /// The owner appended records up to this one (Slot.tla: `Write`).
   package mutating func appended(upTo offset: Offset) { replica.appended(upTo: offset) }
 
+  /// The same, if it is the owner.
+  package mutating func appended(ifOwner offset: Offset) { if owner != nil { replica.appended(upTo: offset) } }
+
   // MARK: Wishes
 
   /// What to ask the control plane for now.

@@ -52,6 +52,19 @@ package struct Replica: Sendable {
   /// The end of its log.
   package var end: LogEnd { history.end(at: last) }
 
+  /// Whether this stream is the one that records are taken from.
+  package func isListening(_ epoch: Epoch, stream: UInt32) -> Bool {
+    isStarted && epoch == promised && self.stream == stream
+  }
+
+  /// The log of a node that was alone, with records up to here, all of the first epoch.
+  package mutating func begin(upTo last: Offset) {
+    guard last > .none else { return }
+    history.begin(Epoch(1), at: Offset.none.next)
+    self.last = last
+    committed = last
+  }
+
   // MARK: Epochs
 
   /// Takes nothing of an epoch before this one from now on ★ (Slot.tla: `Promise`).

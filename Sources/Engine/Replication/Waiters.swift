@@ -47,6 +47,9 @@ package struct Waiters: Sendable {
     }
   }
 
+  /// Nobody waits for this token any more. One at majority goes when its turn comes.
+  mutating func remove(_ token: UInt64) { others.removeAll { $0.token == token } }
+
   /// All that wait, whose outcome nobody will know: the owner is deposed.
   mutating func takeAll(_ answer: (UInt64) -> Void) {
     for waiter in majority[head...] { answer(waiter.token) }

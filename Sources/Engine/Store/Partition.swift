@@ -43,6 +43,8 @@ struct Partition {
   var isQueued = false
   /// Another node decides what expires or is evicted here.
   var isFollower = false
+  /// Among the store's `touched`.
+  var isTouched = false
   var nextQueued: UInt32 = 0
 
   // MARK: Expiry
@@ -61,9 +63,12 @@ struct Partition {
   var victims = VictimRing()
   /// Of removals up to this offset some may be gone from the log.
   var forgotten: UInt64 = 0
+  /// Where the record of an offset lies, or would: in the segment that is appended to. A hint for `scanNew`.
+  var hintOffset: UInt64 = 0
+  var hintPlace: UInt64 = 0
 
   /// Fills the struct to whole cache lines.
-  private var padding: (UInt64, UInt64, UInt64) = (0, 0, 0)
+  private var padding: UInt64 = 0
 
   init(slots: UnsafeMutablePointer<Slot>) { self.slots = slots }
 

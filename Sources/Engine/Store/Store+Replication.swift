@@ -52,6 +52,10 @@ extension Store {
   /// Notes that the record at `offset`, which was just appended, replaced another one.
   @inline(never)
   mutating func replace(_ p: UnsafeMutablePointer<Partition>, _ old: RecordView?, by offset: UInt64) {
+    if !p.pointee.isTouched {
+      p.pointee.isTouched = true
+      touched.append(p - partitions)
+    }
     guard offset > p.pointee.committed else {
       if let old { kill(p, old) }
       return
@@ -319,6 +323,45 @@ extension Store {
   }
 
   // MARK: Reading for others
+
+  /// The partitions, counted from this core's first, that got records since it was asked last.
+  package mutating func takeTouched() -> [Int] {
+    guard !touched.isEmpty else { return [] }
+    for index in touched { partitions[index].isTouched = false }
+    defer { touched.removeAll(keepingCapacity: true) }
+    return touched
+  }
+
+  /// As `scan`; but what was written since `noteScanned` is found without a search, as long as it is in the segment that
+  /// is appended to.
+  package mutating func scanNew(
+    _ id: PartitionID, from offset: Offset, maximumBytes: Int, into list: inout RecordList
+  ) -> Offset? {
+    let p = partition(id)
+    let segment = segments + Int(p.pointee.open)
+    if p.pointee.open != 0, p.pointee.hintOffset == offset.rawValue, let cursor = p.pointee.cursor,
+      p.pointee.hintPlace >= segment.pointee.start, record(p.pointee.hintPlace).base < UnsafeRawPointer(cursor)
+    {
+      var record = self.record(p.pointee.hintPlace)
+      var bytes = 0
+      while record.base < UnsafeRawPointer(cursor) {
+        if bytes >= maximumBytes { return record.offset }
+        list.append(record)
+        bytes += record.length
+        record = RecordView(record.base + record.room)
+      }
+      return nil
+    }
+    return scan(id, from: offset, maximumBytes: maximumBytes, into: &list)
+  }
+
+  /// All that the log has was scanned: the next scan begins behind it.
+  package mutating func noteScanned(_ id: PartitionID) {
+    let p = partition(id)
+    guard p.pointee.open != 0, let cursor = p.pointee.cursor else { return }
+    p.pointee.hintOffset = p.pointee.nextOffset
+    p.pointee.hintPlace = position(RecordView(cursor))
+  }
 
   /// Whether a follower that has nothing of it needs this record of the log: a removal, or a value that is its key's or
   /// may be again. The others were replaced for good, by what it gets later or by a removal that may be gone.

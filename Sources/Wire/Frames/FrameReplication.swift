@@ -85,6 +85,9 @@ package struct SectionView {
 
   init(_ base: UnsafeRawPointer) { self.base = base }
 
+  /// A section that a cursor has checked, where it was copied to.
+  package init(checked base: UnsafeRawPointer) { self.base = base }
+
   @inline(__always)
   private func read<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type, _ offset: Int) -> T {
     T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: T.self))
