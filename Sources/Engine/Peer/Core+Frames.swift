@@ -136,6 +136,10 @@ extension Core {
       case .whole: break
       }
       let frame = FrameView(bytes + used)
+      if standing.gate == .refusesAll && frame.kind == .request && peer.pointee.isGreeted {
+        refuse(connection, .overloaded)
+        return count
+      }
       let isDone = take(frame, connection, peer)
       if !isTaking(connection) { return count }
       guard isDone else { break }
