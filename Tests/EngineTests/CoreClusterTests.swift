@@ -32,7 +32,7 @@ struct CoreClusterTests {
       topology.partitions[partition].synced = [0, 1]
       topology.partitions[partition].isActive = true
     }
-    topology.isWritten = isWritten
+    topology.writtenAt = LogIndex(isWritten ? 1 : 0)
     change(&topology)
     control.cluster = cluster
     control.topology = topology
