@@ -54,8 +54,13 @@ final class TestCluster {
         peer: PeerAddress(v4: 0x7F00_0001, port: UInt16(1000 + $0)))
     }
     topology = Topology(
-      founding: ClusterID(high: 5, low: 6), copies: UInt8(max(factor, 1)), members: members, voters: members.map(\.id), index: LogIndex(1))
-    if factor > 0 { found(count, factor) } else { for partition in 0..<partitionCount { own(partition, partition % count) } }
+      founding: ClusterID(high: 5, low: 6), copies: UInt8(max(factor, 1)), members: members, voters: members.map(\.id),
+      index: LogIndex(1))
+    if factor > 0 {
+      found(count, factor)
+    } else {
+      for partition in 0..<partitionCount { own(partition, partition % count) }
+    }
     for (index, node) in nodes.enumerated() {
       node.dial = { [unowned self] in self.dial(index, $0, $1) }
       if adopts { adopt(index) }
@@ -239,6 +244,11 @@ final class TestCluster {
   /// Holds up all connections between two nodes; neither side hears of it.
   func hold(_ a: Int, _ b: Int, _ isDead: Bool = true) {
     for pipe in pipes where [pipe.from, pipe.to].sorted() == [a, b].sorted() { pipe.isDead = isDead }
+  }
+
+  /// Holds up what one node opened to another, and nothing else.
+  func hold(from: Int, to: Int, _ isDead: Bool = true) {
+    for pipe in pipes where pipe.from == from && pipe.to == to { pipe.isDead = isDead }
   }
 
   // MARK: Time
