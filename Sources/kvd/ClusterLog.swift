@@ -39,10 +39,15 @@ struct ClusterLog {
     case .health(let id, let state):
       line(state == .healthy ? .info : .warning, "health", "HEALTH", [("node", name(id)), ("state", "\(state)")])
     case .memberAdded(let id, let label):
-      line(.notice, "member added", "HELLO", [("node", label.isEmpty ? id.short : label), ("id", "\(id)")])
+      line(
+        .notice, "member added", "HELLO",
+        [("node", label.isEmpty ? id.short : label), ("id", "\(id)"), ("status", "connecting")])
     case .memberState(let id, let state):
-      line(.notice, "member", "MEMBER", [("node", name(id)), ("state", "\(state)")])
-    case .memberRemoved(let id): line(.notice, "member removed", "REMOVED", [("node", name(id)), ("id", "\(id)")])
+      line(
+        .notice, "member", "MEMBER",
+        [("node", name(id)), ("id", "\(id)"), ("state", "\(state)"), ("status", ClusterLog.status(state))])
+    case .memberRemoved(let id):
+      line(.notice, "member removed", "REMOVED", [("node", name(id)), ("id", "\(id)"), ("status", "removed")])
     case .voters(let voters):
       line(.info, "voters", "VOTERS", [("voters", voters.map { name($0) }.joined(separator: ","))])
     case .partitions(let change, let count):
@@ -61,6 +66,16 @@ struct ClusterLog {
         reason == .foreign || reason == .misdirected ? .info : .warning, "datagrams are ignored", "IGNORED",
         [("reason", "\(reason)"), ("address", "\(address)"), ("count", "\(count)")])
     case .restarting(let reason): line(.notice, "beginning anew", "RESTART", [("reason", "\(reason)")])
+    }
+  }
+
+  /// How the cluster is connected to a member in this state.
+  private static func status(_ state: MemberState) -> String {
+    switch state {
+    case .joining: "connecting"
+    case .active: "connected"
+    case .down: "disconnected"
+    case .leaving: "disconnecting"
     }
   }
 

@@ -42,7 +42,8 @@ final class ClusterNode {
     let identity = NodeIdentity(
       id: id, name: shared.settings.name, clusterName: shared.settings.cluster.name, http: PeerAddress(http))
     return ControlPlane(
-      identity, settings: settings, key: shared.settings.cluster.key.map(BeaconKey.init(secret:)), now: Clock.monotonic())
+      identity, settings: settings, key: shared.settings.cluster.key.map(BeaconKey.init(secret:)),
+      now: Clock.monotonic())
   }
 
   init(_ control: ControlPlane, _ shared: SharedState, _ sockets: ClusterSockets) {

@@ -2,9 +2,9 @@ import ArgumentParser
 import Reactor
 import Wire
 
-/// The command line's words about the cluster. They are checked and kept, but hidden until nodes form clusters.
+/// The command line's words about the cluster.
 struct ClusterFlags: ParsableArguments {
-  @Option(help: "Where other nodes may be: host, host:port or host:first-last, also as a comma list; repeatable.")
+  @Option(help: "Where other nodes may be: host, host:port, host:first-last; a comma list, repeatable.")
   var join: [String] = []
   @Option(help: "Nodes to wait for before a cluster is founded. (default: 1)") var expect: String?
   @Option(help: "The cluster's name. (default: kvd)") var cluster: String?

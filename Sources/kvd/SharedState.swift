@@ -73,7 +73,7 @@ final class SharedState: @unchecked Sendable {
           index: core, count: count, limits: limits, name: settings.name, version: Kvd.version,
           logLevel: settings.logLevel, eviction: settings.eviction, memory: base, memoryCount: plan.count,
           memoryRange: plan.records(core), extents: plan.extents(core), memoryLimit: settings.memory / count,
-          nodeID: nodeID))
+          nodeID: nodeID, key: settings.cluster.key.map(BeaconKey.init(secret:))))
     }
   }
 

@@ -15,6 +15,10 @@ final class TestNode {
   let limits: Limits
   /// Decides everything that may come in any order; nil for everything at once and in order.
   var random: TestRandom?
+  /// Until when the node may act as an owner (monotonic nanoseconds).
+  var lease = UInt64.max
+  /// Times that a core asked the cluster to note that it takes writes.
+  private(set) var writesAskedFor = 0
   /// What a network does with a connection that the node opens; without one, none can be opened.
   var dial: ((TestClient, PeerAddress) -> Void)?
   /// No core reads its mail.
@@ -51,7 +55,8 @@ final class TestNode {
 
   init(
     cores count: Int = 1, limits: Limits = TestNode.limits, memory bytes: Int = 64 << 20, eviction: Eviction = .none,
-    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2)
+    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2),
+    key: BeaconKey? = nil
   ) {
     self.count = count
     self.limits = limits
@@ -71,7 +76,7 @@ final class TestNode {
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
             eviction: eviction, memory: memory, memoryCount: memoryCount,
             memoryRange: core * share..<(core + 1) * share,
-            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id),
+            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id, key: key),
           wall: wall))
     }
   }
@@ -154,7 +159,7 @@ final class TestNode {
   func turn(_ core: Int, _ action: (inout Core) -> Void = { _ in }) {
     turns += 1
     var lent: [UnsafeMutableRawBufferPointer] = []
-    cores[core].beginTurn(wall: wall, monotonic: monotonic)
+    cores[core].beginTurn(wall: wall, monotonic: monotonic, lease: lease)
     for client in (random?.shuffled(clients) ?? clients) where client.core == core { deliver(client, &lent) }
     if !holdsMail { readMail(core) }
     action(&cores[core])
@@ -167,6 +172,16 @@ final class TestNode {
     cores[core].effects.removeAll()
     sendMail(core)
     if cores[core].wantsTurnEnd { cores[core].turnEnded(monotonic: monotonic + 20_000) }
+  }
+
+  /// Has all cores take a view of the cluster.
+  func adopt(_ view: ClusterView) {
+    // The owner of a core has it take the view before it takes mail that was sent by it.
+    let held = holdsMail
+    holdsMail = true
+    for core in 0..<count { turn(core) { $0.adopt(view) } }
+    holdsMail = held
+    settle()
   }
 
   /// Turns of all cores until nothing is left to do at this time.
@@ -223,7 +238,7 @@ final class TestNode {
   // MARK: In
 
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
-    if !client.isOpened {
+    if !client.isOpened && !(client.isOutbound && client.isClosing) {
       if client.isOutbound {
         guard client.isAnswered || client.hasFailed else { return }
         client.isOpened = true
@@ -322,13 +337,13 @@ final class TestNode {
       if client.loan != nil { Issue.record("a loan while another is under way") }
       client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
+    case .askForWrites: writesAskedFor += 1
     case .connect(let link, let address):
       guard let dial else { return cores[core].dialFailed(link) }
       let client = connect(core)
       client.isOutbound = true
       cores[core].dialed(link, client.id)
       dial(client, address)
-    case .askForWrites: break
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):

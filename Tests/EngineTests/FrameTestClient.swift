@@ -41,6 +41,10 @@ final class FrameClient {
     change(&hello)
     client.send(
       FrameClient.bytes(256) {
+        guard hello.nonce == nil else {
+          _ = hello.writeKeyedHello(to: $0)
+          return Greeting.keyedHelloCount
+        }
         hello.write(.hello, to: $0)
         return Greeting.frameCount
       })
@@ -97,6 +101,16 @@ final class FrameClient {
       }
     }
     return frame + value
+  }
+
+  /// Gives a frame whose head was changed the checksum that fits.
+  func seal(_ bytes: inout [UInt8]) {
+    let binding = outgoing
+    bytes.withUnsafeMutableBytes { frame in
+      let head = frame.load(as: UInt64.self)
+      let sum = xxh3(frame.baseAddress! + 16, count: frame.count - 16, seed: head ^ binding.seed)
+      frame.storeBytes(of: sum, toByteOffset: 8, as: UInt64.self)
+    }
   }
 
   /// The bytes of a frame without a payload.

@@ -15,8 +15,11 @@ import Wire
         return
       }
       if harness.canRecover {
-        if harness.heal() { healed += 1 } else {
-          Issue.record("seed \(seed), \(members) members: never whole again: \(harness.violation ?? "\(harness.entry)")")
+        if harness.heal() {
+          healed += 1
+        } else {
+          Issue.record(
+            "seed \(seed), \(members) members: never whole again: \(harness.violation ?? "\(harness.entry)")")
           return
         }
       }

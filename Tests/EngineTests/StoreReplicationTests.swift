@@ -88,7 +88,9 @@ import Wire
     twin.expect(twin.state, "at the end")
   }
 
-  @Test("a follower that takes the log in pieces, while writes and cleaning go on, has what its owner has", arguments: 1...8)
+  @Test(
+    "a follower that takes the log in pieces, while writes and cleaning go on, has what its owner has", arguments: 1...8
+  )
   func following(seed: Int) throws {
     var random = TestRandom(seed: UInt64(100 + seed))
     var owner = Twin(memory: 4 << 20, keys: 40)

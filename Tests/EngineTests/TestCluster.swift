@@ -29,6 +29,8 @@ final class TestCluster {
   /// Pairs of nodes that can't connect, and nodes that don't even refuse: connecting to them takes forever.
   var refused: Set<[Int]> = []
   var silent: Set<Int> = []
+  /// Hears what a node sends.
+  var tap: ((Int, [UInt8]) -> Void)?
   private var random: TestRandom?
   /// Nodes that are gone.
   private(set) var dead: Set<Int> = []
@@ -38,11 +40,12 @@ final class TestCluster {
   /// The owner of each partition is `partition % count`, unless told otherwise.
   init(
     _ count: Int, cores: Int = 1, limits: Limits = TestNode.limits, seed: UInt64? = nil, copies: [Int] = [],
-    adopts: Bool = true, factor: Int = 0
+    adopts: Bool = true, factor: Int = 0, keys: [UInt64?] = []
   ) {
     nodes = (0..<count).map {
       TestNode(
-        cores: cores, limits: limits, memory: 16 << 20, seed: seed.map { $0 &* 7 &+ 1 }, id: (UInt64($0 + 1), 7))
+        cores: cores, limits: limits, memory: 16 << 20, seed: seed.map { $0 &* 7 &+ 1 }, id: (UInt64($0 + 1), 7),
+        key: $0 < keys.count ? keys[$0].map(TestCluster.key) : nil)
     }
     random = seed.map { TestRandom(seed: $0) }
     let members = (0..<count).map {
@@ -56,6 +59,15 @@ final class TestCluster {
     for (index, node) in nodes.enumerated() {
       node.dial = { [unowned self] in self.dial(index, $0, $1) }
       if adopts { adopt(index) }
+    }
+  }
+
+  /// A key whose codes a test needs no cryptography for.
+  static func key(_ secret: UInt64) -> BeaconKey {
+    BeaconKey { bytes in
+      BeaconCode(
+        first: xxh3(bytes.baseAddress, count: bytes.count, seed: secret),
+        last: xxh3(bytes.baseAddress, count: bytes.count, seed: ~secret))
     }
   }
 
@@ -201,7 +213,9 @@ final class TestCluster {
         if count > 0 && random != nil { count = 1 + random!.below(count) }
         if count > 0 {
           moved = true
-          b.send(a.takeBytes(count))
+          let bytes = a.takeBytes(count)
+          tap?(a === pipe.near ? pipe.from : pipe.to, bytes)
+          b.send(bytes)
         }
         guard a.receivedCount == 0, a.isClosing || a.isWriteShut, !a.isTaking else { continue }
         moved = true

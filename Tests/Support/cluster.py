@@ -67,7 +67,8 @@ class Cluster:
             return False
         for node in nodes:
             members = self.view(node)["members"]
-            if len(members) != size or sum(member["state"] == "active" for member in members) < len(nodes):
+            # A founder's name and HTTP address follow its membership.
+            if len(members) != size or not all(member["http"] for member in members) or sum(member["state"] == "active" for member in members) < len(nodes):
                 return False
         return True
 

@@ -11,7 +11,8 @@ let permittedImports: [String: Set<String>] = [
   "simulate": ["Engine", "Simulator", "Glibc", "Musl"],
   "Reactor": ["CIOUring", "Glibc", "Musl", "Synchronization"],
   "kvd": [
-    "CSodium", "Engine", "Reactor", "Wire", "ArgumentParser", "Histogram", "Logging", "Glibc", "Musl", "Synchronization",
+    "CSodium", "Engine", "Reactor", "Wire", "ArgumentParser", "Histogram", "Logging", "Glibc", "Musl",
+    "Synchronization",
   ],
 ]
 

@@ -51,7 +51,9 @@ extension ControlPlane {
       raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
-    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
+    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else {
+      return
+    }
     guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
     planner.seenIndex = raft!.applied
     if let other = topology.dissolved { return conclude(other, now) }

@@ -20,11 +20,13 @@ package struct CoreConfiguration {
   package var memoryLimit: Int
   /// A random number drawn at start: the node's identity.
   package var nodeID: (UInt64, UInt64)
+  /// The key that nodes prove to each other; nil where none is shared.
+  package var key: BeaconKey?
 
   package init(
     index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,
     memory: UnsafeMutableRawPointer, memoryCount: Int, memoryRange: Range<Int>, extents: Range<Int>?,
-    memoryLimit: Int, nodeID: (UInt64, UInt64)
+    memoryLimit: Int, nodeID: (UInt64, UInt64), key: BeaconKey? = nil
   ) {
     self.index = index
     self.count = count
@@ -39,6 +41,7 @@ package struct CoreConfiguration {
     self.memoryRange = memoryRange
     self.memoryLimit = memoryLimit
     self.nodeID = nodeID
+    self.key = key
   }
 }
 
@@ -121,6 +124,11 @@ package struct Core: ~Copyable {
   let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
+  /// The partition of each operation of the batch that this core executes, fetched ahead; nil for others. There is
+  /// room for `fetchDistance` more before the first and behind the last.
+  let fetches: UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>
+  /// Heads that clients repeat.
+  let templates = HeadTemplates()
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
@@ -165,6 +173,10 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    let room = Core.batchCapacity + 2 * Core.fetchDistance
+    let partitions = UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>.allocate(capacity: room)
+    partitions.initialize(repeating: nil, count: room)
+    fetches = partitions + Core.fetchDistance
     head = .allocate(capacity: 1)
     head.initialize(to: RequestHead())
     frames = FrameBatch(frame: limits.frame)
@@ -179,6 +191,7 @@ package struct Core: ~Copyable {
   deinit {
     operations.deallocate()
     requests.deallocate()
+    (fetches - Core.fetchDistance).deallocate()
     head.deallocate()
     connections.deallocate()
     date.deallocate()
@@ -197,6 +210,11 @@ package struct Core: ~Copyable {
   /// The core that owns a partition; the inverse of `partitions(of:count:)`.
   @inline(__always) func core(of partition: PartitionID) -> Int {
     coreCount == 1 ? 0 : ((Int(partition.rawValue) + 1) * coreCount - 1) / partitionCount
+  }
+
+  /// Whether this core executes what is asked of a key of this hash.
+  @inline(__always) func isHere(_ hash: UInt64) -> Bool {
+    coreCount == 1 || core(of: PartitionID(hash: hash)) == index
   }
 
   // MARK: The turn

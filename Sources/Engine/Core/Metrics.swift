@@ -45,11 +45,21 @@ struct Metrics: ~Copyable {
     values[Route.allCasesCount &* Self.stride &+ counter.rawValue] &+= UInt64(truncatingIfNeeded: amount)
   }
 
+  /// What a plain counter stands at.
+  func value(_ counter: Counter) -> UInt64 { values[Route.allCasesCount * Self.stride + counter.rawValue] }
+
   /// Counts an answer that is given within the turn its request came in.
   @inline(__always) mutating func answered(_ route: Route, _ status: UInt16) {
     values[Int(route.rawValue) &* Self.stride &+ Self.statusClass(status)] &+= 1
     turn[Int(route.rawValue)] &+= 1
     turnTotal &+= 1
+  }
+
+  /// Counts so many of them.
+  @inline(__always) mutating func answered(_ route: Route, _ status: UInt16, times: UInt32) {
+    values[Int(route.rawValue) &* Self.stride &+ Self.statusClass(status)] &+= UInt64(times)
+    turn[Int(route.rawValue)] &+= times
+    turnTotal &+= times
   }
 
   /// Counts an answer that took longer than a turn.

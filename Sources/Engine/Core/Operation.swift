@@ -71,6 +71,17 @@ struct Operation {
   /// Whether it is a GET or PUT as most are, without options and with its body in memory.
   @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
 
+  /// Makes it a plain GET or PUT.
+  @inline(__always)
+  mutating func setPlain(_ kind: OperationKind, _ key: KeyRef, _ body: UnsafeRawBufferPointer, contentType: UInt8) {
+    self.kind = kind
+    hasOptions = false
+    isStaged = false
+    self.contentType = RecordContentType(code: contentType)
+    self.key = key
+    self.body = body
+  }
+
   /// The body, if it already lies in an extent of a log.
   var staged: StagedValue? {
     @inline(__always) get { isStaged ? stagedValue : nil }

@@ -21,6 +21,10 @@ struct Connection {
   var isPaused = false
   /// Has output to flush at the end of this turn.
   var isDirty = false
+  /// Where the templates of its last plain GET and PUT are, and how many heads since then fitted none.
+  var getTemplate: UInt8 = 0
+  var putTemplate: UInt8 = 0
+  var templateMisses: UInt8 = 0
   /// Among the core's `borrowers`.
   var isBorrower = false
   /// The value being received, or the one before, was lent for already.

@@ -188,6 +188,7 @@ extension Core {
           $0.add("state", "\(member.state)")
           $0.add("status", (health?.state ?? .healthy).word)
           $0.add("failed_attempts", health?.failedAttempts ?? 0)
+          $0.add("link", linkState(of: member.id))
           $0.add("role", member.id == view.leader ? "goose" : "duck")
           $0.add("voter", topology.voters.contains(member.id))
           $0.add("partitions", topology.partitions.count { $0.owner == slot && $0.isActive })

@@ -5,6 +5,7 @@ extension Core {
   /// The gauges of a core that are added up over the cores, behind its counters.
   private enum Gauge: Int, CaseIterable {
     case connections, keys, usedBytes, limitBytes, liveBytes, deadBytes, expired, evicted, commits
+    case linksUp, linksDown, waiting, relaying
   }
 
   /// Answers once all cores have told their numbers: with the metrics, or with what `/v1/cluster` makes of them.
@@ -25,6 +26,7 @@ extension Core {
     let gauges: [Int] = [
       openConnections, store.count, store.usedBytes, configuration.memoryLimit, store.liveBytes, store.deadBytes,
       store.expiredTotal, store.evictedTotal, partitions.reduce(0) { $0 + commits(PartitionID(UInt16($1))) },
+      linkCount(isUp: true), linkCount(isUp: false), waiting.count, links.reduce(0) { $0 + $1.pointee.operations },
     ]
     gauges.withUnsafeBytes { text.append(contentsOf: $0) }
   }
@@ -74,6 +76,10 @@ extension Core {
       (.deadBytes, "kvd_log_dead_bytes", "gauge", "Bytes of records that compaction will reclaim."),
       (.expired, "kvd_expired_total", "counter", "Keys that were removed because their time to live ran out."),
       (.evicted, "kvd_evicted_total", "counter", "Keys that were evicted to make room."),
+      (.linksUp, "kvd_links_up", "gauge", "Links to other nodes that are up, over all cores."),
+      (.linksDown, "kvd_links_down", "gauge", "Links to other nodes that are being opened or wait to be."),
+      (.relaying, "kvd_relaying", "gauge", "Operations sent on to their owner whose result is not there yet."),
+      (.waiting, "kvd_answers_waiting", "gauge", "Answers that wait for other nodes."),
       (.commits, "kvd_commits_total", "counter", "Writes in the logs of this node's partitions."),
     ]
     for (gauge, name, type, help) in described {

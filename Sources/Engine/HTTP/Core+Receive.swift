@@ -90,6 +90,12 @@ extension Core {
         break
       }
       if batchCount == Core.batchCapacity { runBatch() }
+      let taken = standing.gate == .open ? takePlain(connection, bytes + used, count &- used) : 0
+      if taken > 0 {
+        connection.pointee.templateMisses = 0
+        used = used &+ taken
+        continue
+      }
       switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head.pointee) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another head than the one that was waited for
@@ -107,6 +113,7 @@ extension Core {
         block(connection)
         break
       }
+      learn(connection, head, bytes + used)
       let headCount = Int(head.pointee.headCount)
       let bodyCount = head.pointee.contentLength
       let rest = count &- used &- headCount

@@ -57,11 +57,15 @@ extension Resource {
   @inline(__always)
   static func route(_ path: UnsafeRawBufferPointer) -> Resource {
     if path.count < 2 { return path[0] == UInt8(ascii: "*") ? .server : .status }
-    switch path[1] {
-    case UInt8(ascii: "v"), UInt8(ascii: "h"), UInt8(ascii: "l"), UInt8(ascii: "r"), UInt8(ascii: "m"):
-      return routeWord(path)
-    default:
-      return plainKey(path)
+    return isWordOfAPI(path[1]) ? routeWord(path) : plainKey(path)
+  }
+
+  /// Whether a path that goes on with this byte behind the slash may be anything but a key's.
+  @inline(__always)
+  static func isWordOfAPI(_ first: UInt8) -> Bool {
+    switch first {
+    case UInt8(ascii: "v"), UInt8(ascii: "h"), UInt8(ascii: "l"), UInt8(ascii: "r"), UInt8(ascii: "m"): true
+    default: false
     }
   }
 

@@ -67,7 +67,7 @@ extension Core {
     }
     let owner = place(of: operation)
     entry.pointee.core = Int32(truncatingIfNeeded: owner)
-    if owner == index { store.prefetchSlot(operation.pointee.key.hash) }
+    if owner == index { store.prefetchSlot(store.partition(operation.pointee.key.hash), operation.pointee.key.hash) }
     frames.count &+= 1
     if isRare { runBatch() }
   }
@@ -203,10 +203,11 @@ extension Core {
   @inline(__always)
   private func prefetchRecord(_ position: Int) {
     let operation = frames.operations + position
+    let partition = store.partition(operation.pointee.key.hash)
     if operation.pointee.kind == .put {
-      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
+      frames.entries[position].replaced = store.prefetchWrite(partition, operation.pointee.key.hash)
     } else {
-      store.prefetchRecord(operation.pointee.key.hash)
+      store.prefetchRecord(partition, operation.pointee.key.hash)
     }
   }
 

@@ -43,7 +43,7 @@ extension Core {
     } else if body.count > 0 {
       kind = .value
     }
-    if kind == .value && outcome.timeToLive > 0 {
+    if outcome.timeToLive > 0 && (kind == .value || kind == .nothing) {
       kind = .mortalValue
       body = mortal(outcome)
     }
@@ -69,7 +69,7 @@ extension Core {
   private mutating func mortal(_ outcome: Outcome) -> UnsafeRawBufferPointer {
     let piece = scratch.take(8 + outcome.value.count)
     piece.storeBytes(of: outcome.timeToLive.littleEndian, as: UInt64.self)
-    (piece + 8).copyMemory(from: outcome.value.baseAddress!, byteCount: outcome.value.count)
+    if let value = outcome.value.baseAddress { (piece + 8).copyMemory(from: value, byteCount: outcome.value.count) }
     return UnsafeRawBufferPointer(start: piece, count: 8 + outcome.value.count)
   }
 

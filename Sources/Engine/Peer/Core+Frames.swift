@@ -156,7 +156,7 @@ extension Core {
   /// Bytes of the longest frame that is taken now.
   @inline(__always)
   private func frameLimit(_ peer: UnsafeMutablePointer<PeerState>) -> Int {
-    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.frameCount }
+    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.keyedHelloCount }
     // A result may be as long as the longest value that an edit makes, whatever the other node's limit for that is.
     return peer.pointee.isGreeted ? max(limits.frame, 17 << 20) : CloseFrame.maximumCount
   }
@@ -229,7 +229,7 @@ extension Core {
       connection.pointee.isLast = true
       markDirty(connection)
     case .hello: refuse(connection, .noGreeting)
-    case .request, .welcome, .reply, .ack, .replicate: refuse(connection, .unknownKind)
+    case .request, .welcome, .reply, .ack, .proof, .replicate: refuse(connection, .unknownKind)
     }
   }
 
@@ -240,6 +240,7 @@ extension Core {
   private mutating func greet(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
+    if peer.pointee.handshake != nil { return takeProof(frame, connection, peer) }
     guard frame.kind == .hello else { return refuse(connection, .noGreeting) }
     let hello: Greeting
     do {
@@ -253,12 +254,27 @@ extension Core {
     guard hello.receiver == selfID || (hello.receiver == .any && !isNode) else {
       return refuse(connection, .destination)
     }
+    // Clients prove nothing; a node proves that it knows the key, if there is one.
+    guard (hello.nonce != nil) == (isNode && configuration.key != nil) else {
+      return refuse(connection, .unauthenticated)
+    }
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     frames.greeted += 1
-    let welcome = Greeting(
+    var welcome = Greeting(
       role: .peer, cluster: clusterID, sender: selfID, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
-    let chunk = reserve(connection, Greeting.frameCount)
+    let chunk = reserve(connection, Greeting.keyedWelcomeCount)
+    if hello.nonce != nil, let key = configuration.key {
+      welcome.nonce = nonce(connection.pointee.id, key)
+      var handshake = FrameHandshake(hello: frame.base)
+      welcome.writeKeyedWelcome(to: chunk.end, &handshake, key)
+      peer.pointee.handshake = handshake
+      let bindings = handshake.bindings(welcome, key)
+      peer.pointee.incoming = bindings.toNode
+      peer.pointee.outgoing = bindings.back
+      return didWriteFrame(connection, chunk, Greeting.keyedWelcomeCount)  // and the PROOF is waited for
+    }
     welcome.write(.welcome, to: chunk.end)
     didWriteFrame(connection, chunk, Greeting.frameCount)
     peer.pointee.isGreeted = true
@@ -269,6 +285,20 @@ extension Core {
     enter(connection, .idle)
   }
 
+  /// The opener of a keyed connection answers the challenge.
+  private mutating func takeProof(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard let key = configuration.key, let handshake = peer.pointee.handshake, frame.kind == .proof,
+      frame.isIntact(peer.pointee.incoming), let code = ProofFrame.code(frame),
+      code.isEqual(to: handshake.code(.proof, key))
+    else { return refuse(connection, .unauthenticated) }
+    peer.pointee.handshake = nil
+    peer.pointee.isGreeted = true
+    peer.pointee.isNode = true
+    enter(connection, .idle)
+  }
+
   // MARK: Closing
 
   /// Ends a connection with a reason: what was executed is answered first, nothing more is taken.
@@ -276,7 +306,7 @@ extension Core {
   mutating func refuse(_ connection: UnsafeMutablePointer<Connection>, _ reason: CloseReason) {
     runBatch()
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
-    if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
+    if reason.rawValue <= CloseReason.role.rawValue || reason == .unauthenticated { metrics.count(.badFrames) }
     abandonLongValue(connection, peer)
     connection.pointee.isLast = true
     detach(connection)

@@ -45,9 +45,12 @@ extension Core {
     guard welcome.cluster == clusterID else { return refuse(connection, .cluster) }
     guard welcome.sender == node, welcome.receiver == selfID else { return refuse(connection, .destination) }
     guard welcome.frameLimit >= UInt32(4 << 10) else { return refuse(connection, .malformed) }
-    peer.pointee.isGreeted = true
     peer.pointee.incoming = welcome.outgoing
     peer.pointee.outgoing = welcome.incoming
+    guard configuration.key == nil && welcome.nonce == nil || prove(frame, welcome, connection, peer) else {
+      return refuse(connection, .unauthenticated)
+    }
+    peer.pointee.isGreeted = true
     enter(connection, .idle)
     link.pointee.state = .up
     link.pointee.sessions += 1
@@ -58,6 +61,26 @@ extension Core {
     link.pointee.frameLimit = Int(welcome.frameLimit)
     metrics.count(.linksOpened)
     nextLinkTick = min(nextLinkTick, monotonicMilliseconds + UInt64(limits.linkPing))
+  }
+
+  /// Checks that the other side knows the key, and shows that this one does.
+  private mutating func prove(
+    _ frame: FrameView, _ welcome: Greeting, _ connection: UnsafeMutablePointer<Connection>,
+    _ peer: UnsafeMutablePointer<PeerState>
+  ) -> Bool {
+    guard let key = configuration.key, welcome.nonce != nil, var handshake = peer.pointee.handshake else {
+      return false
+    }
+    peer.pointee.handshake = nil
+    handshake.add(welcome: frame.base)
+    guard handshake.code(.welcome, key).isEqual(to: Greeting.code(frame)) else { return false }
+    let bindings = handshake.bindings(welcome, key)
+    peer.pointee.incoming = bindings.back
+    peer.pointee.outgoing = bindings.toNode
+    let chunk = reserve(connection, ProofFrame.frameCount)
+    ProofFrame.write(handshake.code(.proof, key), to: chunk.end, bindings.toNode)
+    didWriteFrame(connection, chunk, ProofFrame.frameCount)
+    return true
   }
 
   // MARK: Results

@@ -30,12 +30,29 @@ extension Core {
     links[link].pointee.state = .greeting
     links[link].pointee.since = monotonicMilliseconds
     let node = links[link].pointee.node
-    let hello = Greeting(
+    var hello = Greeting(
       role: .peer, cluster: clusterID, sender: selfID, receiver: FrameID(high: node.high, low: node.low),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
-    let chunk = reserve(connection, Greeting.frameCount)
+    let chunk = reserve(connection, Greeting.keyedHelloCount)
+    if let key = configuration.key {
+      hello.nonce = nonce(id, key)
+      connection.pointee.peer!.pointee.handshake = hello.writeKeyedHello(to: chunk.end)
+      return didWriteFrame(connection, chunk, Greeting.keyedHelloCount)
+    }
     hello.write(.hello, to: chunk.end)
     didWriteFrame(connection, chunk, Greeting.frameCount)
+  }
+
+  /// A number that was never used before and that nobody without the key could have foreseen: the key's code of what
+  /// makes it unique, which is this process, this core, the connection and the time.
+  mutating func nonce(_ id: ConnectionID, _ key: BeaconKey) -> FrameID {
+    frames.nonces += 1
+    let words = [
+      selfID.high, selfID.low, UInt64(index), UInt64(id.index) << 32 | UInt64(id.generation), monotonic, wall,
+      frames.nonces, linkChance.next(),
+    ]
+    let code = words.withUnsafeBytes { key.code($0) }
+    return FrameID(high: code.first, low: code.last)
   }
 
   // MARK: Members
@@ -54,6 +71,16 @@ extension Core {
     }
     nextLinkTick = 0
     return index
+  }
+
+  /// The node is reached elsewhere than was known: a link that stands stays, another is dialed there at once.
+  mutating func readdress(_ link: UnsafeMutablePointer<Link>, _ address: PeerAddress) {
+    guard link.pointee.address != address else { return }
+    link.pointee.address = address
+    guard link.pointee.state == .waiting else { return }
+    link.pointee.failures = 0
+    link.pointee.retryAt = 0
+    nextLinkTick = 0
   }
 
   /// The node isn't a member any more.
@@ -78,7 +105,7 @@ extension Core {
   private mutating func tick(_ link: UnsafeMutablePointer<Link>, _ now: UInt64) {
     switch link.pointee.state {
     case .waiting:
-      guard now >= link.pointee.retryAt, !isShuttingDown else { return }
+      guard now >= link.pointee.retryAt, !isShuttingDown, link.pointee.address != .none else { return }
       link.pointee.state = .dialing
       link.pointee.since = now
       effects.append(.connect(link: link.pointee.index, link.pointee.address))
@@ -99,13 +126,25 @@ extension Core {
 
   private func deadline(of link: UnsafeMutablePointer<Link>) -> UInt64 {
     switch link.pointee.state {
-    case .waiting: isShuttingDown ? .max : link.pointee.retryAt
+    case .waiting: isShuttingDown || link.pointee.address == .none ? .max : link.pointee.retryAt
     case .dialing, .greeting: link.pointee.since + UInt64(limits.linkGreeting)
     case .up:
       min(
         link.pointee.heard + UInt64(limits.linkSilence),
         max(link.pointee.heard, link.pointee.pinged) + UInt64(limits.linkPing))
     }
+  }
+
+  // MARK: Showing
+
+  /// The state of this core's link to a node, in a word; nil for a node that has none.
+  func linkState(of node: NodeID) -> String? {
+    links.first { $0.pointee.isWanted && $0.pointee.node == node }.map { "\($0.pointee.state)" }
+  }
+
+  /// Links of this core that are up, or that should be.
+  func linkCount(isUp: Bool) -> Int {
+    links.count { $0.pointee.isWanted && ($0.pointee.state == .up) == isUp }
   }
 
   // MARK: Losing

@@ -17,7 +17,8 @@ struct Link {
   enum State: UInt8 { case waiting, dialing, greeting, up }
 
   let node: NodeID
-  let address: PeerAddress
+  /// Where it is dialed; `.none` while the topology doesn't know that.
+  var address: PeerAddress
   /// Its number among the core's links.
   let index: Int
   var state = State.waiting
@@ -55,7 +56,7 @@ struct Link {
   }
 
   /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be.
-  var isUsable: Bool { isWanted && (state == .up || failures == 0) }
+  var isUsable: Bool { isWanted && (state == .up || (failures == 0 && address != .none)) }
 
   /// The frame of this id that still waits for results.
   func frame(_ id: UInt64) -> UnsafeMutablePointer<LinkFrame>? {

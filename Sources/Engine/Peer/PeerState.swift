@@ -16,6 +16,8 @@ struct PeerState {
   var isNode = false
   /// Which node, if it is one.
   var node = NodeID.none
+  /// The keyed handshake, until both sides have proved that they know the key.
+  var handshake: FrameHandshake?
   /// The last request all of whose operations were taken, and how many operations that makes in all.
   var lastID: UInt64 = 0
   var operations: UInt64 = 0
@@ -155,6 +157,8 @@ struct FrameBatch: ~Copyable {
   var ackDue: [UInt32] = []
   /// Connections greeted so far.
   var greeted: UInt64 = 0
+  /// Nonces drawn so far.
+  var nonces: UInt64 = 0
   /// Buffers for frames that arrive in parts, each of `blockCount` bytes: a few are kept, since the system would hand
   /// out fresh pages for each frame.
   private var blocks: [UnsafeMutableRawPointer] = []

@@ -56,7 +56,10 @@ extension Core {
     let partition = operation.pointee.key.partition
     let route = routes.table[Int(partition.rawValue)]
     if route.owner == Routes.own { return core(of: partition) }
-    if operation.pointee.kind.isWrite { return Place(owner: route.owner).rawValue }
+    if operation.pointee.kind.isWrite {
+      // A node without a majority refuses writes at once instead of waiting for an owner that it can't reach either.
+      return standing.hasLease ? Place(owner: route.owner).rawValue : core(of: partition)
+    }
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
     if isLocal && route.isReadable { return core(of: partition) }
     if route.owner >= 0 && (!isLocal || links[Int(route.owner)].pointee.isUsable) {
@@ -109,6 +112,7 @@ extension Core {
       guard let member, member.id != me else { continue }
       let known = links.firstIndex { $0.pointee.isWanted && $0.pointee.node == member.id }
       linkOfSlot[slot] = known ?? addLink(to: member)
+      readdress(links[linkOfSlot[slot]], member.peer)
     }
     for link in links.indices where links[link].pointee.isWanted && !linkOfSlot.contains(link) { removeLink(link) }
     routes.linkOfSlot = linkOfSlot

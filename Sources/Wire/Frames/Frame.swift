@@ -17,6 +17,8 @@ import CXXHash
   case pong = 7
   /// The sender's last frame: it says why.
   case close = 8
+  /// The opener of a connection between nodes knows the cluster's key.
+  case proof = 9
   /// Between nodes: what is to be said about partitions.
   case replicate = 16
 }

@@ -322,7 +322,8 @@ package struct SectionWriter: ~Copyable {
   ) -> UnsafeMutableRawPointer {
     if open > 0 {
       let last = SectionView(base + open)
-      if last.partition == partition, last.epoch == epoch, last.stream == stream, last.end.rawValue + 1 == first.rawValue
+      if last.partition == partition, last.epoch == epoch, last.stream == stream,
+        last.end.rawValue + 1 == first.rawValue
       {
         precondition(room <= self.room)
         SectionLayout.store(UInt32(last.length + room), at: 4, of: base + open)
