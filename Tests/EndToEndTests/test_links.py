@@ -121,7 +121,7 @@ def test_a_killed_node_costs_only_retriable_answers(three):
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(0.5)
+    until(lambda: len(statuses) > 200, "the writer is under way")
     three[1].process.kill()
     three[1].process.wait(20)
     until(lambda: statuses[-200:].count(200) == 200, "writes to all partitions succeed again", 20)
