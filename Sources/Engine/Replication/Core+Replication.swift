@@ -109,7 +109,6 @@ extension Core {
   mutating func refusal(of concern: WriteConcern, in partition: PartitionID) -> Problem? {
     guard standing.hasLease else { return .readOnly }
     let part = part(partition)
-    guard standing.hasLease else { return .readOnly }
     guard let owner = desk.parts![part].owner, owner.isActive else { return .fenced }
     if owner.successor != nil { return .fenced }
     // A majority or all copies that are in force must be there now. A number may be waited for as long as so many are
