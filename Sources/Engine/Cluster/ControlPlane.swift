@@ -146,7 +146,7 @@ package struct ControlPlane: Sendable {
     }
     let (deadline, hasLease) = raft!.outlook(now)
     standing.deadline = min(deadline, nextHello)
-    standing.deadline = min(standing.deadline, membership?.outlook() ?? .max)
+    standing.deadline = isAtRest ? nextHello : min(standing.deadline, membership?.outlook() ?? .max)
     standing.hasLease = hasLease && hasTopology
     if raft!.term != standing.term { standing.term = raft!.term }
     if raft!.leader != standing.leader { nextRequest = now }
@@ -154,6 +154,13 @@ package struct ControlPlane: Sendable {
     standing.leader = raft!.leader
     standing.applied = raft!.applied
     if mayWantRequest, wantsRequest { standing.deadline = min(standing.deadline, nextRequest) }
+  }
+
+  /// Whether this leader is alone and has planned everything: it has nothing to do but to announce itself, so that an
+  /// idle node uses no processor time.
+  private var isAtRest: Bool {
+    guard addresses.count < 2, raft!.role == .leader, !planner.hasWishes, let topology else { return false }
+    return topology.version == planner.idleVersion && topology.memberCount == 1 && raft!.applied == raft!.lastIndex
   }
 
   /// Lets time pass.
