@@ -2,29 +2,30 @@ import Wire
 
 /// A connection as the reactor names it: a slot and the slot's generation, so that an event or an answer that comes
 /// late can't reach the slot's next tenant.
-package struct ConnectionID: Equatable, Hashable, Sendable {
+@frozen public struct ConnectionID: Equatable, Hashable, Sendable {
   /// The index in the reactor's and the core's flat tables.
-  package let index: UInt32
-  package let generation: UInt32
+  @usableFromInline package let index: UInt32
+  @usableFromInline package let generation: UInt32
 
-  @inlinable package init(index: UInt32, generation: UInt32) {
+  @inlinable @inline(__always) package init(index: UInt32, generation: UInt32) {
     self.index = index
     self.generation = generation
   }
 }
 
 /// The severity of a log line, ordered as in swift-log.
-package enum LogLevel: UInt8, Comparable, Sendable {
+@frozen public enum LogLevel: UInt8, Comparable, Sendable {
   case trace, debug, info, notice, warning, error, critical
 
-  package static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
+  /// Whether a is less severe than b.
+  @inlinable public static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
 }
 
 /// What a core asks of the world. Trivial values in a reused buffer: the engine never calls the kernel.
 ///
 /// Memory named by a send stays unchanged until the reactor reports `sent`, or `closed` for the connection; all other
 /// memory that is read is valid until the end of the turn.
-package enum Effect {
+@frozen public enum Effect {
   /// Send these bytes, all of them; at most one send per connection is under way.
   case send(ConnectionID, UnsafeRawPointer, count: Int)
   /// Send two pieces as one: a head and a slice of the log, which isn't copied.
@@ -51,11 +52,11 @@ package enum Effect {
 }
 
 /// The effects of one turn in order; a flat buffer that grows to the busiest turn and stays.
-package struct EffectBuffer: ~Copyable {
-  private var base: UnsafeMutablePointer<Effect>
-  private var capacity: Int
+@frozen public struct EffectBuffer: ~Copyable {
+  @usableFromInline var base: UnsafeMutablePointer<Effect>
+  @usableFromInline var capacity: Int
   /// How many effects wait.
-  package private(set) var count = 0
+  @usableFromInline package var count = 0
 
   init(capacity: Int = 256) {
     self.capacity = capacity
@@ -71,10 +72,10 @@ package struct EffectBuffer: ~Copyable {
   }
 
   /// The effect at `index`, which must be below `count`.
-  package subscript(index: Int) -> Effect { base[index] }
+  @inlinable package subscript(index: Int) -> Effect { @inline(__always) get { base[index] } }
 
   /// Forgets all effects, once they have been carried out.
-  package mutating func removeAll() { count = 0 }
+  @inlinable @inline(__always) package mutating func removeAll() { count = 0 }
 
   private mutating func grow() {
     let larger = UnsafeMutablePointer<Effect>.allocate(capacity: capacity * 2)

@@ -120,6 +120,7 @@ extension Core {
     case .none: break
     case .segment: unpin(chunk.pointee.pin)
     case .heap: chunk.pointee.tail?.deallocate()
+    case .page: frames.takePage(chunk.pointee.tail)
     }
     chunks.give(chunk)
   }
