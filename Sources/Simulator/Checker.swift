@@ -10,6 +10,9 @@ struct Checker {
   private var views: [NodeView]
   /// When each directed link was open last: answers may go one way now and come the other way later.
   private var lastOpen: [UInt64]
+  /// Nodes that ended within `patience`: their last answers may still count.
+  private var gone: [(id: NodeID, number: Int, time: UInt64)] = []
+  private static let patience: UInt64 = 1_000_000_000
   /// Everybody who ever was, for names.
   private var names: [(id: NodeID, name: String)] = []
 
@@ -34,10 +37,14 @@ struct Checker {
   private struct NodeView {
     var id = NodeID.none
     var incarnation = 0
+    /// Until when it does nothing.
+    var pausedUntil: UInt64 = 0
     var cluster: Int?
     var applied = LogIndex(0)
     var term = Term(0)
     var topology: Topology?
+    /// What it owns by its own topology.
+    var owned = PartitionSet()
     var wasLeader = false
     var hadQuorum: UInt64 = 0
     /// Datagrams of this second by their kind.
@@ -64,7 +71,9 @@ struct Checker {
     names.append((id, "n\(number).\(incarnation)"))
   }
 
-  mutating func stopped(_ number: Int) {
+  mutating func stopped(_ number: Int, _ now: UInt64) {
+    gone.removeAll { $0.time + Checker.patience < now }
+    gone.append((views[number].id, number, now))
     views[number] = NodeView(id: .none, incarnation: views[number].incarnation)
   }
 
@@ -108,11 +117,12 @@ struct Checker {
 
   /// A datagram meant for another node must have changed nothing.
   mutating func delivered(
-    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ now: UInt64
+    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ key: BeaconKey?,
+    _ now: UInt64
   ) {
-    guard let beacon = try? Beacon(decoding: datagram), control.restart == nil else { return }
+    guard let beacon = try? Beacon(decoding: datagram, key: key), control.restart == nil else { return }
     guard beacon.destination != .none, beacon.destination != control.id, beacon.source != control.id else { return }
-    if control.ignored.misdirected != before + 1 {
+    if control.ignored[.misdirected] != before + 1 {
       violate(
         .ignoresStrangers, "\(name(of: control.id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now
       )
@@ -185,9 +195,11 @@ struct Checker {
   /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
   private mutating func checkTopology(_ place: Int, _ topology: Topology, _ number: Int, _ now: UInt64) {
     let before = views[number].topology
+    let ownSlot = topology.slot(of: views[number].id)
     for (partition, entry) in topology.partitions.enumerated() {
       if let old = before?.partitions[partition] {
         if old.version == entry.version, old == entry { continue }
+        views[number].owned.remove(partition)
         if entry.version <= old.version || entry.epoch < old.epoch {
           violate(
             .versionsGrow,
@@ -196,6 +208,7 @@ struct Checker {
         }
       }
       guard entry.isActive, let owner = entry.owner, let id = topology.members[Int(owner)]?.id else { continue }
+      if owner == ownSlot { views[number].owned.insert(partition) }
       let key = UInt64(partition) << 32 | UInt64(entry.epoch.rawValue)
       if let known = clusters[place].owners.updateValue(id, forKey: key), known != id {
         violate(
@@ -217,24 +230,15 @@ struct Checker {
   /// No two nodes may write a partition at the same moment, each by its own clock and topology.
   private mutating func checkOwners(_ number: Int, _ hosts: [Host], _ now: UInt64) {
     let own = hosts[number].control!
-    guard let topology = own.topology, own.holdsLease(hosts[number].clock(now)) else { return }
+    guard own.holdsLease(hosts[number].clock(now)) else { return }
     for other in hosts.indices where other != number && views[other].cluster == views[number].cluster {
-      guard let control = hosts[other].control, let theirs = control.topology,
-        control.holdsLease(hosts[other].clock(now))
-      else { continue }
-      let ownSlot = topology.slot(of: own.id)
-      let theirSlot = theirs.slot(of: control.id)
-      guard let ownSlot, let theirSlot else { continue }
-      for partition in 0..<partitionCount {
-        let a = topology.partitions[partition]
-        let b = theirs.partitions[partition]
-        if a.isActive, a.owner == ownSlot, b.isActive, b.owner == theirSlot {
-          return violate(
-            .oneOwnerAtATime,
-            "partition \(partition): \(name(of: own.id)) in epoch \(a.epoch.rawValue), "
-              + "\(name(of: control.id)) in epoch \(b.epoch.rawValue)", now)
-        }
-      }
+      guard let partition = views[number].owned.first(sharedWith: views[other].owned) else { continue }
+      guard let control = hosts[other].control, control.holdsLease(hosts[other].clock(now)) else { continue }
+      let (mine, theirs) = (own.topology!.partitions[partition], control.topology!.partitions[partition])
+      return violate(
+        .oneOwnerAtATime,
+        "partition \(partition): \(name(of: own.id)) in epoch \(mine.epoch.rawValue), "
+          + "\(name(of: control.id)) in epoch \(theirs.epoch.rawValue)", now)
     }
   }
 
@@ -247,45 +251,43 @@ struct Checker {
     for from in hosts.indices {
       for to in hosts.indices where !network.isCut(from, to) { lastOpen[from * hosts.count + to] = now }
     }
-    for number in hosts.indices {
-      guard let control = hosts[number].control, control.raft != nil else { continue }
-      checkQuorum(number, control, hosts, now)
-    }
+    for number in hosts.indices { views[number].pausedUntil = hosts[number].pausedUntil }
+    let present = hosts.indices.filter { views[$0].cluster != nil && views[$0].pausedUntil <= now }
+    for number in hosts.indices where views[number].cluster != nil { checkQuorum(number, present, hosts, now) }
   }
 
   mutating func sample(_ hosts: [Host], _ network: Network, _ now: UInt64) {
     samples += 1
-    for number in hosts.indices {
-      guard let control = hosts[number].control, let raft = control.raft else { continue }
-      raft.checkInvariants()
-      if raft.output.count > 0 || control.effects.count > 0 { violate(.boundedQueues, "n\(number) kept effects", now) }
+    for number in hosts.indices where views[number].cluster != nil {
+      hosts[number].control!.raft!.checkInvariants()
+      if !hosts[number].control!.effects.isEmpty { violate(.boundedQueues, "n\(number) kept effects", now) }
     }
     observe(hosts, network, now)
     if samples % 10 == 0 { checkTraffic(hosts, now) }
   }
 
   /// A node that for a while couldn't hear, directly and both ways, a node that hears a majority, holds no lease.
-  private mutating func checkQuorum(
-    _ number: Int, _ control: ControlPlane, _ hosts: [Host], _ now: UInt64
-  ) {
-    guard let place = views[number].cluster else { return }
+  private mutating func checkQuorum(_ number: Int, _ live: [Int], _ hosts: [Host], _ now: UInt64) {
+    let place = views[number].cluster!
     let voters = clusters[place].voters
-    func isLive(_ other: Int) -> Bool { hosts[other].control?.raft != nil && hosts[other].pausedUntil <= now }
     func areJoined(_ a: Int, _ b: Int) -> Bool {
       let least = min(lastOpen[a * hosts.count + b], lastOpen[b * hosts.count + a])
-      return a == b || least + 1_000_000_000 > now
+      return a == b || least + Checker.patience > now
     }
-    let live = hosts.indices.filter(isLive)
+    // Where each voter is, or was a moment ago.
+    var seats: [Int] = []
+    for voter in voters {
+      if let seat = live.first(where: { views[$0].id == voter }) { seats.append(seat) }
+      for other in gone where other.id == voter && other.time + Checker.patience > now { seats.append(other.number) }
+    }
     let couldReach = live.contains { leader in
-      guard areJoined(number, leader) else { return false }
-      let heard = live.count { voters.contains(hosts[$0].control!.id) && areJoined(leader, $0) }
-      return heard > voters.count / 2
+      areJoined(number, leader) && seats.count { areJoined(leader, $0) } > voters.count / 2
     }
     // Voters that have just changed count either way.
-    if couldReach || voters.isEmpty || hosts[number].pausedUntil > now { views[number].hadQuorum = now }
+    if couldReach || voters.isEmpty || views[number].pausedUntil > now { views[number].hadQuorum = now }
     let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
-    if now > views[number].hadQuorum + bound, control.holdsLease(hosts[number].clock(now)) {
-      violate(.noLeaseWithoutQuorum, "\(name(of: control.id)) still holds one", now)
+    if now > views[number].hadQuorum + bound, hosts[number].control!.holdsLease(hosts[number].clock(now)) {
+      violate(.noLeaseWithoutQuorum, "\(name(of: views[number].id)) still holds one", now)
     }
   }
 
@@ -294,7 +296,7 @@ struct Checker {
   private mutating func checkTraffic(_ hosts: [Host], _ now: UInt64) {
     let settings = options.settings
     let pings = settings.observers * 11 * (1 + 2 * settings.indirectProbes)
-    let bound = pings * 4 + 400 + hosts.count * 300
+    let bound = pings * 4 + 400 + 30 * hosts.count + 2 * Int(settings.bulkRate)
     for number in views.indices {
       let sent = views[number].sent
       let total = sent.reduce(0, +)
@@ -308,6 +310,19 @@ struct Checker {
   }
 
   // MARK: The second phase
+
+  /// What still names a member: why it wasn't removed.
+  private static func uses(of id: NodeID, _ topology: Topology) -> String {
+    guard let slot = topology.slot(of: id) else { return "" }
+    let using = topology.partitions.indices.filter {
+      topology.partitions[$0].owner == slot || topology.partitions[$0].synced.contains(slot)
+    }
+    guard let first = using.first else { return topology.voters.contains(id) ? ", a voter" : "" }
+    let entry = topology.partitions[first]
+    return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
+      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") synced \(entry.synced) "
+      + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue)"
+  }
 
   /// What is still missing for the core to be whole; nil when nothing is.
   func missing(_ core: [Int], _ hosts: [Host], _ now: UInt64) -> String? {
@@ -352,7 +367,7 @@ struct Checker {
     if topology.memberCount != core.count {
       let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
       return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
-        + odd.map { "\(name(of: $0.id)) \($0.state)" }.joined(separator: ", ")
+        + odd.map { "\(name(of: $0.id)) \($0.state)\(Checker.uses(of: $0.id, topology))" }.joined(separator: ", ")
     }
     let voters = min(5, core.count - (1 - core.count % 2))
     if topology.voters.count != voters { return "\(topology.voters.count) voters" }

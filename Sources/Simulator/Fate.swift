@@ -194,7 +194,7 @@ extension World {
     isHealing = true
     network.endAll()
     for number in hosts.indices { hosts[number].pausedUntil = min(hosts[number].pausedUntil, now) }
-    if hosts.count > 2, chance.permille(400) {
+    if hosts.count > 2, chance.permille(options.sacrifice) {
       let number = chance.below(hosts.count)
       // Whoever it is must not be needed.
       if canSpare(number) {

@@ -21,6 +21,8 @@ package struct SimulationOptions: Sendable {
   package var corruption = 0
   /// Followed by an old one.
   package var replay = 0
+  /// Followed by one that an outsider made: see `Forgery`.
+  package var forgery = 0
   /// Delays in microseconds; one datagram in a hundred takes up to `tail`, which reorders.
   package var delay: ClosedRange<UInt64> = 50...500
   package var tail: UInt64 = 500
@@ -34,10 +36,15 @@ package struct SimulationOptions: Sendable {
   package var writes: UInt64 = 0
   /// Clocks run up to this many millionths too fast or too slow.
   package var drift = 0
+  /// The nodes share a key; outsiders don't have it.
+  package var isKeyed = false
   /// Hosts can't hear each other all when they start.
   package var startsPartitioned = false
   /// Crashes may take a majority: nothing is promised about life then, but all about safety.
   package var mayLoseMajority = false
+
+  /// Chance in thousandths that one host doesn't come back when the faults end.
+  package var sacrifice = 400
 
   package init(seed: UInt64) { self.seed = seed }
 
@@ -69,6 +76,8 @@ package struct SimulationOptions: Sendable {
     if chance.permille(600) { options.drift = [200, 2000, 9000][chance.below(3)] }
     options.startsPartitioned = chance.permille(200)
     options.mayLoseMajority = chance.permille(100)
+    options.isKeyed = chance.permille(500)
+    if chance.permille(400) { options.forgery = [2, 20][chance.below(2)] }
     return options
   }
 
@@ -77,6 +86,7 @@ package struct SimulationOptions: Sendable {
     var options = SimulationOptions(seed: seed)
     options.hosts = hosts
     options.seconds = seconds
+    options.sacrifice = 0
     return options
   }
 }
@@ -93,6 +103,8 @@ package struct FaultCounts: Equatable, Sendable {
   package var corrupted = 0
   /// Old datagrams that came again.
   package var replayed = 0
+  /// Datagrams that an outsider made.
+  package var forged = 0
   /// Datagrams that were overtaken.
   package var reordered = 0
   /// Datagrams that a partition swallowed.
@@ -120,6 +132,7 @@ package struct FaultCounts: Equatable, Sendable {
   package static var named: [(name: String, path: WritableKeyPath<FaultCounts, Int>)] {
     [
       ("lost", \.lost), ("duplicated", \.duplicated), ("corrupted", \.corrupted), ("replayed", \.replayed),
+      ("forged", \.forged),
       ("reordered", \.reordered), ("swallowed by partitions", \.swallowed),
       ("symmetric partitions", \.symmetricPartitions), ("one-way partitions", \.oneWayPartitions),
       ("single links cut", \.singleLinks), ("isolations", \.isolations), ("flaps", \.flaps), ("crashes", \.crashes),
@@ -164,6 +177,7 @@ package struct Violation: Equatable, Sendable, CustomStringConvertible {
     case boundedQueues = "queues are bounded"
     case oneFounding = "a node founds one cluster"
     case ignoresStrangers = "a misdirected datagram changes nothing"
+    case takesOnce = "a datagram is taken once, and only from its sender"
     case converges = "a healthy core converges"
   }
 

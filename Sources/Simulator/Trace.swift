@@ -6,7 +6,7 @@ struct Trace {
   var isOn: Bool
   private(set) var lines: [String] = []
   /// Lines that are kept; the oldest give way.
-  static let maximumLines = 20_000
+  static let maximumLines = 200_000
 
   init(isOn: Bool) { self.isOn = isOn }
 
@@ -39,6 +39,7 @@ struct Trace {
     case .rival(let cluster, _): "heard the rival \(String(cluster.description.prefix(8)))"
     case .lease(let holds): holds ? "holds a lease" : "lost its lease"
     case .restarting(let reason): "begins anew: \(reason)"
+    case .ignored(let reason, _, let count): "ignores datagrams: \(reason), \(count) in all"
     }
   }
 }

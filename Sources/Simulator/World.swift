@@ -46,6 +46,8 @@ package struct World {
   /// Datagrams of the past that may come again.
   var past: [(to: Int, from: Int, datagram: [UInt8])] = []
   private var scratch: [ClusterEffect] = []
+  /// What the nodes seal their datagrams with, if they do.
+  let key: BeaconKey?
 
   /// What a clock reads at a time of the world. Static, since asking a `Host` would copy it.
   static func clock(_ offset: UInt64, _ drift: Int64, _ time: UInt64) -> UInt64 {
@@ -59,6 +61,15 @@ package struct World {
     return UInt64(since - since / (1_000_000 + drift) * drift + 2 * abs(drift) + 1_000)
   }
 
+  /// A key of a stand-in for HMAC-SHA-256: XXH3 twice, seeded with the secret. Nobody here is out to break it.
+  static func key(_ secret: UInt64) -> BeaconKey {
+    BeaconKey { bytes in
+      BeaconCode(
+        first: xxh3(bytes.baseAddress, count: bytes.count, seed: secret),
+        last: xxh3(bytes.baseAddress, count: min(bytes.count, 64), seed: ~secret))
+    }
+  }
+
   static let port: UInt16 = 3100
   /// Datagrams that wait for a paused host: what a socket's buffer holds.
   static let maximumWaiting = 300
@@ -67,6 +78,7 @@ package struct World {
   init(_ options: SimulationOptions, trace: Bool) {
     self.options = options
     chance = Chance(seed: options.seed)
+    key = options.isKeyed ? World.key(0x5EC2E7) : nil
     let count = options.hosts + options.latecomers
     network = Network(count)
     chances = [Chance](repeating: Chance(seed: 0), count: count)
@@ -167,7 +179,8 @@ package struct World {
       http: PeerAddress(v4: 0x0A00_0000 + UInt32(number) + 1, port: 3000))
     if hosts[number].incarnation > 1 { report.faults.restarts += 1 }
     if hosts[number].incarnation == 1, number >= options.hosts { report.faults.joins += 1 }
-    hosts[number].control = ControlPlane(identity, settings: options.settings, now: hosts[number].clock(now))
+    hosts[number].control = ControlPlane(
+      identity, settings: options.settings, key: key, now: hosts[number].clock(now))
     hosts[number].isUp = true
     checker.started(number, identity.id)
     trace.add(now, name(number), "starts as \(identity.id.short)")
@@ -180,7 +193,7 @@ package struct World {
     hosts[number].isUp = false
     hosts[number].wake = .max
     hosts[number].pausedUntil = 0
-    checker.stopped(number)
+    checker.stopped(number, now)
   }
 
   /// A host and its incarnation, for the trace.
@@ -189,10 +202,10 @@ package struct World {
   private mutating func deliver(_ datagram: [UInt8], to number: Int, from: Int) {
     guard hosts[number].isUp else { return }
     let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
-    let before = hosts[number].control!.ignored.misdirected
+    let before = hosts[number].control!.ignored[.misdirected]
     hosts[number].control!.receive(datagram, from: World.address(from), clock, &chances[number])
     if options.replay > 0 || options.corruption > 0 || hosts[number].incarnation > 1 {
-      checker.delivered(datagram, number, hosts[number].control!, misdirectedBefore: before, now)
+      checker.delivered(datagram, number, hosts[number].control!, misdirectedBefore: before, key, now)
     }
     afterStep(number)
   }

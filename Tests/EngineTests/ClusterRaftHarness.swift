@@ -47,6 +47,7 @@ struct RaftGroup {
     while isBusy {
       isBusy = false
       for from in nodes.indices {
+        nodes[from].flush(now)
         let output = nodes[from].output
         nodes[from].output = []
         for (to, message) in output {

@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Engine
+@testable import Wire
 
 /// A node of one to three cores in this thread, with a clock, clients and mailboxes of its own: what `CoreThread` and
 /// the kernel are to the engine, but in an order that the test or a seed decides.
@@ -14,6 +15,12 @@ final class TestNode {
   let limits: Limits
   /// Decides everything that may come in any order; nil for everything at once and in order.
   var random: TestRandom?
+  /// Until when the node may act as an owner (monotonic nanoseconds).
+  var lease = UInt64.max
+  /// Times that a core asked the cluster to note that it takes writes.
+  private(set) var writesAskedFor = 0
+  /// What a network does with a connection that the node opens; without one, none can be opened.
+  var dial: ((TestClient, PeerAddress) -> Void)?
   /// No core reads its mail.
   var holdsMail = false
   private(set) var clients: [TestClient] = []
@@ -48,7 +55,8 @@ final class TestNode {
 
   init(
     cores count: Int = 1, limits: Limits = TestNode.limits, memory bytes: Int = 64 << 20, eviction: Eviction = .none,
-    logLevel: LogLevel = .info, seed: UInt64? = nil
+    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2),
+    key: BeaconKey? = nil
   ) {
     self.count = count
     self.limits = limits
@@ -68,7 +76,7 @@ final class TestNode {
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
             eviction: eviction, memory: memory, memoryCount: memoryCount,
             memoryRange: core * share..<(core + 1) * share,
-            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: (1, 2)),
+            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id, key: key),
           wall: wall))
     }
   }
@@ -81,8 +89,8 @@ final class TestNode {
 
   // MARK: Clients
 
-  /// A connection to a core.
-  func connect(_ core: Int = 0, isBeyondLimit: Bool = false) -> TestClient {
+  /// A connection to a core, of HTTP or of frames.
+  func connect(_ core: Int = 0, isPeer: Bool = false, isBeyondLimit: Bool = false) -> TestClient {
     let index: UInt32
     if let free = freeIndices[core].popLast() {
       index = free
@@ -92,7 +100,7 @@ final class TestNode {
     }
     generation += 1
     let client = TestClient(
-      core: core, id: ConnectionID(index: index, generation: generation), isBeyondLimit: isBeyondLimit)
+      core: core, id: ConnectionID(index: index, generation: generation), isPeer: isPeer, isBeyondLimit: isBeyondLimit)
     clients.append(client)
     return client
   }
@@ -151,7 +159,7 @@ final class TestNode {
   func turn(_ core: Int, _ action: (inout Core) -> Void = { _ in }) {
     turns += 1
     var lent: [UnsafeMutableRawBufferPointer] = []
-    cores[core].beginTurn(wall: wall, monotonic: monotonic)
+    cores[core].beginTurn(wall: wall, monotonic: monotonic, lease: lease)
     for client in (random?.shuffled(clients) ?? clients) where client.core == core { deliver(client, &lent) }
     if !holdsMail { readMail(core) }
     action(&cores[core])
@@ -164,6 +172,16 @@ final class TestNode {
     cores[core].effects.removeAll()
     sendMail(core)
     if cores[core].wantsTurnEnd { cores[core].turnEnded(monotonic: monotonic + 20_000) }
+  }
+
+  /// Has all cores take a view of the cluster.
+  func adopt(_ view: ClusterView) {
+    // The owner of a core has it take the view before it takes mail that was sent by it.
+    let held = holdsMail
+    holdsMail = true
+    for core in 0..<count { turn(core) { $0.adopt(view) } }
+    holdsMail = held
+    settle()
   }
 
   /// Turns of all cores until nothing is left to do at this time.
@@ -196,6 +214,15 @@ final class TestNode {
     Issue.record("a deadline in the past keeps a core awake")
   }
 
+  /// The same for nodes that keep the same time: what their cores want next, and the time.
+  var deadline: UInt64 { (0..<count).map { cores[$0].deadline }.min()! }
+
+  /// Sets the clock and gives all cores that want it a turn.
+  func wake(at time: UInt64) {
+    setClock(max(time, monotonic))
+    for core in 0..<count where cores[core].deadline <= monotonic { turn(core) }
+  }
+
   private func setClock(_ time: UInt64) {
     wall += time / 1_000_000 - monotonic / 1_000_000
     monotonic = time
@@ -211,9 +238,15 @@ final class TestNode {
   // MARK: In
 
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
-    if !client.isOpened {
+    if !client.isOpened && !(client.isOutbound && client.isClosing) {
+      if client.isOutbound {
+        guard client.isAnswered || client.hasFailed else { return }
+        client.isOpened = true
+        if client.isAnswered { cores[client.core].connected(client.id) }
+        return
+      }
       client.isOpened = true
-      cores[client.core].opened(client.id, isBeyondLimit: client.isBeyondLimit)
+      cores[client.core].opened(client.id, isPeer: client.isPeer, isBeyondLimit: client.isBeyondLimit)
       if random?.chance(2) == true { return }
     }
     if client.canTake && random?.chance(3) != true {
@@ -304,6 +337,13 @@ final class TestNode {
       if client.loan != nil { Issue.record("a loan while another is under way") }
       client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
+    case .askForWrites: writesAskedFor += 1
+    case .connect(let link, let address):
+      guard let dial else { return cores[core].dialFailed(link) }
+      let client = connect(core)
+      client.isOutbound = true
+      cores[core].dialed(link, client.id)
+      dial(client, address)
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):
@@ -335,6 +375,7 @@ final class TestNode {
   /// Closes all connections and checks that nothing is left of them, and the stores.
   func checkAtRest() {
     holdsMail = false
+    for core in 0..<count { turn(core) { core in for link in core.links { core.removeLink(link.pointee.index) } } }
     for client in clients {
       client.holdsSends = false
       client.holdsClose = false
@@ -349,6 +390,7 @@ final class TestNode {
       #expect(cores[core].collectedBytes == 0)
       #expect(cores[core].gapRequests.count == 0)
       #expect(cores[core].hasMail == false)
+      #expect(cores[core].waiting.count == 0)
       for id in 1..<Int(max(1, cores[core].store.segmentCount)) {
         let segment = cores[core].store.segments[id]
         guard segment.flags.contains(.exists) else { continue }

@@ -48,27 +48,14 @@ package enum ClusterEvent: Equatable, Sendable {
   /// This node may act as an owner, or no longer.
   case lease(Bool)
   case restarting(RestartReason)
+  /// Datagrams are ignored for this reason; the last came from there, and so many did in all. Told the first time, and
+  /// then at most every ten minutes.
+  case ignored(IgnoredReason, PeerAddress, count: Int)
 
   /// What an entry did to partitions.
   package enum PartitionChange: UInt8, Sendable {
-    case placed, fenced, activated, resized
+    case placed, fenced, chosen, activated, resized, handedOver
   }
-}
-
-/// Datagrams that were ignored, by reason. Bad input is normal input: it is counted.
-package struct IgnoredDatagrams: Equatable, Sendable {
-  /// Not a datagram of this version, or changed on its way.
-  package var malformed = 0
-  package var version = 0
-  package var checksum = 0
-  /// Meant for another cluster, or for another node: for instance for the process that was here before.
-  package var foreign = 0
-  package var misdirected = 0
-  /// From a node that is no member.
-  package var stranger = 0
-
-  /// All of them.
-  package var total: Int { malformed + version + checksum + foreign + misdirected + stranger }
 }
 
 /// What a node is, for its beacons and its entry in the topology.

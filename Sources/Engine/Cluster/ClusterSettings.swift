@@ -27,6 +27,12 @@ package struct ClusterSettings: Equatable, Sendable {
   package var window = 8
   package var snapshotWindow = 16
 
+  /// Datagrams a second, to all followers together, that a leader sends besides heartbeats: entries, news of commits,
+  /// pieces of snapshots. As many may be saved up. What there is to send goes with the number of members, so this takes
+  /// longer in a large cluster rather than more at a time: 2 MB a second at most, and a change of one member, some ten
+  /// entries among 200, within a few seconds.
+  package var bulkRate: UInt64 = 2000
+
   // MARK: Membership
 
   /// Between two pings of the same member.
@@ -65,6 +71,8 @@ package struct ClusterSettings: Equatable, Sendable {
   package var downGrace = 1000 * millisecond
   /// How long a member is down before it is removed.
   package var evictAfter = 30_000 * millisecond
+  /// How long no further member must have come until partitions move to new ones; six times that at most.
+  package var placementDelay = 500 * millisecond
   /// Copies of each partition that are wanted.
   package var copies: UInt8 = 3
   /// Whether the control plane settles synced sets and owners by itself, because no data plane does.

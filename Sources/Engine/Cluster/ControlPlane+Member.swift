@@ -15,12 +15,11 @@ extension ControlPlane {
     default: break
     }
     guard beacon.cluster == cluster else {
-      ignored.foreign += 1
-      return
+      return ignore(.foreign, address, now)
     }
     if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
     if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
-    guard admit(beacon, address) else { return }
+    guard admit(beacon, address, now) else { return }
     switch beacon.body {
     case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
     case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
@@ -36,14 +35,18 @@ extension ControlPlane {
   ///
   /// A node whose own log lags behind can't tell a newcomer from one that was removed: it says at which entry it
   /// stands, and the receiver, which stands later, ignores it.
-  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress) -> Bool {
+  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     let source = beacon.source
     if isMember(source) { return true }
     if let topology, topology.slot(of: source) == nil {
       send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
       // A lagging node must hear its leader even if it doesn't know it yet.
-      guard case .election = beacon.body else {
-        ignored.stranger += 1
+      // A ping is answered all the same: it may come from a newcomer of whom only the log of this node doesn't know.
+      switch beacon.body {
+      case .election: break
+      case .ping: return true
+      default:
+        ignore(.stranger, address, now)
         return false
       }
     }
@@ -67,8 +70,9 @@ extension ControlPlane {
   }
 
   private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
-    // Only an entry that this node hasn't applied can have removed it.
-    guard let topology, eviction.index > topology.index else { return }
+    // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time before
+    // it was added, and others too: to it, this says nothing.
+    guard let topology, topology.slot(of: id) != nil, eviction.index > topology.index else { return }
     begin(anew: isLeaving ? .left : .evicted)
   }
 
@@ -102,15 +106,12 @@ extension ControlPlane {
   }
 
   private mutating func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
-    guard hello.nameHash == discovery.nameHash else { return }
     if !hello.isMember {
-      // In a large cluster only some answer: the leader, and those whose ids end like the seeker's.
-      let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
-      guard raft?.role == .leader || id.low % share == beacon.source.low % share else { return }
-      guard let own = ownHello() else { return }
+      guard answers(beacon.source), let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
     }
-    guard beacon.cluster != cluster, beacon.cluster != .none else { return }
+    if beacon.cluster == cluster { return correct(hello, beacon.source, address) }
+    guard beacon.cluster != .none else { return }
     if rivals.note(beacon.cluster, isWritten: hello.isWritten, address, now) {
       effects.append(.event(.rival(beacon.cluster, address)))
     }
@@ -118,6 +119,19 @@ extension ControlPlane {
     guard let leader = raft?.leader, leader != id, let leaderAddress = self.address(of: leader) else { return }
     let request = LeaderRequest.rival(beacon.cluster, isWritten: hello.isWritten)
     send(.request(request), cluster: cluster, to: leader, at: leaderAddress)
+  }
+
+  /// A beacon of this cluster from a node that was removed: nobody it knows may be left to tell it.
+  private mutating func correct(_ hello: Hello, _ source: NodeID, _ address: PeerAddress) {
+    guard let topology, hello.index < topology.index, topology.slot(of: source) == nil, answers(source) else { return }
+    send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
+  }
+
+  /// Whether this member answers a beacon. In a large cluster only some do: the leader, and those whose ids end like the
+  /// sender's.
+  private func answers(_ source: NodeID) -> Bool {
+    let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
+    return raft?.role == .leader || id.low % share == source.low % share
   }
 
   /// Someone wants to be a member, or tells its name and addresses.
@@ -143,7 +157,7 @@ extension ControlPlane {
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
     guard let topology else { return false }
-    if isLeaving || pendingCommand != nil || (wantsWritten && !topology.isWritten) { return true }
+    if isLeaving || pendingCommand != nil || !wishes.isEmpty || (wantsWritten && !topology.isWritten) { return true }
     return needsDetails(topology)
   }
 
@@ -165,6 +179,7 @@ extension ControlPlane {
       requests.append(.request(.command(TopologyCommand.markWritten.encoded())))
     }
     if let pendingCommand { requests.append(.request(.command(pendingCommand))) }
+    for bytes in PartitionWish.encoded(wishes) { requests.append(.request(.wishes(bytes))) }
     for body in requests {
       if leader == id {
         ask(self: body, now)
@@ -194,17 +209,22 @@ extension ControlPlane {
       if rivals.note(cluster, isWritten: isWritten, address, now) {
         effects.append(.event(.rival(cluster, address)))
       }
+    case .wishes(let bytes):
+      guard let wishes = try? PartitionWish.decoded(bytes), let slot = topology.slot(of: source) else {
+        return ignore(.malformed, address, now)
+      }
+      planner.wishes.note(wishes, of: slot)
+      planner.hasWishes = true
     case .command(let bytes):
       // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
-        ignored.malformed += 1
-        return
+        return ignore(.malformed, address, now)
       }
       switch command {
       case .markWritten: if !topology.isWritten { propose(command, now) }
       case .resize(let items):
         if items.allSatisfy({ topology.owns($0.partition, source) }) { propose(command, now) }
-      default: ignored.malformed += 1
+      default: ignore(.malformed, address, now)
       }
     }
   }
@@ -253,11 +273,10 @@ extension ControlPlane {
     guard let topology = try? Topology(decoding: piece.bytes), topology.index == piece.index,
       topology.cluster == cluster
     else {
-      ignored.malformed += 1
-      return
+      return ignore(.malformed, .none, now)
     }
-    // A snapshot without this node is as good a proof as any.
-    guard topology.slot(of: id) != nil || self.topology == nil else {
+    // A snapshot without this node is as good a proof as any, if it was a member before.
+    guard topology.slot(of: id) != nil || self.topology?.slot(of: id) == nil else {
       return begin(anew: isLeaving ? .left : .evicted)
     }
     raft!.restore(topology, from: piece, now)
@@ -298,6 +317,8 @@ extension ControlPlane {
       let losses = items.reduce(0) { $1.isLoss ? $0 + 1 : $0 }
       if losses > 0 { effects.append(.event(.lost(losses))) }
     case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
+    case .choose(let items): effects.append(.event(.partitions(.chosen, items.count)))
+    case .handOver(let items): effects.append(.event(.partitions(.handedOver, items.count)))
     case .markWritten, .dissolve: break
     }
   }
@@ -322,7 +343,7 @@ extension ControlPlane {
       leaderlessSince = now
       return
     }
-    if !hasTopology {
+    if topology?.slot(of: id) == nil {
       if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
     } else if topology?.isWritten == false, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
       begin(anew: .orphaned)

@@ -13,6 +13,8 @@ package struct ControlPlane: Sendable {
   package let identity: NodeIdentity
   /// Times, counts and bounds.
   package let settings: ClusterSettings
+  /// What seals its datagrams; nil for a cluster that trusts its network.
+  let key: BeaconKey?
   /// How it seeks a cluster; idle once it has one.
   package internal(set) var discovery: Discovery
   /// Once this node has a cluster.
@@ -30,6 +32,9 @@ package struct ControlPlane: Sendable {
 
   /// Where the node stands after its last step.
   package private(set) var standing = Standing()
+  /// The number of the last datagram that was sent.
+  private var sequence: UInt64 = 0
+  private var replayFilter = ReplayFilter()
   var planner = Planner()
   var hasTopology = false
   /// Cleared when there was nothing to ask the leader for, until something changes.
@@ -44,16 +49,18 @@ package struct ControlPlane: Sendable {
   package internal(set) var isLeaving = false
   var wantsWritten = false
   var pendingCommand: [UInt8]?
+  var wishes: [PartitionWish] = []
   var nextRequest: UInt64 = 0
   /// Since when no leader was heard.
   var leaderlessSince: UInt64?
 
   static let maximumHeard = 16
 
-  /// A node that has just started and seeks a cluster.
-  package init(_ identity: NodeIdentity, settings: ClusterSettings, now: UInt64) {
+  /// A node that has just started and seeks a cluster; with a key, among the nodes that have the same one.
+  package init(_ identity: NodeIdentity, settings: ClusterSettings, key: BeaconKey? = nil, now: UInt64) {
     self.identity = identity
     self.settings = settings
+    self.key = key
     let name = Array(identity.clusterName.utf8)
     let nameHash = name.withUnsafeBytes { xxh3($0.baseAddress, count: $0.count, seed: 0) }
     discovery = Discovery(identity.id, nameHash: nameHash, settings: settings, now: now)
@@ -99,6 +106,15 @@ package struct ControlPlane: Sendable {
   package mutating func request(_ command: TopologyCommand) {
     pendingCommand = command.encoded()
     mayWantRequest = true
+  }
+
+  /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is asked
+  /// for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
+  package mutating func setWishes(_ wishes: [PartitionWish], now: UInt64) {
+    guard wishes != self.wishes else { return }
+    self.wishes = wishes
+    mayWantRequest = true
+    nextRequest = min(nextRequest, now)
   }
 
   // MARK: Time
@@ -165,20 +181,12 @@ package struct ControlPlane: Sendable {
   ) {
     guard restart == nil else { return }
     let beacon: Beacon
-    do throws(BeaconError) { beacon = try Beacon(decoding: datagram) } catch {
-      switch error {
-      case .version: ignored.version += 1
-      case .checksum: ignored.checksum += 1
-      default: ignored.malformed += 1
-      }
-      return
+    do throws(BeaconError) { beacon = try Beacon(decoding: datagram, key: key) } catch {
+      return ignore(IgnoredReason(error), address, now)
     }
     // What this node broadcast comes back to it.
     guard beacon.source != id else { return }
-    guard beacon.destination == id || isForAnybody(beacon) || settings.has(.ignoresDestination) else {
-      ignored.misdirected += 1
-      return
-    }
+    guard isMeantForThisNode(beacon, address, now), isFresh(beacon, address, now) else { return }
     if raft == nil { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
     finish(now, &chance)
   }
@@ -188,11 +196,36 @@ package struct ControlPlane: Sendable {
     datagram.withUnsafeBytes { receive($0, from: address, now, &chance) }
   }
 
-  /// Only beacons, and a join to a leader not yet known by id, may be for whoever hears them.
-  private func isForAnybody(_ beacon: Beacon) -> Bool {
-    guard beacon.destination == .none else { return false }
-    if case .hello = beacon.body { return true }
+  /// Whether a datagram names this node; only beacons may be for whoever hears them, of this cluster's name.
+  private mutating func isMeantForThisNode(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+    var isMeant = beacon.destination == id
+    if case .hello(let hello) = beacon.body {
+      guard hello.nameHash == discovery.nameHash else {
+        ignore(.foreign, address, now)
+        return false
+      }
+      if beacon.destination == .none { isMeant = true }
+    }
+    if settings.has(.ignoresDestination) { isMeant = true }
+    if !isMeant { ignore(.misdirected, address, now) }
+    return isMeant
+  }
+
+  /// Whether a datagram is seen for the first time, and comes from where its sender is.
+  private mutating func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+    let home = self.address(of: beacon.source)
+    switch replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
+    case .fresh: return true
+    case .repeated: break
+    case .replayed: ignore(.replayed, address, now)
+    case .forged: ignore(.forged, address, now)
+    }
     return false
+  }
+
+  /// Counts a datagram that is ignored, and tells of it if its kind is news.
+  mutating func ignore(_ reason: IgnoredReason, _ address: PeerAddress, _ now: UInt64) {
+    if ignored.count(reason, now) { effects.append(.event(.ignored(reason, address, count: ignored[reason]))) }
   }
 
   /// A seeker's share: discovery, and the first word of a leader that took this node in.
@@ -215,7 +248,7 @@ package struct ControlPlane: Sendable {
         nextHello = now
       }
       if raft != nil, beacon.cluster == cluster { participate(beacon, address, now, &chance) }
-    default: ignored.foreign += 1
+    default: ignore(.foreign, address, now)
     }
     takeFounding(now)
   }
@@ -253,7 +286,10 @@ package struct ControlPlane: Sendable {
     takeFounding(now)
     if raft != nil {
       applyCommitted(now)
-      if raft!.role == .leader { lead(now) }
+      if raft!.role == .leader {
+        lead(now)
+        raft!.flush(now)
+      }
       sendElection()
       sendMembership()
       checkOrphan(now)
@@ -271,11 +307,12 @@ package struct ControlPlane: Sendable {
 
   /// Sends a body to a node at an address, or to everybody.
   mutating func send(_ body: BeaconBody, cluster: ClusterID, to destination: NodeID, at address: PeerAddress?) {
-    let bytes = Beacon(cluster: cluster, source: id, destination: destination, body: body).encoded()
-    guard let address else { return effects.append(.broadcast(bytes)) }
     // A founder doesn't know its own address, and a node that left has none.
-    guard address != .none else { return }
-    effects.append(.send(address, bytes))
+    guard address != PeerAddress.none else { return }
+    sequence += 1
+    let beacon = Beacon(cluster: cluster, source: id, destination: destination, sequence: sequence, body: body)
+    let bytes = beacon.encoded(key: key)
+    effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
   }
 
   /// Where a member listens: as the topology says, or where it was heard.

@@ -89,7 +89,9 @@ package struct Discovery: Sendable {
   /// Sends the beacons and proposals that are due, and gives up what takes too long.
   mutating func tick(_ now: UInt64, join: Join, _ chance: inout Chance) {
     if now >= nextHello {
-      nextHello = now + settings.seekerHello - chance.below(settings.seekerHello / 8)
+      // Many seekers, or one that has found a cluster, needn't speak so often.
+      let interval = settings.seekerHello * (target == nil ? 1 + UInt64(seekers.count / 32) : 4)
+      nextHello = now + interval - chance.below(settings.seekerHello / 8)
       let hello = Hello(
         nameHash: nameHash, isMember: false, isWritten: false, expect: UInt8(clamping: settings.expect), size: 0,
         index: LogIndex(0), leader: .none, leaderAddress: .none,
@@ -134,10 +136,7 @@ package struct Discovery: Sendable {
     }
     if let proposal { return pursue(proposal, now, &chance) }
     let expect = seekers.reduce(UInt8(clamping: settings.expect)) { max($0, set.contains($1.id) ? $1.expect : 0) }
-    // While others are heard that don't yet hear this node, all may still be settling.
-    guard set.first == id, set.count >= expect, promise == nil, now >= stableSince + settings.settle else { return }
-    let patience = set.count == seekers.count + 1 ? settings.settle : 3 * settings.settle
-    guard now >= stableSince + patience else { return }
+    guard set.first == id, set.count >= expect, promise == nil, now >= stableSince + patience else { return }
     ballot += 1
     let drawn = chance.drawID()
     let founders = set.map { member in
@@ -148,6 +147,14 @@ package struct Discovery: Sendable {
     promise = (founding, now + settings.promise)
     proposal = Proposal(founding: founding, started: now, promised: [id], nextSend: now)
     pursue(proposal!, now, &chance)
+  }
+
+  /// How long the set must not have changed. While others are heard that don't hear this node, all may still be
+  /// settling, and those of lower ids go first; but they may never hear it.
+  private var patience: UInt64 {
+    let isLowest = seekers.first.map { id < $0.id } ?? true
+    let isWhole = set.count == seekers.count + 1 || (isLowest && set.count == Founder.maximumCount)
+    return settings.settle * (isWhole ? 1 : isLowest ? 3 : 6)
   }
 
   private mutating func pursue(_ current: Proposal, _ now: UInt64, _ chance: inout Chance) {
@@ -244,7 +251,6 @@ package struct Discovery: Sendable {
   mutating func receive(
     hello: Hello, from: NodeID, _ address: PeerAddress, cluster: ClusterID, _ now: UInt64, _ chance: inout Chance
   ) {
-    guard hello.nameHash == nameHash, from != id else { return }
     guard hello.isMember else { return note(hello, from, address, now) }
     guard cluster != .none else { return }
     seekers.removeAll { $0.id == from }

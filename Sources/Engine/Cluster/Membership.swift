@@ -76,7 +76,8 @@ package struct Membership: Sendable {
     for place in watched where !before.contains(subjects[place].id) {
       subjects[place].misses = 0
       subjects[place].isAnswered = true
-      subjects[place].nextPing = now
+      // Not at once: while many join, whom to watch changes often.
+      subjects[place].nextPing = now + settings.ping
     }
   }
 

@@ -11,15 +11,19 @@ extension ControlPlane {
   /// Proposes what partitions need; notes when nothing is left to do.
   mutating func planPartitions(_ topology: Topology, _ now: UInt64) {
     var plan = PartitionPlan(topology)
-    place(topology, &plan)
-    if settings.standsInForData {
-      let view = View(topology, self, now)
+    place(topology, &plan, now)
+    let view = View(topology, self, now)
+    if !settings.standsInForData {
+      planData(topology, view, now, &plan)
+    } else {
       for partition in topology.partitions.indices {
         let entry = topology.partitions[partition]
         if entry.isActive { tend(partition, entry, view, &plan) } else { settle(partition, entry, view, now, &plan) }
       }
     }
-    for command in plan.commands().prefix(Planner.maximumEntries) {
+    // As many entries as there is room for the datagrams that take them to everybody.
+    let most = max(1, min(Planner.maximumEntries, raft!.bulkRoom(now) / max(1, addresses.count)))
+    for command in plan.commands().prefix(most) {
       let index = propose(command, now)
       guard let index, case .fence(let partitions) = command else { continue }
       for partition in partitions {
@@ -30,12 +34,25 @@ extension ControlPlane {
     if plan.isEmpty, !plan.isWaiting { planner.idleVersion = topology.version }
   }
 
-  /// Compares the ring with what the topology has.
-  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan) {
+  /// Compares the ring with what the topology has. While more and more members come, it waits for a moment, so that
+  /// partitions move once and not with each of them.
+  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan, _ now: UInt64) {
     let members = topology.members.compactMap { $0 }
       .filter { $0.state == .active || $0.state == .down }
       .map { RingMember($0.id, weight: $0.weight) }.sorted { $0.id < $1.id }
     guard !members.isEmpty else { return }
+    if let ring = planner.ring, ring.members != members, members.contains(where: { !ring.members.contains($0) }) {
+      if planner.newMembers != members {
+        planner.newMembers = members
+        planner.newSince = (first: planner.newSince?.first ?? now, last: now)
+      }
+      let since = planner.newSince!
+      guard now >= min(since.last + settings.placementDelay, since.first + 6 * settings.placementDelay) else {
+        plan.isWaiting = true
+        return
+      }
+    }
+    planner.newSince = nil
     if planner.ring?.members != members || planner.ring?.copies != topology.copies {
       let ring = HashRing(members)
       let assignment = ring.assignment(copies: Int(topology.copies))
@@ -49,7 +66,7 @@ extension ControlPlane {
   }
 
   /// What a plan asks of members, by slot.
-  private struct View {
+  struct View {
     /// Active as the log has it; and heard just now.
     var isActive: [Bool] = []
     var isHeard: [Bool] = []
@@ -102,7 +119,7 @@ extension ControlPlane {
   }
 
   /// A fenced partition: it gets an owner once the last one can't act any more and enough of its holders have promised.
-  private func settle(
+  func settle(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     plan.isWaiting = true
@@ -115,10 +132,11 @@ extension ControlPlane {
     var promisers = entry.synced.filter(promised)
     var isLoss = false
     if promisers.count < entry.promisesNeeded || promisers.isEmpty {
-      // Before the first owner nobody holds anything; and when all that held it are gone for good, nobody does again.
-      guard entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
-      isLoss = !entry.synced.isEmpty
-      promisers = entry.replicas.filter(promised)
+      // Before the first write nobody holds anything; and when all that held it are gone for good, nobody does again.
+      let isUntouched = topology!.isUntouched(entry)
+      guard isUntouched || entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
+      isLoss = !isUntouched
+      if promisers.isEmpty { promisers = entry.replicas.filter(promised) }
     }
     guard let owner = entry.replicas.first(where: { promisers.contains($0) }) ?? promisers.first else { return }
     plan.activations.append(
@@ -134,17 +152,24 @@ struct PartitionPlan {
   var fences: [PartitionID] = []
   var activations: [TopologyCommand.Activation] = []
   var resizes: [TopologyCommand.Resize] = []
+  var choices: [TopologyCommand.Choice] = []
+  var handOvers: [TopologyCommand.HandOver] = []
   /// Something can't be done yet: plan again although the topology doesn't change.
   var isWaiting = false
 
   init(_ topology: Topology) {}
 
-  var isEmpty: Bool { placements.isEmpty && fences.isEmpty && activations.isEmpty && resizes.isEmpty }
+  var isEmpty: Bool {
+    placements.isEmpty && fences.isEmpty && activations.isEmpty && resizes.isEmpty && choices.isEmpty
+      && handOvers.isEmpty
+  }
 
   /// The entries, those that restore service first.
   func commands() -> [TopologyCommand] {
     var commands: [TopologyCommand] = []
     split(activations, size: { 11 + 2 * $0.synced.count }, emit: { commands.append(.activate($0)) })
+    split(choices, size: { _ in 8 }, emit: { commands.append(.choose($0)) })
+    split(handOvers, size: { _ in 12 }, emit: { commands.append(.handOver($0)) })
     split(resizes, size: { 12 + 2 * $0.synced.count }, emit: { commands.append(.resize($0)) })
     split(fences, size: { _ in 2 }, emit: { commands.append(.fence($0)) })
     split(placements, size: { 3 + 2 * $0.replicas.count }, emit: { commands.append(.place($0)) })

@@ -14,6 +14,9 @@ struct Planner: Sendable {
   var downSince: [(id: NodeID, time: UInt64)] = []
   /// The ring's members and what it says, so that it isn't computed without need.
   var ring: (members: [RingMember], copies: UInt8, assignment: [[MemberSlot]])?
+  /// Members that the ring doesn't know yet, since when there are some, and since when it is these.
+  var newMembers: [RingMember] = []
+  var newSince: (first: UInt64, last: UInt64)?
   /// The topology's version at which nothing was left to do for partitions.
   var idleVersion: UInt64 = 0
   /// The topology's version that was planned for last; what waits is looked at again with the members.
@@ -24,6 +27,10 @@ struct Planner: Sendable {
   var nextLook: UInt64 = 0
   /// The cluster is over: since when the leader waits for all to know.
   var dissolvedSince: UInt64?
+
+  /// What the nodes want for their partitions, and whether any of it is new.
+  var wishes = WishBook()
+  var hasWishes = false
 
   static let maximumNewcomers = 64
   /// Entries that one plan proposes at most: a small part of what the log holds.
@@ -44,7 +51,9 @@ extension ControlPlane {
       raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
-    guard isTime || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
+    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else {
+      return
+    }
     guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
     planner.seenIndex = raft!.applied
     if let other = topology.dissolved { return conclude(other, now) }
@@ -54,7 +63,10 @@ extension ControlPlane {
       planMembers(topology, now)
       if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
     }
-    if topology.version != planner.idleVersion, isTime || topology.version != planner.plannedVersion {
+    let isAnew = topology.version != planner.plannedVersion
+    let wants = planner.hasWishes || (topology.version != planner.idleVersion && (isTime || isAnew))
+    if wants, raft!.bulkRoom(now) >= Int(settings.bulkRate / 4) {
+      planner.hasWishes = false
       planner.plannedVersion = topology.version
       planPartitions(topology, now)
     }

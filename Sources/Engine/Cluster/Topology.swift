@@ -58,6 +58,8 @@ package struct PartitionEntry: Equatable, Sendable {
   package var synced: [MemberSlot] = []
   /// The log entry that raised the epoch last: a member that applied it takes no older epoch.
   package var fencedAt = LogIndex(0)
+  /// While fenced: who brings the others in step to be the next owner; at most one in an epoch.
+  package var candidate: MemberSlot?
   /// How many times all that held it were gone and it began anew, empty.
   package var losses: UInt16 = 0
 
@@ -86,8 +88,8 @@ package struct Topology: Equatable, Sendable {
   package private(set) var version: UInt64 = 1
   /// Who votes; changed by entries of the log's own kind.
   package internal(set) var voters: [NodeID]
-  /// Whether the cluster ever took a write, or is about to: it then never dissolves.
-  package internal(set) var isWritten = false
+  /// The entry by which the cluster was about to take its first write; 0 before it.
+  package internal(set) var writtenAt = LogIndex(0)
   /// The cluster that this one, never written, dissolves into.
   package internal(set) var dissolved: ClusterID?
   /// By slot; nil where nobody is.
@@ -129,6 +131,14 @@ package struct Topology: Equatable, Sendable {
 
   // MARK: Reading
 
+  /// Whether the cluster ever took a write, or is about to: it then never dissolves.
+  package var isWritten: Bool { writtenAt > LogIndex(0) }
+
+  /// Whether a partition was never written: it had no owner since the first write of all.
+  package func isUntouched(_ entry: PartitionEntry) -> Bool {
+    !isWritten || (!entry.isActive && entry.fencedAt < writtenAt)
+  }
+
   /// The slot of a member; nil when it isn't one. Members are few: a scan.
   package func slot(of id: NodeID) -> MemberSlot? {
     for (slot, member) in members.enumerated() where member?.id == id { return MemberSlot(slot) }
@@ -150,7 +160,9 @@ package struct Topology: Equatable, Sendable {
 
   /// Whether any partition's entry names this slot as owner, replica or synced.
   package func isNamed(_ slot: MemberSlot) -> Bool {
-    partitions.contains { $0.owner == slot || $0.replicas.contains(slot) || $0.synced.contains(slot) }
+    partitions.contains {
+      $0.owner == slot || $0.candidate == slot || $0.replicas.contains(slot) || $0.synced.contains(slot)
+    }
   }
 
   // MARK: Changing

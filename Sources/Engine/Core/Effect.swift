@@ -25,11 +25,14 @@ import Wire
 ///
 /// Memory named by a send stays unchanged until the reactor reports `sent`, or `closed` for the connection; all other
 /// memory that is read is valid until the end of the turn.
-@frozen public enum Effect {
+package enum Effect {
   /// Send these bytes, all of them; at most one send per connection is under way.
   case send(ConnectionID, UnsafeRawPointer, count: Int)
   /// Send two pieces as one: a head and a slice of the log, which isn't copied.
   case sendPair(ConnectionID, UnsafeRawPointer, count: Int, UnsafeRawPointer, tailCount: Int)
+  /// Connect to a node's `--peer` port, for this link; `dialed` or `dialFailed` is called at once, and `connected` or
+  /// `failed` follows.
+  case connect(link: Int, PeerAddress)
   /// No more bytes will be sent; go on receiving.
   case shutdownWrite(ConnectionID)
   /// Let the `close` that follows reset the connection instead of delivering what the kernel still holds.
@@ -47,16 +50,18 @@ import Wire
   /// Have the kernel give these bytes of the reservation their memory soon, without changing them and without waiting
   /// for it: they will probably be written.
   case populate(Range<Int>)
+  /// Have the cluster note that it takes writes; those that wait for it go on when a view shows it.
+  case askForWrites
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }
 
 /// The effects of one turn in order; a flat buffer that grows to the busiest turn and stays.
-@frozen public struct EffectBuffer: ~Copyable {
-  @usableFromInline var base: UnsafeMutablePointer<Effect>
-  @usableFromInline var capacity: Int
+package struct EffectBuffer: ~Copyable {
+  private var base: UnsafeMutablePointer<Effect>
+  private var capacity: Int
   /// How many effects wait.
-  @usableFromInline package var count = 0
+  package private(set) var count = 0
 
   init(capacity: Int = 256) {
     self.capacity = capacity
@@ -72,10 +77,10 @@ import Wire
   }
 
   /// The effect at `index`, which must be below `count`.
-  @inlinable package subscript(index: Int) -> Effect { @inline(__always) get { base[index] } }
+  package subscript(index: Int) -> Effect { base[index] }
 
   /// Forgets all effects, once they have been carried out.
-  @inlinable @inline(__always) package mutating func removeAll() { count = 0 }
+  package mutating func removeAll() { count = 0 }
 
   private mutating func grow() {
     let larger = UnsafeMutablePointer<Effect>.allocate(capacity: capacity * 2)

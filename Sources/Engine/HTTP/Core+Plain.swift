@@ -31,7 +31,7 @@ extension Core {
     else { return 0 }
     let key = UnsafeRawPointer(bytes + 5)
     let hash = keyHash(key, count: keyCount, mapCount: 0)
-    guard isHere(hash) else { return 0 }
+    guard isHere(hash), !(isRouted || isReplicated) || mayTakePlain(hash, isPut) else { return 0 }
     let operation = operations + batchCount
     operation.pointee.setPlain(
       isPut ? .put : .get, KeyRef(map: key, mapCount: 0, key: key, keyCount: keyCount, hash: hash),
@@ -42,6 +42,13 @@ extension Core {
     request.pointee.isPlain = true
     joinBatch(hash)
     return whole
+  }
+
+  /// Whether a plain request goes the short way although other nodes own or copy partitions: one that reads what this
+  /// node has a copy of.
+  @inline(never)
+  private func mayTakePlain(_ hash: UInt64, _ isPut: Bool) -> Bool {
+    !isPut && (!isRouted || routes.table[Int(PartitionID(hash: hash).rawValue)].isReadable)
   }
 
   /// Keeps the tail of a head that was parsed, if a template can stand for it. After heads that no template fitted it
@@ -137,6 +144,11 @@ extension Core {
     _ place: inout AnswerPlace, _ operation: UnsafeMutablePointer<Operation>,
     _ request: UnsafeMutablePointer<BatchEntry>
   ) {
+    guard mayWrite(operation.pointee.key.partition) else {
+      let connection = place.connection.unsafelyUnwrapped
+      finish(&place)
+      return runAtLength(connection, operation, request)
+    }
     let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     do {
       let stored = try store.put(

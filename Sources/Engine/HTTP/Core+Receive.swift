@@ -90,7 +90,7 @@ extension Core {
         break
       }
       if batchCount == Core.batchCapacity { runBatch() }
-      let taken = takePlain(connection, bytes + used, count &- used)
+      let taken = standing.gate == .open ? takePlain(connection, bytes + used, count &- used) : 0
       if taken > 0 {
         connection.pointee.templateMisses = 0
         used = used &+ taken
@@ -107,6 +107,10 @@ extension Core {
         fail(connection, Problem(violation), route: .other)
         return count
       case .complete:
+        break
+      }
+      if standing.gate != .open && mustWaitForCluster(head, bytes + used) {
+        block(connection)
         break
       }
       learn(connection, head, bytes + used)

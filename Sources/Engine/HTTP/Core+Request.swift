@@ -23,6 +23,10 @@ extension Core {
     guard case .key(let map, let key) = Resource.route(path), head.pointee.method != .options else {
       return dispatchOther(connection, head, bytes, body, path)
     }
+    if standing.gate == .refusesAll {
+      if let staged { discard(staged.pointee) }
+      return dispatchFailed(.seeking, head.pointee.method)
+    }
     let operation = operations + batchCount
     do {
       try prepare(head, bytes, map: map, key: key, into: operation)
@@ -38,12 +42,12 @@ extension Core {
     if let staged { operation.pointee.staged = staged.pointee }
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
-    let core = core(of: operation.pointee.key.partition)
+    let core = place(of: operation)
     request.pointee.core = Int32(truncatingIfNeeded: core)
     if core == index {
       request.pointee.isPlain =
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
-        && !logsRequests
+        && !logsRequests && !(isReplicated && operation.pointee.kind == .put)
     }
     joinBatch(core == index ? operation.pointee.key.hash : nil)
   }
@@ -134,7 +138,10 @@ extension Core {
     }
     let core = Int(request.pointee.core)
     if core == index {
+      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
+    } else if core < 0 {
+      relay(connection, operation, request, Place(rawValue: core))
     } else if isOverloaded(core) {
       if let staged = operation.pointee.staged { discard(staged) }
       metrics.count(.overloaded)
@@ -144,6 +151,35 @@ extension Core {
       let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
       forward(operation, to: core, target)
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes: then it leaves a gap.
+  @inline(never)
+  private mutating func runReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>
+  ) {
+    let outcome = executeReplicated(operation)
+    guard mustPark(outcome, operation) else { return answer(connection, request, outcome) }
+    let gap = openGap(connection, request)
+    let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+    park(outcome, operation, AnswerTarget(reply: target, core: index))
+  }
+
+  /// An operation of a partition that another node owns.
+  @inline(never)
+  private mutating func relay(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
+  ) {
+    if let outcome = refusal(place, operation) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      return answer(connection, request, outcome)
+    }
+    let gap = openGap(connection, request)
+    relay(
+      operation, over: place.link!,
+      ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
   }
 
   /// A request that failed before it became an operation is answered in its turn.
@@ -166,6 +202,7 @@ extension Core {
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
+    operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     switch head.pointee.method {
@@ -265,6 +302,7 @@ extension OperationKind {
     case .put, .increment, .append, .pointerSet: .put
     case .delete, .pointerRemove: .delete
     case .mergePatch, .jsonPatch: .patch
+    case .list: .list
     }
   }
 }

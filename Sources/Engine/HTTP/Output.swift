@@ -10,6 +10,10 @@ struct Pin {
     case heap
     /// A page of results of frames, which goes back to `FrameBatch`.
     case page
+    /// A heap block whose bytes are counted in `Core.collectedBytes`.
+    case counted
+    /// A frame on its way over a link, held by `Chunk.frame`.
+    case frame
   }
 
   var kind: Kind
@@ -40,6 +44,8 @@ struct Chunk {
   /// Bytes of the tail that were handed to the reactor.
   var tailSent: Int
   var pin: Pin
+  /// Whose memory the tail is, if its pin says that it is a frame's.
+  var frame: UnsafeMutablePointer<LinkFrame>?
   /// Monotonic nanoseconds when the request came, for a gap.
   var started: UInt64
 
@@ -88,7 +94,7 @@ struct ChunkPool: ~Copyable {
     chunk.initialize(
       to: Chunk(
         next: nil, isGap: false, isHead: false, keepAlive: true, isHTTP10: false, route: .other, count: 0, tail: nil,
-        tailCount: 0, tailSent: 0, pin: .none, started: 0))
+        tailCount: 0, tailSent: 0, pin: .none, frame: nil, started: 0))
     return chunk
   }
 

@@ -30,7 +30,7 @@ enum Resource {
   case map(UnsafeRawBufferPointer)
   /// `GET /`.
   case status
-  case live, ready, health, metrics, batch
+  case live, ready, health, metrics, batch, cluster, ring
   /// `OPTIONS *`.
   case server
   /// A name of the API that this version doesn't serve yet.
@@ -86,7 +86,9 @@ extension Resource {
     let rest = UnsafeRawBufferPointer(rebasing: word[3...])
     if rest.equals("batch") { return .batch }
     if rest.starts("maps/") { return routeMap(UnsafeRawBufferPointer(rebasing: rest[5...])) }
-    for name: StaticString in ["watch", "logs", "cluster", "lost", "snapshot", "ring"] where rest.starts(name) {
+    if rest.equals("cluster") { return .cluster }
+    if rest.equals("ring") { return .ring }
+    for name: StaticString in ["watch", "logs", "lost", "snapshot"] where rest.starts(name) {
       return .reserved
     }
     return .unknown

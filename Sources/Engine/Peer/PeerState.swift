@@ -10,6 +10,14 @@ struct PeerState {
   var incoming = FrameBinding.none
   var outgoing = FrameBinding.none
   var isGreeted = false
+  /// The link that this connection is; -1 for one that was accepted.
+  var link = -1
+  /// The other side is a node: what it relays is executed here or nowhere.
+  var isNode = false
+  /// Which node, if it is one.
+  var node = NodeID.none
+  /// The keyed handshake, until both sides have proved that they know the key.
+  var handshake: FrameHandshake?
   /// The last request all of whose operations were taken, and how many operations that makes in all.
   var lastID: UInt64 = 0
   var operations: UInt64 = 0
@@ -106,6 +114,9 @@ struct LongValue {
   var frame: UnsafeMutableRawPointer
   /// The extent that the value is received into; nil when it is only skipped, because `problem` says why.
   var staged: StagedValue?
+  /// A value that isn't stored as it is waits in a block of its own, `filled` bytes so far.
+  var collected: UnsafeMutableRawPointer?
+  var filled = 0
   var problem: Problem?
   var remaining: Int
   /// Monotonic nanoseconds when the frame came.
@@ -148,6 +159,8 @@ struct FrameBatch: ~Copyable {
   var ackDue: [UInt32] = []
   /// Connections greeted so far.
   var greeted: UInt64 = 0
+  /// Nonces drawn so far.
+  var nonces: UInt64 = 0
   /// Buffers for frames that arrive in parts, each of `blockCount` bytes: a few are kept, since the system would hand
   /// out fresh pages for each frame.
   private var blocks: [UnsafeMutableRawPointer] = []

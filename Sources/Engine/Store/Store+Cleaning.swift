@@ -136,7 +136,7 @@ extension Store {
     for _ in 0..<2 * partitionTotal {
       let p = partitions + evictionHand
       evictionHand = evictionHand + 1 < partitionTotal ? evictionHand + 1 : 0
-      if p.pointee.count == 0 && p.pointee.sweepNext == 0 { continue }
+      if p.pointee.isFollower || (p.pointee.count == 0 && p.pointee.sweepNext == 0) { continue }
       switch sweep(p, keeping: survival, thorough: true, time: time) {
       case .worked(let work): return work
       case .finished(let work) where work > 0: return work
@@ -173,12 +173,17 @@ extension Store {
       sealOpen(p)
       if p.pointee.sweepNext != id { return finishSweep(p, 64) }
     }
+    if segment.pointee.victims > 0 && survival == .all {
+      closeOutput(p)
+      return goOn(p, from: segment.pointee.next, 64)
+    }
     if survival == .all {
       if !pays(p, id, thorough: thorough) {
         closeOutput(p)
         return goOn(p, from: segment.pointee.next, 64)
       }
-    } else if segment.pointee.flags.contains(.large) {
+    } else if segment.pointee.flags.contains(.large) || p.pointee.committed != .max {
+      // What others may have yet to hear of stays where it is until they have.
       return evictLarge(p, id, keeping: survival, time: time)
     }
     let work = Int(segment.pointee.used) + 512
@@ -206,7 +211,7 @@ extension Store {
     return .finished(work)
   }
 
-  private mutating func closeOutput(_ p: UnsafeMutablePointer<Partition>) {
+  mutating func closeOutput(_ p: UnsafeMutablePointer<Partition>) {
     let id = p.pointee.sweepOutput
     guard id != 0 else { return }
     p.pointee.sweepOutput = 0
@@ -253,6 +258,8 @@ extension Store {
       } else if keepsTombstones && record.offset.rawValue >= floor {
         _ = append(p, record, room: room, spare: &spare, before: id)
         countTombstone(p, p.pointee.sweepOutput, room: room)
+      } else {
+        p.pointee.forgotten = max(p.pointee.forgotten, record.offset.rawValue)
       }
       record = RecordView(record.base + room)
     }
@@ -262,7 +269,7 @@ extension Store {
     segment.pointee.dead = segment.pointee.used
     p.pointee.dead += moved
     deadBytes += moved
-    free(p, id)
+    free(p, id, forgets: false)
     return true
   }
 
@@ -318,7 +325,7 @@ extension Store {
   }
 
   /// The slot of this key hash that points to this position.
-  private func slot(
+  func slot(
     _ p: UnsafeMutablePointer<Partition>, _ hash: UInt64, _ position: UInt64
   ) -> UnsafeMutablePointer<Slot>? {
     let tag = TableLayout.tag(hash)
@@ -330,7 +337,7 @@ extension Store {
     return nil
   }
 
-  /// The hand at a segment of a large record, which isn't copied: it goes, or loses its mark and stays.
+  /// The hand at a segment that isn't copied: its records go, or lose their marks and stay.
   private mutating func evictLarge(
     _ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, keeping survival: Survival, time: UInt64
   ) -> SweepStep {

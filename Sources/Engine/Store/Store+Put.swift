@@ -112,7 +112,8 @@ extension Store {
     _ p: UnsafeMutablePointer<Partition>, _ place: Place, _ hash: UInt64, _ record: RecordView, room: Int,
     expiry: UInt64, time: UInt64
   ) -> Bool {
-    p.pointee.nextOffset &+= 1
+    let offset = p.pointee.nextOffset
+    p.pointee.nextOffset = offset &+ 1
     p.pointee.used &+= room
     liveBytes &+= room
     let word = TableLayout.tag(hash) &<< TableLayout.tagShift | position(record)
@@ -128,21 +129,29 @@ extension Store {
       slot.pointee = word
       p.pointee.count &+= 1
       addToCount(1)
+      if isReplicated { replace(p, nil, by: offset) }
     } else {
       let old = place.slot.pointee
       place.slot.pointee = word | old & TableLayout.referenced
       let oldRecord = self.record(TableLayout.position(of: old))
       oldExpiry = oldRecord.expiry
       existed = oldExpiry == 0 || oldExpiry > time
-      kill(p, oldRecord)
+      if isReplicated { replace(p, oldRecord, by: offset) } else { kill(p, oldRecord) }
     }
     if expiry != 0 { addExpiry(p, expiry, hash, isKnown: oldExpiry == expiry) }
     return existed
   }
 
-  /// Counts a record that no slot points to any more as dead, and frees its segment if it was the last one alive there.
+  /// Notes that no slot points to a record any more, which is dead by that.
   @inline(__always)
   mutating func kill(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
+    if record.hasExpiry { removeExpiry(p) }
+    countDead(p, record)
+  }
+
+  /// Counts a record as dead, and frees its segment if it was the last one alive there.
+  @inline(__always)
+  mutating func countDead(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
     let room = record.room
     let id = segmentOfPage[Int(position(record)) &>> (PageAllocator.pageShift &- 3)]
     let segment = segments + Int(id)
@@ -150,7 +159,6 @@ extension Store {
     p.pointee.dead &+= room
     liveBytes &-= room
     deadBytes &+= room
-    if record.hasExpiry { removeExpiry(p) }
     if segment.pointee.dead == segment.pointee.used { freeIfDead(id) }
     if p.pointee.dead &* cleaningFactor > p.pointee.used && p.pointee.dead > PageAllocator.pageSize
       && !p.pointee.isQueued
@@ -211,7 +219,8 @@ extension Store {
     }
     if kind == .expire { expiredTotal += 1 }
     if kind == .evict { evictedTotal += 1 }
-    kill(p, record)
+    if !hasRoom { p.pointee.forgotten = offset }
+    if isReplicated { replace(p, record, by: offset) } else { kill(p, record) }
     return Revision(partition: id(p), epoch: Epoch(p.pointee.epoch), offset: Offset(offset))
   }
 

@@ -163,9 +163,12 @@ extension Store {
     free(p, id)
   }
 
-  /// Takes a segment out of its log; its pages go back now or when it is unpinned.
-  mutating func free(_ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID) {
+  /// Takes a segment out of its log; its pages go back now or when it is unpinned. `forgets`: removals go with it.
+  mutating func free(_ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, forgets: Bool = true) {
     let segment = segments + Int(id)
+    if forgets && segment.pointee.tombstones > 0 {
+      p.pointee.forgotten = max(p.pointee.forgotten, offsetBound(p, id) &- 1)
+    }
     let (previous, next) = (segment.pointee.previous, segment.pointee.next)
     if previous == 0 { p.pointee.head = next } else { segments[Int(previous)].next = next }
     if next == 0 { p.pointee.tail = previous } else { segments[Int(next)].previous = previous }

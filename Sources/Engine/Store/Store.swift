@@ -100,6 +100,10 @@ package struct Store: ~Copyable {
 
   /// Keys, expired ones that were not noticed yet included.
   package private(set) var count = 0
+  /// Whether records of any partition may be taken back.
+  var isReplicated = false
+  /// Partitions that got records since `takeTouched`, by index.
+  var touched: [Int] = []
   /// Bytes of records that are some key's, and of records in the log that are nobody's any more.
   package var liveBytes = 0
   package var deadBytes = 0
@@ -147,6 +151,7 @@ package struct Store: ~Copyable {
   }
 
   deinit {
+    for index in 0..<partitionTotal { partitions[index].victims.deallocate() }
     partitions.deallocate()
     segments.deallocate()
     segmentOfPage.deallocate()

@@ -31,7 +31,7 @@ extension Raft {
     guard entry.payload.count <= LogEntry.maximumPayload else { throw .oversized }
     log.append(entry)
     advanceCommit()
-    for position in peers.indices where !peers[position].isProbing { replicate(position, now) }
+    hasBacklog = true
     return log.lastIndex
   }
 

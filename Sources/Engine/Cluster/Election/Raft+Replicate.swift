@@ -17,21 +17,66 @@ extension Raft {
     nextHeartbeat = now + settings.heartbeat
     heartbeatCount += 1
     for position in peers.indices where peers[position].isVoter || heartbeatCount % 2 == 1 {
-      let peer = peers[position]
-      if peer.match == peer.matchAtHeartbeat, !settings.has(.neverResends) {
-        // No progress since the last one: what was sent is taken for lost.
-        if !peer.isProbing {
-          peers[position].next = peer.match.next
-          peers[position].pipelinedAt = now
-        }
-        if let snapshot = peer.snapshot {
-          peers[position].snapshot = (snapshot.index, snapshot.acknowledged, snapshot.acknowledged)
-        }
-      }
-      peers[position].matchAtHeartbeat = peer.match
+      rewind(position, now)
       replicate(position, now, isHeartbeat: true)
     }
   }
+
+  /// Takes for lost what was sent to a follower that made no progress since the last heartbeat. One that has answered
+  /// nothing since it was last sent things again gets no more than heartbeats: it is gone, or its answers take longer.
+  private mutating func rewind(_ position: Int, _ now: UInt64) {
+    let peer = peers[position]
+    let progress = peer.snapshot.map { LogIndex(UInt64($0.acknowledged)) } ?? peer.match
+    defer { peers[position].progressAtHeartbeat = progress }
+    guard progress == peer.progressAtHeartbeat, !settings.has(.neverResends) else { return }
+    guard peer.acknowledgedSend >= peer.pipelinedAt else {
+      // A piece is the heartbeat of one that gets a snapshot.
+      if let snapshot = peer.snapshot, snapshot.index == log.snapshotIndex {
+        sendPiece(peer.id, from: snapshot.acknowledged, now)
+      }
+      return
+    }
+    peers[position].pipelinedAt = now
+    if let snapshot = peer.snapshot {
+      peers[position].snapshot = (snapshot.index, snapshot.acknowledged, snapshot.acknowledged)
+    } else if !peer.isProbing {
+      peers[position].next = peer.match.next
+    }
+  }
+
+  // MARK: Bulk
+
+  private static let second = 1000 * ClusterSettings.millisecond
+
+  /// Datagrams of bulk that may be sent now.
+  package func bulkRoom(_ now: UInt64) -> Int {
+    let free = bulkPaid > now ? Raft.second - min(bulkPaid - now, Raft.second) : Raft.second
+    return Int(free * settings.bulkRate / Raft.second)
+  }
+
+  /// When there is room for some more.
+  var bulkDue: UInt64 { bulkPaid > Raft.second ? bulkPaid - Raft.second + Raft.second / settings.bulkRate : 0 }
+
+  /// Pays for one datagram; false, and a backlog, when there is no room for it.
+  private mutating func pay(_ now: UInt64) -> Bool {
+    guard bulkRoom(now) > 0 else {
+      hasBacklog = true
+      return false
+    }
+    bulkPaid = max(bulkPaid, now) + Raft.second / settings.bulkRate
+    return true
+  }
+
+  /// Sends what was proposed, several entries in one datagram, as far as there is room; the voters come first.
+  package mutating func flush(_ now: UInt64) {
+    guard role == .leader, hasBacklog, bulkRoom(now) > 0 else { return }
+    hasBacklog = false
+    for position in peers.indices where !peers[position].isProbing || peers[position].snapshot != nil {
+      replicate(position, now)
+    }
+  }
+
+  // MARK: To one follower
 
   /// Sends entries that a follower lacks, as far as the window goes; a heartbeat is sent even without any.
   mutating func replicate(_ position: Int, _ now: UInt64, isHeartbeat: Bool = false) {
@@ -44,6 +89,7 @@ extension Raft {
       let isOpen = !peer.isProbing && peer.next.distance(from: peer.match) <= settings.window
       let entries = isOpen || isHeartbeat && isFirst ? batch(from: peer.next) : []
       guard isFirst || !entries.isEmpty, let request = request(peer, entries: entries, now) else { return }
+      if !isFirst, !pay(now) { return }
       send(.append(request), to: peer.id)
       peers[position].leaseFrom = 0
       if peer.isProbing {
@@ -77,16 +123,21 @@ extension Raft {
     if progress.index != log.snapshotIndex { progress = (log.snapshotIndex, 0, 0) }
     let limit = progress.acknowledged + settings.snapshotWindow * SnapshotPiece.maximumBytes
     while progress.sent < min(log.snapshot.count, limit) {
-      let end = min(progress.sent + SnapshotPiece.maximumBytes, log.snapshot.count)
-      send(
-        .snapshot(
-          SnapshotPiece(
-            term: term, index: log.snapshotIndex, indexTerm: log.snapshotTerm, sentAt: now,
-            offset: UInt32(progress.sent), total: UInt32(log.snapshot.count),
-            bytes: Array(log.snapshot[progress.sent..<end]))), to: peer.id)
-      progress.sent = end
+      guard pay(now) else { break }
+      progress.sent = sendPiece(peer.id, from: progress.sent, now)
     }
     peers[position].snapshot = progress
+  }
+
+  /// Sends a piece of the snapshot; returns where the next one begins.
+  @discardableResult
+  private mutating func sendPiece(_ peer: NodeID, from start: Int, _ now: UInt64) -> Int {
+    let end = min(start + SnapshotPiece.maximumBytes, log.snapshot.count)
+    let piece = SnapshotPiece(
+      term: term, index: log.snapshotIndex, indexTerm: log.snapshotTerm, sentAt: now, offset: UInt32(start),
+      total: UInt32(log.snapshot.count), bytes: Array(log.snapshot[start..<end]))
+    send(.snapshot(piece), to: peer)
+    return end
   }
 
   // MARK: The leader's side
@@ -114,7 +165,7 @@ extension Raft {
       let before = commit
       advanceCommit()
       // Entries that are still under way bring the rest.
-      if commit > before, commit == log.lastIndex || commit.distance(from: announced) >= settings.window {
+      if commit > before, commit == log.lastIndex || commit.distance(from: announced) >= 4 * settings.window {
         return announce(now)
       }
       if peers[position].next <= log.lastIndex { replicate(position, now) }
@@ -171,7 +222,10 @@ extension Raft {
   /// Tells the followers of a new commit, with what they lack.
   private mutating func announce(_ now: UInt64) {
     announced = commit
-    for position in peers.indices { replicate(position, now, isHeartbeat: !peers[position].isProbing) }
+    for position in peers.indices where !peers[position].isProbing {
+      guard pay(now) else { break }
+      replicate(position, now, isHeartbeat: true)
+    }
     continueTransfer(now)
   }
 

@@ -53,6 +53,11 @@ package struct Raft: Sendable {
   /// The latest time of sending that a majority has answered; 0 for never. See `quorumAcknowledged`.
   var quorumSend: UInt64 = 0
   var nextHeartbeat: UInt64 = 0
+  /// When all bulk that was sent would have been sent at `bulkRate`: a leaky bucket (ITU-T I.371, the virtual scheduling
+  /// algorithm).
+  var bulkPaid: UInt64 = 0
+  /// Followers lack entries that were not yet sent to them.
+  var hasBacklog = false
   var heartbeatCount: UInt64 = 0
   /// The commit that all followers were told of at once last.
   var announced = LogIndex(0)
@@ -88,8 +93,9 @@ package struct Raft: Sendable {
     var probeSentAt: UInt64 = 0
     /// Since when entries are sent from `next` on: refusals of what was sent before don't count.
     var pipelinedAt: UInt64 = 0
-    /// `match` at the last heartbeat: without progress, what is under way is taken for lost.
-    var matchAtHeartbeat = LogIndex(0)
+    /// How far it was at the last heartbeat, in entries or in bytes of a snapshot: without progress, what is under way
+    /// is taken for lost.
+    var progressAtHeartbeat = LogIndex(0)
     /// The bytes of the snapshot that are there and that were sent; nil when no snapshot is needed.
     var snapshot: (index: LogIndex, acknowledged: Int, sent: Int)?
     /// The latest of the leader's own times of sending that were answered, and when it was heard.
@@ -152,7 +158,10 @@ package struct Raft: Sendable {
 
   /// When `tick` wants to be called next.
   package var deadline: UInt64 {
-    if role == .leader { return transferTarget == nil ? nextHeartbeat : min(nextHeartbeat, transferDeadline) }
+    if role == .leader {
+      let next = hasBacklog ? min(nextHeartbeat, bulkDue) : nextHeartbeat
+      return transferTarget == nil ? next : min(next, transferDeadline)
+    }
     return isVoter || leader != nil ? electionDeadline : .max
   }
 
@@ -160,6 +169,7 @@ package struct Raft: Sendable {
   package mutating func tick(_ now: UInt64, _ chance: inout Chance) {
     if role == .leader {
       if now >= nextHeartbeat { heartbeat(now) }
+      flush(now)
       if transferTarget != nil, now >= transferDeadline {
         // Told to campaign and didn't win: step down, since this leader's lease is void for good.
         if isAbdicating { return follow(term, leader: nil, now, &chance) }
@@ -234,6 +244,7 @@ package struct Raft: Sendable {
     electedAt = now
     nextHeartbeat = now
     heartbeatCount = 0
+    hasBacklog = false
     transferTarget = nil
     isAbdicating = false
     peers = []

@@ -36,15 +36,18 @@ package enum BeaconBody: Equatable, Sendable {
 /// | 0–2 | `kvd` |
 /// | 3 | version, 1 |
 /// | 4 | kind |
-/// | 5 | 0 |
+/// | 5 | flags: 1 sealed |
 /// | 6–7 | bytes of the whole datagram |
-/// | 8–23 | cluster id, low half first; zero from a node that has none |
+/// | 8–23 | cluster id; zero from a node that has none |
 /// | 24–39 | source: the sender's id |
 /// | 40–55 | destination: the receiver's id, or zero for whoever hears it |
-/// | 56–… | the kind's fields |
-/// | last 8 | XXH3_64, seed 1, of all bytes before |
+/// | 56–63 | sequence: the sender's datagrams, counted from 1 |
+/// | 64–… | the kind's fields |
+/// | last 8 | plain: XXH3_64, seed 1, of all bytes before |
+/// | last 16 | sealed: a message authentication code of all bytes before, see `BeaconKey` |
 ///
-/// The checksum finds what changed on the way; it is no proof of who sent it.
+/// The checksum finds what changed on the way; only a seal proves that the sender belongs here. The article on beacons
+/// has every field of every kind.
 package struct Beacon: Equatable, Sendable {
   /// Which cluster.
   package let cluster: ClusterID
@@ -52,73 +55,109 @@ package struct Beacon: Equatable, Sendable {
   package let source: NodeID
   /// Who is meant; nobody stands for whoever hears it.
   package let destination: NodeID
+  /// Which of its sender's datagrams this is, from 1: no sender uses a number twice.
+  package let sequence: UInt64
   /// What it says.
   package let body: BeaconBody
 
-  package init(cluster: ClusterID, source: NodeID, destination: NodeID, body: BeaconBody) {
+  package init(cluster: ClusterID, source: NodeID, destination: NodeID, sequence: UInt64 = 1, body: BeaconBody) {
     self.cluster = cluster
     self.source = source
     self.destination = destination
+    self.sequence = sequence
     self.body = body
   }
 
   /// The version of this layout and of what the messages mean.
   package static let version: UInt8 = 1
-  /// Bytes before the kind's fields, and after them.
-  package static let headCount = 56
+  /// Bytes before the kind's fields, and after them: of a plain datagram and of a sealed one.
+  package static let headCount = 64
   package static let tailCount = 8
+  package static let sealCount = 16
   /// Bytes of a datagram at most: IPv6's least MTU, 1280, less the heads of IPv6 and UDP.
   package static let maximumCount = 1232
 
-  /// The bytes of this datagram. Its lists must keep their bounds; a datagram that would be too long is our own bug.
-  package func encoded() -> [UInt8] {
+  private static let sealed: UInt8 = 1
+
+  /// The bytes of this datagram, sealed if there is a key. Its lists must keep their bounds; a datagram that would be
+  /// too long is our own bug.
+  package func encoded(key: BeaconKey? = nil) -> [UInt8] {
     var writer = BeaconWriter(capacity: 256)
     writer.u32(0x0064_766B | UInt32(Beacon.version) << 24)
     writer.u8(body.kind.rawValue)
-    writer.u8(0)
+    writer.u8(key == nil ? 0 : Beacon.sealed)
     writer.u16(0)
     writer.id(cluster)
     writer.id(source)
     writer.id(destination)
+    writer.u64(sequence)
     body.write(to: &writer)
-    let count = writer.bytes.count + Beacon.tailCount
+    let count = writer.bytes.count + (key == nil ? Beacon.tailCount : Beacon.sealCount)
     precondition(count <= Beacon.maximumCount, "a datagram of \(count) bytes")
     writer.bytes[6] = UInt8(truncatingIfNeeded: count)
     writer.bytes[7] = UInt8(count >> 8)
-    writer.u64(Beacon.checksum(writer.bytes))
+    if let key {
+      let code = writer.bytes.withUnsafeBytes { key.code($0) }
+      writer.u64(code.first)
+      writer.u64(code.last)
+    } else {
+      writer.u64(writer.bytes.withUnsafeBytes { Beacon.checksum($0) })
+    }
     return writer.bytes
   }
 
-  private static func checksum(_ bytes: [UInt8]) -> UInt64 {
-    bytes.withUnsafeBytes { xxh3($0.baseAddress, count: $0.count, seed: UInt64(version)) }
+  private static func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
+    xxh3(bytes.baseAddress, count: bytes.count, seed: UInt64(version))
   }
 
-  /// Reads a datagram; anything but exactly one is an error.
-  package init(decoding buffer: UnsafeRawBufferPointer) throws(BeaconError) {
+  /// Reads a datagram; anything but exactly one is an error, and with a key anything that isn't sealed with it, before
+  /// more than its head is looked at.
+  package init(decoding buffer: UnsafeRawBufferPointer, key: BeaconKey? = nil) throws(BeaconError) {
     guard buffer.count <= Beacon.maximumCount else { throw .oversized }
     guard buffer.count >= Beacon.headCount + Beacon.tailCount else { throw .truncated }
-    var reader = BeaconReader(UnsafeRawBufferPointer(rebasing: buffer[..<(buffer.count - Beacon.tailCount)]))
-    var tail = BeaconReader(UnsafeRawBufferPointer(rebasing: buffer[(buffer.count - Beacon.tailCount)...]))
-    let magic = try reader.u32()
+    var head = BeaconReader(buffer)
+    let magic = try head.u32()
     guard magic & 0xFF_FFFF == 0x0064_766B else { throw .magic }
     guard UInt8(magic >> 24) == Beacon.version else { throw .version }
-    let (rawKind, reserved, count) = (try reader.u8(), try reader.u8(), try reader.u16())
+    let (rawKind, flags, count) = (try head.u8(), try head.u8(), try head.u16())
     guard Int(count) == buffer.count else { throw .truncated }
-    let checksum = xxh3(buffer.baseAddress, count: buffer.count - Beacon.tailCount, seed: UInt64(Beacon.version))
-    guard try tail.u64() == checksum else { throw .checksum }
-    guard reserved == 0, let kind = BeaconKind(rawValue: rawKind) else { throw .kind }
+    guard flags & ~Beacon.sealed == 0 else { throw .malformed }
+    let end = try Beacon.verifiedEnd(of: buffer, isSealed: flags == Beacon.sealed, key)
+    guard let kind = BeaconKind(rawValue: rawKind) else { throw .kind }
+    var reader = BeaconReader(UnsafeRawBufferPointer(rebasing: buffer[8..<end]))
     cluster = try reader.clusterID()
     source = try reader.nodeID()
     destination = try reader.nodeID()
+    sequence = try reader.u64()
     body = try BeaconBody(kind, &reader)
     try reader.finish()
-    guard source != .none else { throw .malformed }
+    guard source != .none, sequence > 0 else { throw .malformed }
+  }
+
+  /// Where the fields end, once the checksum or the code behind them was found right.
+  private static func verifiedEnd(
+    of buffer: UnsafeRawBufferPointer, isSealed: Bool, _ key: BeaconKey?
+  ) throws(BeaconError) -> Int {
+    guard isSealed == (key != nil) else { throw .unauthenticated }
+    let end = buffer.count - (isSealed ? sealCount : tailCount)
+    guard end >= headCount else { throw .truncated }
+    let content = UnsafeRawBufferPointer(rebasing: buffer[..<end])
+    if let key {
+      let code = BeaconCode(UnsafeRawBufferPointer(rebasing: buffer[end...]))
+      guard code.isEqual(to: key.code(content)) else { throw .unauthenticated }
+    } else {
+      var tail = BeaconReader(UnsafeRawBufferPointer(rebasing: buffer[end...]))
+      guard try tail.u64() == checksum(content) else { throw .checksum }
+    }
+    return end
   }
 
   /// Reads a datagram from an array.
-  package init(decoding bytes: [UInt8]) throws(BeaconError) {
+  package init(decoding bytes: [UInt8], key: BeaconKey? = nil) throws(BeaconError) {
     let result = bytes.withUnsafeBytes { buffer -> Result<Beacon, BeaconError> in
-      do throws(BeaconError) { return .success(try Beacon(decoding: buffer)) } catch { return .failure(error) }
+      do throws(BeaconError) { return .success(try Beacon(decoding: buffer, key: key)) } catch {
+        return .failure(error)
+      }
     }
     self = try result.get()
   }

@@ -14,6 +14,8 @@ package enum BeaconError: Error, Equatable, Sendable {
   case kind
   /// The bytes changed on their way.
   case checksum
+  /// Not sealed with this node's key; or sealed, and this node has no key.
+  case unauthenticated
 }
 
 /// Writes integers and ids, little-endian and without padding, to the end of an array.
@@ -40,16 +42,16 @@ package struct BeaconWriter: Sendable {
     withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
   }
 
-  /// Appends 16 bytes: the low half, then the high half.
+  /// Appends 16 bytes in the order of the hexadecimal digits.
   package mutating func id(_ value: NodeID) {
-    u64(value.low)
-    u64(value.high)
+    u64(value.high.byteSwapped)
+    u64(value.low.byteSwapped)
   }
 
-  /// Appends 16 bytes: the low half, then the high half.
+  /// Appends 16 bytes in the order of the hexadecimal digits.
   package mutating func id(_ value: ClusterID) {
-    u64(value.low)
-    u64(value.high)
+    u64(value.high.byteSwapped)
+    u64(value.low.byteSwapped)
   }
 
   /// Appends 18 bytes: the address as in an IPv6 header, then the port little-endian.
@@ -118,14 +120,14 @@ package struct BeaconReader {
 
   /// Reads 16 bytes.
   package mutating func nodeID() throws(BeaconError) -> NodeID {
-    let low = try u64()
-    return NodeID(high: try u64(), low: low)
+    let high = try u64().byteSwapped
+    return NodeID(high: high, low: try u64().byteSwapped)
   }
 
   /// Reads 16 bytes.
   package mutating func clusterID() throws(BeaconError) -> ClusterID {
-    let low = try u64()
-    return ClusterID(high: try u64(), low: low)
+    let high = try u64().byteSwapped
+    return ClusterID(high: high, low: try u64().byteSwapped)
   }
 
   /// Reads 18 bytes.
