@@ -33,7 +33,7 @@ struct CoreClusterTests {
       topology.partitions[partition].epoch = Epoch(1)
       topology.partitions[partition].version = 1
       topology.partitions[partition].replicationFactor = 1
-      topology.partitions[partition].synced = [owns(partition) ? 0 : 1]
+      topology.partitions[partition].synced = [0, 1]
       topology.partitions[partition].isActive = true
     }
     topology.writtenAt = LogIndex(isWritten ? 1 : 0)
