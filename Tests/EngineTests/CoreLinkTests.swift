@@ -407,4 +407,18 @@ struct CoreLinkTests {
     cluster.hold(from: 1, to: 0, false)
     cluster.checkAtRest()
   }
+
+  @Test("parked writes never keep a node from hearing that they are held", arguments: [nil, 1, 2, 3])
+  func parkedBehindEachOther(seed: UInt64?) {
+    var limits = TestNode.limits
+    limits.pendingOperations = 4
+    let cluster = TestCluster(2, cores: seed == nil ? 1 : 2, limits: limits, seed: seed, factor: 2)
+    cluster.settle()
+    // Node 1 parks what node 0 relays; node 0's acknowledgements come behind its further requests.
+    let clients = (0..<8).map { _ in cluster.nodes[0].connect() }
+    for (n, client) in clients.enumerated() { for m in 0..<20 { put(cluster, client, of: 1, n * 20 + m) } }
+    cluster.settle()
+    for client in clients { #expect(client.takeAnswers().map(\.status) == [Int](repeating: 201, count: 20)) }
+    cluster.checkAtRest()
+  }
 }

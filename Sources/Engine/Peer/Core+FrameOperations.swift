@@ -375,8 +375,11 @@ extension Core {
   /// Whether a connection of frames has as much under way as it may: answers that its client doesn't take, operations
   /// on other cores, or any of these while much waits for some core. Its own answers from there let it go on.
   func mustWaitForCores(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
-    // Two nodes that both waited for the other to take requests before they took results would wait forever.
-    if connection.pointee.peer!.pointee.link >= 0 { return false }
+    // Between nodes nobody waits: two that both waited for the other to take requests before they took results would
+    // wait forever, and so would parked writes whose acknowledgements lie behind requests. What a node sends is bounded
+    // at its sender (`limits.linkBytes`, `limits.waitingAnswers`).
+    let peer = connection.pointee.peer!
+    if peer.pointee.link >= 0 || peer.pointee.isNode { return false }
     let output = connection.pointee.output
     if output.unsent >= limits.unsentBytes || Int(output.gaps) >= limits.pendingOperations { return true }
     guard output.gaps > 0 else { return false }

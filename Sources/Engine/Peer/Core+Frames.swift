@@ -153,7 +153,8 @@ extension Core {
   private mutating func mustWaitForCluster(
     _ peer: UnsafeMutablePointer<PeerState>, _ bytes: UnsafeRawPointer, _ count: Int
   ) -> Bool {
-    guard peer.pointee.isGreeted, count >= 8 else { return false }
+    // A node that relays knows the cluster; it is told what this one can't do yet, and tries once more.
+    guard peer.pointee.isGreeted, !peer.pointee.isNode, count >= 8 else { return false }
     return FrameView(bytes).kind == .request && mustFramesWaitForCluster()
   }
 
