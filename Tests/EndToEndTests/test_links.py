@@ -21,7 +21,12 @@ def start_cluster(io, count=3, *arguments):
     for number in range(count):
         joins = [word for node in nodes for word in ("--join", "127.0.0.1:%d" % node.peer_address[1])]
         nodes.append(Node("--cluster", name, "--name", f"n{number}", "--cores", "2", *joins, *arguments, io=io, memory="256MiB"))
-    until(lambda: all(is_whole(node, count) for node in nodes), "all links are up and all partitions have an owner", 20)
+    try:
+        until(lambda: all(is_whole(node, count) for node in nodes), "all links are up and all have partitions", 20)
+    except AssertionError:
+        for node in nodes:
+            print(node.call("GET", "/v1/cluster").body.decode(), *node.lines[-40:], sep="\n")
+        raise
     return nodes
 
 
@@ -116,7 +121,7 @@ def test_a_killed_node_costs_only_retriable_answers(three):
 
     writer = threading.Thread(target=write)
     writer.start()
-    time.sleep(0.5)
+    until(lambda: len(statuses) > 200, "the writer is under way")
     three[1].process.kill()
     three[1].process.wait(20)
     until(lambda: statuses[-200:].count(200) == 200, "writes to all partitions succeed again", 20)
