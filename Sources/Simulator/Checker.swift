@@ -146,7 +146,7 @@ struct Checker {
       if control.ignored[.misdirected] != before[.misdirected] + 1 {
         violate(.ignoresStrangers, "\(name(of: control.id)) took a \(kind) for \(name(of: beacon.destination))", now)
       }
-    } else if beacon.sequence % 4 == 0 {
+    } else if key != nil, beacon.sequence % 4 == 0 {
       // A sample is enough, and small.
       let isTaken = control.ignored.total == before.total
       if isTaken, !views[number].taken.insert(beacon.source.low &+ beacon.sequence).inserted {

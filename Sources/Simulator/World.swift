@@ -48,6 +48,8 @@ package struct World {
   var faultsEnd: UInt64 = 0
   /// A host that stays cut off or dead in the second phase.
   var sacrificed: Int?
+  /// When a process was killed last.
+  var lastKill: UInt64 = 0
   /// Datagrams of the past that may come again.
   var past: [(to: Int, from: Int, incarnation: Int, datagram: [UInt8])] = []
   private var scratch: [ClusterEffect] = []

@@ -9,6 +9,8 @@ import Simulator
     simulate SEED               runs one seed and prints what happened
     simulate SEED --seeds N     runs N seeds from SEED on
     simulate --time S           runs fresh seeds for S seconds
+    simulate --kept             runs the seeds that once found something
+    simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
     simulate --calm HOSTS S     runs S seconds of a calm cluster and prints its speed; with --trace, what happened too
     """
 
@@ -16,6 +18,10 @@ import Simulator
     var words = Array(CommandLine.arguments.dropFirst())
     if words.count >= 3, words[0] == "--calm", let hosts = Int(words[1]), let seconds = UInt64(words[2]) {
       exit(calm(hosts: hosts, seconds: seconds, isTraced: words.last == "--trace") ? 0 : 1)
+    }
+    if words == ["--traffic"] { exit(traffic() ? 0 : 1) }
+    if words == ["--kept"] {
+      exit(SimulationOptions.kept.allSatisfy { sweep(from: $0, count: 1, budget: nil) } ? 0 : 1)
     }
     #if DEBUG
       if words.count >= 2, words[0] == "--mutation" { exit(hunt(words[1], seeds: words.dropFirst(2).first) ? 0 : 1) }
@@ -64,6 +70,33 @@ import Simulator
     return report.violation == nil
   }
 
+  /// Prints what the leader and the others send in the last second of a calm run, for each size; whether all is within
+  /// the bounds.
+  private static func traffic() -> Bool {
+    print("nodes | others: datagrams, bytes | leader: datagrams, bytes (per second)")
+    var isBounded = true
+    for hosts in [5, 20, 50, 200] {
+      let report = World.run(.calm(hosts: hosts, seconds: 20))
+      if let violation = report.violation {
+        print(violation)
+        return false
+      }
+      guard let leader = report.leader else { return false }
+      var most = (datagrams: 0, bytes: 0)
+      for (number, sent) in report.traffic.enumerated() where number != leader {
+        most.datagrams = max(most.datagrams, sent.datagrams)
+        most.bytes = max(most.bytes, sent.bytes)
+      }
+      let lead = report.traffic[leader]
+      print("\(hosts) | \(most.datagrams), \(most.bytes) | \(lead.datagrams), \(lead.bytes)")
+      // Eight pings and as many answers ten times a second, answers to heartbeats, a beacon; and for a leader five
+      // heartbeats to each follower, ten to voters.
+      if most.datagrams > 220 || most.bytes > 25_000 || lead.datagrams > 250 + 6 * hosts { isBounded = false }
+    }
+    print(isBounded ? "within bounds" : "BEYOND BOUNDS")
+    return isBounded
+  }
+
   #if DEBUG
     /// Looks for a seed that shows a planted bug, in builds that have some to plant.
     private static func hunt(_ name: String, seeds: String?) -> Bool {
@@ -103,8 +136,16 @@ import Simulator
     var elections = 0
     var slowest = 0.0
     var failed: [UInt64] = []
+    // Of clusters of five, with their faults: simulated and real seconds.
+    var five = (simulated: 0.0, taken: 0.0)
     while count.map({ seed < first + $0 }) ?? true, budget.map({ seconds() - start < $0 }) ?? true {
-      let report = World.run(.swarm(seed))
+      let options = SimulationOptions.swarm(seed)
+      let began = seconds()
+      let report = World.run(options)
+      if options.hosts + options.latecomers == 5 {
+        five.simulated += Double(report.nanoseconds) / 1e9
+        five.taken += seconds() - began
+      }
       simulated += Double(report.nanoseconds) / 1e9
       elections += report.elections
       slowest = max(slowest, Double(report.convergence ?? 0) / 1e9)
@@ -125,6 +166,7 @@ import Simulator
       "\(seed - first) seeds from \(first), \(rounded(simulated / 36)) hundredths of simulated hours in "
         + "\(rounded(taken)) s (\(rounded(simulated / taken)) times real time), \(elections) elections, "
         + "slowest convergence \(rounded(slowest)) s")
+    if five.taken > 0 { print("  clusters of five: \(rounded(five.simulated / five.taken)) times real time") }
     for (name, path) in FaultCounts.named { print("  \(name): \(faults[keyPath: path])") }
     print(failed.isEmpty ? "no violations" : "\(failed.count) violations, seeds \(failed)")
     return failed.isEmpty

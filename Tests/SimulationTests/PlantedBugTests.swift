@@ -34,15 +34,50 @@
       }
     }
 
+    /// Options under which a leader that nobody else hears can still reach one node.
+    private static func stranded(_ seed: UInt64) -> SimulationOptions {
+      options(seed) {
+        $0.strandings = 5000
+        $0.seconds = 40
+        // It doubts itself late, and others campaign early all the same.
+        $0.settings.electionSpread = 2500 * ClusterSettings.millisecond
+      }
+    }
+
     static let plants: [Plant] = [
+      Plant(mutation: .grantsBlindly, options: stranded(1), catchers: [.oneOwnerAtATime], attempts: 20),
+      Plant(
+        mutation: .takesReplays,
+        options: options(1) {
+          $0.isKeyed = true
+          $0.duplication = 50
+          $0.seconds = 5
+        }, catchers: [.takesOnce]),
+      Plant(
+        mutation: .forgetsNothing,
+        options: options(1) {
+          $0.seconds = 40
+          $0.crashes = 300
+          $0.settings.evictAfter = 1000 * ClusterSettings.millisecond
+        }, catchers: [.boundedQueues]),
+      Plant(
+        mutation: .losesInSnapshots,
+        options: options(1) {
+          $0.latecomers = 3
+          $0.crashes = 3000
+          $0.settings.maximumLog = 24
+          $0.settings.logTrail = 4
+        }, catchers: [.topologiesAgree]),
       Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm]),
       Plant(
-        mutation: .votesForStaleLogs, options: .swarm(4),
-        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow]),
+        mutation: .votesForStaleLogs, options: rough(4),
+        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow, .converges], attempts: 12),
       Plant(
         mutation: .commitsEarly, options: rough(3),
         catchers: [.committedAgrees, .oneOwnerPerEpoch, .topologiesAgree, .oneOwnerAtATime]),
-      Plant(mutation: .appendsBlindly, options: .swarm(4), catchers: [.committedAgrees, .topologiesAgree]),
+      Plant(
+        mutation: .appendsBlindly, options: rough(4), catchers: [.committedAgrees, .topologiesAgree, .converges],
+        attempts: 12),
       Plant(
         mutation: .leasesForever, options: options(1) { $0.partitions = 2000 },
         catchers: [.noLeaseWithoutQuorum, .oneOwnerAtATime]),

@@ -237,6 +237,12 @@ package struct ControlPlane: Sendable {
   /// Whether a datagram is seen for the first time, and comes from where its sender is.
   private mutating func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     if settings.has(.takesReplays) { return true }
+    if raft != nil, beacon.cluster != cluster, beacon.cluster != .none {
+      // What concerns another cluster says nothing about its sender's numbers; its beacons are news of a rival.
+      if case .hello = beacon.body { return true }
+      ignore(.foreign, address, now)
+      return false
+    }
     let home = self.address(of: beacon.source)
     switch replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
     case .fresh: return true

@@ -27,6 +27,7 @@ struct ReplayFilter: Sendable {
   fileprivate struct Sender: Sendable {
     let id: NodeID
     var address: PeerAddress
+    /// When something of it was taken last.
     var heard: UInt64
     var top: UInt64 = 0
     /// A bit for each number seen, in a ring of blocks.
@@ -53,9 +54,17 @@ struct ReplayFilter: Sendable {
       let isElsewhere = senders[place].address != address && address != home
       if isElsewhere, now < senders[place].heard + ClusterLimits.senderSilence { return isBeacon ? .fresh : .forged }
     }
-    senders[place].heard = now
-    senders[place].address = address
-    if senders[place].note(beacon.sequence) { return .fresh }
+    var isFresh = senders[place].note(beacon.sequence)
+    if !isFresh, !isProven, now >= senders[place].heard + ClusterLimits.senderSilence {
+      // Whatever moved the window without proof must not shut the real sender out for good.
+      senders[place].restart(beacon.sequence)
+      isFresh = true
+    }
+    if isFresh {
+      senders[place].heard = now
+      senders[place].address = address
+      return .fresh
+    }
     return isBeacon && beacon.sequence + UInt64(ClusterLimits.replayWindow - 64) > senders[place].top
       ? .repeated : .replayed
   }
@@ -85,6 +94,13 @@ struct ReplayFilter: Sendable {
 }
 
 extension ReplayFilter.Sender {
+  /// Begins anew with a number.
+  fileprivate mutating func restart(_ number: UInt64) {
+    seen = InlineArray<16, UInt64>(repeating: 0)
+    top = number
+    seen[Int(number / 64 % UInt64(ReplayFilter.blocks))] = 1 << (number % 64)
+  }
+
   /// Notes a number; false if it was noted before or lies behind the window.
   fileprivate mutating func note(_ number: UInt64) -> Bool {
     let blocks = UInt64(ReplayFilter.blocks)
