@@ -54,8 +54,13 @@ final class TestCluster {
         peer: PeerAddress(v4: 0x7F00_0001, port: UInt16(1000 + $0)))
     }
     topology = Topology(
-      founding: ClusterID(high: 5, low: 6), copies: UInt8(max(factor, 1)), members: members, voters: members.map(\.id), index: LogIndex(1))
-    if factor > 0 { found(count, factor) } else { for partition in 0..<partitionCount { own(partition, partition % count) } }
+      founding: ClusterID(high: 5, low: 6), copies: UInt8(max(factor, 1)), members: members, voters: members.map(\.id),
+      index: LogIndex(1))
+    if factor > 0 {
+      found(count, factor)
+    } else {
+      for partition in 0..<partitionCount { own(partition, partition % count) }
+    }
     for (index, node) in nodes.enumerated() {
       node.dial = { [unowned self] in self.dial(index, $0, $1) }
       if adopts { adopt(index) }
@@ -90,10 +95,14 @@ final class TestCluster {
 
   private func adopt(_ index: Int) {
     let id = NodeID(high: UInt64(index + 1), low: 7)
+    // A core reads no mail before it knows what the sender knew.
+    let holdsMail = nodes[index].holdsMail
+    nodes[index].holdsMail = true
     for core in 0..<nodes[index].count {
       let topology = topology
       nodes[index].turn(core) { $0.adopt(topology: topology, me: id) }
     }
+    nodes[index].holdsMail = holdsMail
   }
 
   /// The n-th key that a node owns by the founding rule.
