@@ -87,7 +87,12 @@ extension Core {
       metrics.count(.overloaded)
       problem = .overloaded
     }
-    guard let problem else { return execute(operation) }
+    guard let problem else {
+      let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
+      store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
+      defer { store.writeFlags = 0 }
+      return execute(operation)
+    }
     if let staged = operation.pointee.staged { discard(staged) }
     return Outcome(problem)
   }

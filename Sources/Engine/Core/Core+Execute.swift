@@ -101,6 +101,7 @@ extension Core {
     if isRepeatable && outcome.status < 500 {
       dedup.remember(
         options.idempotencyKey, partition, fingerprint: options.fingerprint, outcome, now: wall, limits: limits)
+      if desk.parts != nil { replicate(resultOf: options, partition, outcome) }
     }
     return outcome
   }

@@ -120,6 +120,12 @@ extension Core {
     return store.uncommitted(partition) < limits.uncommitted ? nil : .overloaded
   }
 
+  /// Whether a write of this concern may be answered before a majority holds it.
+  func isUnsafe(_ concern: WriteConcern, _ partition: PartitionID) -> Bool {
+    guard concern != .majority, let owner = desk.parts?[part(partition)].owner else { return false }
+    return concern.members(of: owner.replicationFactor) < WriteConcern.majority(of: owner.replicationFactor)
+  }
+
   /// Whether a revision is held as the concern says.
   mutating func isHeld(by concern: WriteConcern, _ revision: Revision) -> Bool {
     let part = part(revision.partition)
@@ -193,7 +199,8 @@ extension Problem {
   static var notInStep: Problem {
     Problem(
       503,
-      "Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.")
+      "Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1."
+    )
   }
   static var ownerDeposed: Problem {
     Problem(

@@ -92,15 +92,33 @@ extension Core {
     let now = wall
     var ledger = LossLedger()
     swap(&ledger, &desk.ledger)
+    let before = ledger.total
     let isDone = store.truncate(id, behind: offset) { record in
       if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, now: now) }
     }
     swap(&ledger, &desk.ledger)
+    for entry in desk.ledger.newest(Int(min(desk.ledger.total - before, 100))) { logLoss(entry) }
     // Without memory even for that: all is fetched again. The owner sees it by the position.
     if !isDone {
       store.reset(id)
       desk.parts![part].replica.reset()
     }
+  }
+
+  private mutating func logLoss(_ entry: LossLedger.Entry) {
+    var line: [UInt8] = []
+    appendJSON("\"message\":\"acknowledged write lost\",\"type\":\"LOST\",\"key\":", to: &line)
+    appendJSONString(String(decoding: entry.key, as: UTF8.self), to: &line)
+    appendJSON(",\"map\":", to: &line)
+    appendJSONString(String(decoding: entry.map, as: UTF8.self), to: &line)
+    let revision = entry.revision
+    appendJSON(",\"revision\":", to: &line)
+    appendJSONString(
+      "\(revision.partition.rawValue)-\(revision.epoch.rawValue)-\(revision.offset.rawValue)", to: &line)
+    appendJSON(",\"written\":", to: &line)
+    appendJSONInteger(entry.written, to: &line)
+    let text = logScratch.copy(line)
+    effects.append(.log(.warning, text.baseAddress!, count: text.count))
   }
 
   /// The record flag of a write that was answered before a majority held it.
@@ -171,7 +189,8 @@ extension Core {
       outcome.revision = Revision(partition: section.partition, epoch: section.epoch, offset: section.offset)
     }
     dedup.remember(
-      section.resultKey, section.partition, fingerprint: section.fingerprint, outcome, now: section.time, limits: limits)
+      section.resultKey, section.partition, fingerprint: section.fingerprint, outcome, now: section.time, limits: limits
+    )
   }
 
   // MARK: As an owner

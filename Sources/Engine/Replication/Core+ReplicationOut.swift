@@ -57,6 +57,7 @@ extension Core {
       // What follows it needn't wait for the next turn.
       if case .start = instruction { isBehind = true }
     }
+    if !desk.results.isEmpty { sendResults(part, id, epoch) }
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
     if isStalled { desk.stalled.append(part) }
@@ -100,6 +101,36 @@ extension Core {
     }
     desk.parts![part].owner!.didSend(place, upTo: end, partial: 0, now: monotonic)
     return next != nil
+  }
+
+  /// Has followers remember the result of a write that had an idempotency key, so that a retry gets it after a failover.
+  mutating func replicate(resultOf options: OperationOptions, _ partition: PartitionID, _ outcome: Outcome) {
+    let part = part(partition)
+    guard desk.parts![part].owner != nil, outcome.value.count <= limits.copiedValue || outcome.isInLog else { return }
+    let result = ReplicatedResult(
+      key: [UInt8](options.idempotencyKey), fingerprint: options.fingerprint, time: wall, status: outcome.status,
+      offset: outcome.hasRevision ? outcome.revision.offset : .none,
+      value: outcome.isInLog ? [] : [UInt8](outcome.value))
+    desk.results[part, default: []].append(result)
+    desk.touch(part)
+  }
+
+  private mutating func sendResults(_ part: Int, _ id: PartitionID, _ epoch: Epoch) {
+    guard let results = desk.results.removeValue(forKey: part) else { return }
+    for follower in desk.parts![part].owner!.followers where follower.phase == .streaming {
+      let slot = Int(follower.slot)
+      guard mayTake(slot), let peer = desk.peers[slot] else { continue }
+      for result in results {
+        makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
+        result.key.withUnsafeBytes { key in
+          result.value.withUnsafeBytes { value in
+            peer.writer.pointee.result(
+              id, epoch, stream: follower.stream, offset: result.offset, fingerprint: result.fingerprint,
+              time: result.time, status: result.status, key: key, value: value)
+          }
+        }
+      }
+    }
   }
 
   /// Sends a record that is too long for a frame, as far as the link takes it; whether all of it was.

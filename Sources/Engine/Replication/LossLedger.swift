@@ -34,6 +34,9 @@ package struct LossLedger {
   /// Those that are kept, oldest first.
   package var entries: [Entry] { Array(ring[start...] + ring[..<start]) }
 
+  /// The last `count` of them, oldest first.
+  package func newest(_ count: Int) -> [Entry] { Array(entries.suffix(count)) }
+
   /// Notes a record that is about to be dropped.
   package mutating func note(_ record: RecordView, _ partition: PartitionID, now: UInt64) {
     total += 1

@@ -166,10 +166,12 @@ package struct Owner: Sendable {
     if waiters.hasOthers {
       var waiting = Waiters()
       swap(&waiting, &waiters)
-      waiting.takeOthers({ held(at: $0, last: last) }) { offset, token in
-        highest = max(highest, offset)
-        answer(token)
-      }
+      waiting.takeOthers(
+        { held(at: $0, last: last) },
+        { offset, token in
+          highest = max(highest, offset)
+          answer(token)
+        })
       swap(&waiting, &waiters)
     }
     acknowledged = highest

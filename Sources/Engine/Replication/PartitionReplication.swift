@@ -12,6 +12,7 @@ package struct PartitionReplication: Sendable {
   package internal(set) var owner: Owner?
   /// The entry as it was learned last.
   package private(set) var entry = PartitionEntry()
+  private var hasEntry = false
 
   #if DEBUG
     /// A planted bug, for tests of the checkers.
@@ -48,7 +49,8 @@ package struct PartitionReplication: Sendable {
     let old = entry
     entry = new
     slot = own
-    guard new.version != old.version || new.epoch != old.epoch || owner != nil else { return change }
+    guard !hasEntry || new != old || owner != nil else { return change }
+    hasEntry = true
     if new.losses != old.losses {
       stepDown(&change, deposed)
       replica.reset()

@@ -36,6 +36,17 @@ struct RecordAssembly {
   var filled = 0
 }
 
+/// The result of a write with an idempotency key.
+struct ReplicatedResult {
+  let key: [UInt8]
+  let fingerprint: UInt64
+  let time: UInt64
+  let status: UInt16
+  /// Of the write; none for one that was refused.
+  let offset: Offset
+  let value: [UInt8]
+}
+
 /// A core's replication: its partitions' parts in it, and what goes to other members.
 struct ReplicationDesk: ~Copyable {
   /// By partition of this core; nil while the node was never one of several.
@@ -58,6 +69,8 @@ struct ReplicationDesk: ~Copyable {
   /// What is wished for, by partition, and whether that is news.
   var wishes: [Int: PartitionWish] = [:]
   var hasNewWishes = false
+  /// Results of writes with idempotency keys that followers have yet to hear of, by partition.
+  var results: [Int: [ReplicatedResult]] = [:]
   /// Long records that arrive, by partition.
   var assemblies: [Int: RecordAssembly] = [:]
   var ledger = LossLedger()

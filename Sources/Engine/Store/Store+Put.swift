@@ -28,8 +28,8 @@ extension Store {
   ) throws(StoreError) -> PutResult {
     let p = partition(key.hash)
     var head = RecordHead(
-      kind: .put, flags: flags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time,
-      expiry: expiry, contentType: contentType)
+      kind: .put, flags: flags | writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset),
+      time: time, expiry: expiry, contentType: contentType)
     let prefixCount = head.prefixCount
     let valueStart = prefixCount &+ key.mapCount &+ key.keyCount
     let length = valueStart &+ a.count &+ b.count
@@ -209,7 +209,8 @@ extension Store {
     p.pointee.nextOffset = offset + 1
     if hasRoom {
       let target = p.pointee.cursor!
-      let head = RecordHead(kind: kind, epoch: Epoch(p.pointee.epoch), offset: Offset(offset), time: time)
+      let head = RecordHead(
+        kind: kind, flags: writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(offset), time: time)
       head.write(to: target, length: length, mapCount: record.mapCount, keyCount: record.keyCount)
       (target + prefix).copyMemory(from: record.map.baseAddress!, byteCount: record.mapCount + record.keyCount)
       RecordLayout.seal(target, valueStart: length, valueHash: xxh3(nil, count: 0, seed: 0))

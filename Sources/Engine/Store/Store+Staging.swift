@@ -140,7 +140,8 @@ extension Store {
     let place = try locate(p, key)
     guard let id = newSegment() else { throw .full }
     let head = RecordHead(
-      kind: .put, flags: flags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time,
+      kind: .put, flags: flags | writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset),
+      time: time,
       expiry: expiry, contentType: contentType)
     let target = staged.base + lead
     head.write(to: target, length: length, mapCount: staged.mapCount, keyCount: staged.keyCount)

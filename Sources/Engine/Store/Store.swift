@@ -102,6 +102,8 @@ package struct Store: ~Copyable {
   package private(set) var count = 0
   /// Whether records of any partition may be taken back.
   var isReplicated = false
+  /// Flags of every record that is written, beside its own: see `Core.unsafelyAnswered`.
+  var writeFlags: UInt8 = 0
   /// Partitions that got records since `takeTouched`, by index.
   var touched: [Int] = []
   /// Bytes of records that are some key's, and of records in the log that are nobody's any more.
