@@ -17,6 +17,8 @@ let threaded: [Target] = [
 
 let rest: [Target] = [
   .target(name: "CXXHash"),
+  // Statically: the runtime image needs no package for it.
+  .target(name: "CSodium", linkerSettings: [.linkedLibrary(":libsodium.a")]),
   .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
   .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),
   .target(name: "Simulator", dependencies: ["Engine", "Wire"], swiftSettings: settings),
@@ -24,7 +26,7 @@ let rest: [Target] = [
   .executableTarget(
     name: "kvd",
     dependencies: [
-      "Engine", "Reactor", "Wire",
+      "CSodium", "Engine", "Reactor", "Wire",
       .product(name: "ArgumentParser", package: "swift-argument-parser"),
       .product(name: "Logging", package: "swift-log"),
       .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -1,6 +1,7 @@
 """Servers under load, each a process of its own, on the server's core unless told otherwise."""
 
 import http.client
+import os
 import subprocess
 import tempfile
 import time
@@ -12,8 +13,9 @@ from . import machine
 class Server:
     """A started process that takes load at `url`; it is ended with the `with` block."""
 
-    def __init__(self, name, command, port, scheme="http", cores=machine.SERVER_CORE, peer_port=None, folder=None):
-        self.name, self.port, self.peer_port, self._folder = name, port, peer_port, folder
+    def __init__(self, name, command, port, scheme="http", cores=machine.SERVER_CORE, peer_port=None, folder=None,
+                 ready=None):
+        self.name, self.port, self.peer_port, self._folder, self._ready = name, port, peer_port, folder, ready
         self.url = f"{scheme}://127.0.0.1:{port}"
         machine.WORK.mkdir(parents=True, exist_ok=True)
         self._log = open(machine.WORK / f"{name.replace(' ', '-')}.log", "wb")
@@ -37,10 +39,15 @@ class Server:
             try:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
                 connection.connect()
-                connection.close()
+                if self._ready:
+                    connection.request("GET", self._ready)
+                    if connection.getresponse().status != 200:
+                        raise OSError("not yet")
                 return
             except OSError:
                 time.sleep(0.02)
+            finally:
+                connection.close()
 
     def get(self, target):
         """The body of an HTTP answer."""
@@ -77,10 +84,10 @@ def kvd(name="kvd", io="auto", cores="1", on=machine.SERVER_CORE, memory="4GiB")
     """The shipped binary with nothing set but its ports, cores and memory (and `io`, to measure the other backend)."""
     port, peer_port = machine.free_port(), machine.free_port()
     command = [machine.BINARY, "serve", "--http", f"127.0.0.1:{port}", "--peer", f"127.0.0.1:{peer_port}",
-               "--cores", cores, "--memory", memory]
+               "--cores", cores, "--memory", memory, "--cluster", f"bench-{os.getpid()}-{port}"]
     if io != "auto":
         command += ["--io", io]
-    return Server(name, command, port, cores=on, peer_port=peer_port)
+    return Server(name, command, port, cores=on, peer_port=peer_port, ready="/readyz")
 
 
 def null(ring="uring", value=100, body=0, keeps=False):

@@ -43,8 +43,34 @@ package struct Limits: Sendable, Equatable {
   /// Operations of one connection of frames that may be under way on other cores; the reader pauses beyond.
   package var pendingOperations = 8192
 
+  // MARK: Between nodes
+
+  /// Bytes of operations that wait for another node, per core and node (503 beyond). Some tens of milliseconds of what a
+  /// fast network moves; whoever has to wait longer had better hear so.
+  package var linkBytes = 16 << 20
+  /// Answers of one core that may wait for other nodes: writes whose concern isn't met yet, and operations that were
+  /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.
+  package var waitingAnswers = 65_536
+
   // MARK: Time (milliseconds)
 
+  /// How long an answer waits for other nodes when the request names no timeout (504 then): longer than a failover
+  /// takes, shorter than most clients wait.
+  package var writeTimeout = 5_000
+
+  /// From dialing another node to its WELCOME.
+  package var linkGreeting = 1_000
+  /// Between attempts to link to a node: this at first, doubled each time up to the second.
+  package var linkRetry = 20
+  package var linkRetryMost = 2_000
+  /// Without a word of a linked node before it is asked for one, and before it is given up. Between the two there is
+  /// room for two lost words and a pause.
+  package var linkPing = 500
+  package var linkSilence = 2_000
+  /// How long an operation that another node didn't execute waits for a newer topology.
+  package var linkRefresh = 1_000
+  /// How much longer than the owner of a key this node waits before it answers that the outcome is unknown.
+  package var linkGrace = 250
   /// From a request's first byte to the end of its head (408 beyond).
   package var headTimeout = 10_000
   /// Without any progress of a body being received (408 beyond).
@@ -55,6 +81,13 @@ package struct Limits: Sendable, Equatable {
   package var sendTimeout = 30_000
   /// How long a connection drains after an error before it is closed, so that the client can read the answer.
   package var lingerTimeout = 2_000
+  /// How long requests wait for the node to find its cluster, and first writes for the cluster to agree to take writes
+  /// (503 then). Finding takes less than a second where nodes hear each other.
+  package var clusterWait = 5_000
+  /// How long a node is down before its cluster goes on without it for good.
+  package var evictAfter = 30_000
+  /// How long a node that was told to stop waits for the others to take over what it has.
+  package var leaveTimeout = 5_000
   /// How long a shutdown waits for what is in flight.
   package var shutdownTimeout = 10_000
 
@@ -65,6 +98,12 @@ package struct Limits: Sendable, Equatable {
   package var idempotencyWindow = 600_000
   /// Bytes of an Idempotency-Key (400 beyond).
   package var idempotencyKey = 255
+
+  // MARK: Replication
+
+  /// Records of one partition that wait to be held by a majority (503 beyond): eight bytes each, and what they replaced
+  /// stays in memory.
+  package var uncommitted = 65_536
 
   // MARK: Between cores
 
@@ -110,15 +149,29 @@ extension Limits {
     Limit("unsentBytes", \.unsentBytes, 1...1 << 30),
     Limit("frame", \.frame, 4 << 10...16 << 20),
     Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
+    Limit("waitingAnswers", \.waitingAnswers, 1...1_000_000),
+    Limit("writeTimeout", \.writeTimeout, 1...86_400_000),
+    Limit("linkBytes", \.linkBytes, 1 << 16...1 << 30),
+    Limit("linkGreeting", \.linkGreeting, 10...60_000),
+    Limit("linkRetry", \.linkRetry, 1...60_000),
+    Limit("linkRetryMost", \.linkRetryMost, 1...600_000),
+    Limit("linkPing", \.linkPing, 10...60_000),
+    Limit("linkSilence", \.linkSilence, 20...600_000),
+    Limit("linkRefresh", \.linkRefresh, 1...60_000),
+    Limit("linkGrace", \.linkGrace, 0...60_000),
     Limit("headTimeout", \.headTimeout, 1...604_800_000),
     Limit("bodyTimeout", \.bodyTimeout, 1...604_800_000),
     Limit("idleTimeout", \.idleTimeout, 1...604_800_000),
     Limit("sendTimeout", \.sendTimeout, 1...604_800_000),
     Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
+    Limit("clusterWait", \.clusterWait, 1...604_800_000),
+    Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
+    Limit("evictAfter", \.evictAfter, 1_000...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),
     Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
+    Limit("uncommitted", \.uncommitted, 16...1 << 24),
     Limit("mailbox", \.mailbox, 1 << 18...1 << 28),
   ]
 }

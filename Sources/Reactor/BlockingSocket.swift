@@ -6,10 +6,15 @@ package struct BlockingSocket: ~Copyable {
 
   /// Connects.
   ///
+  /// - Parameter patience: seconds that connecting, and then each step, may take; 0 for as long as it takes.
   /// - Throws: `ReactorError` with the kernel's reason.
-  package init(connectingTo address: SocketAddress) throws(ReactorError) {
+  package init(connectingTo address: SocketAddress, patience: Int = 0) throws(ReactorError) {
     descriptor = Glibc.socket(address.family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw .system("no socket for connecting to \(address)", errno) }
+    var limit = timeval(tv_sec: patience, tv_usec: 0)
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] where patience > 0 {
+      setsockopt(descriptor, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
     guard address.withSockaddr({ Glibc.connect(descriptor, $0, $1) }) == 0 else {
       let code = errno
       Glibc.close(descriptor)

@@ -2,8 +2,9 @@ import Glibc
 
 /// The two clocks of a node, read through the vDSO (no system call where the kernel has one).
 package enum Clock {
-  /// Nanoseconds of CLOCK_MONOTONIC: never goes back, for deadlines and durations.
-  package static func monotonic() -> UInt64 { read(CLOCK_MONOTONIC) }
+  /// Nanoseconds of CLOCK_BOOTTIME: never goes back, for deadlines and durations. Unlike CLOCK_MONOTONIC it counts on
+  /// while the machine sleeps, as it must for leases that others have granted.
+  package static func monotonic() -> UInt64 { read(CLOCK_BOOTTIME) }
 
   /// Nanoseconds since 1970 of CLOCK_REALTIME: may jump, for time stamps only.
   package static func realtime() -> UInt64 { read(CLOCK_REALTIME) }

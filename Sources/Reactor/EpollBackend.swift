@@ -150,6 +150,7 @@ struct EpollBackend: ~Copyable {
   }
 
   private mutating func receive(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32) {
+    if slot.pointee.flags.contains(.hasTarget) { return fill(slot, index) }
     let target = arena.base + arenaUsed
     let count = recv(slot.pointee.descriptor, target, common.options.receiveBytes, 0)
     if count > 0 {
@@ -157,11 +158,26 @@ struct EpollBackend: ~Copyable {
       common.events.append(
         .received, slot, index, bytes: UnsafePointer(target.assumingMemoryBound(to: UInt8.self)),
         length: UInt32(truncatingIfNeeded: count))
-    } else if count == 0 {
+    } else {
+      receiveEnded(slot, index, count == 0 ? 0 : errno)
+    }
+  }
+
+  @inline(never)
+  private mutating func fill(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32) {
+    let target = slot.pointee.target!
+    let count = recv(slot.pointee.descriptor, target, slot.pointee.targetCount, 0)
+    if count <= 0 { return receiveEnded(slot, index, count == 0 ? 0 : errno) }
+    common.events.append(
+      .received, slot, index, bytes: UnsafePointer(target), length: UInt32(truncatingIfNeeded: count))
+  }
+
+  private mutating func receiveEnded(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32, _ code: Int32) {
+    if code == 0 {
       slot.pointee.flags.insert(.ended)
       common.events.append(.ended, slot, index)
-    } else if errno != EAGAIN && errno != EINTR {
-      fail(slot, index, errno)
+    } else if code != EAGAIN && code != EINTR {
+      fail(slot, index, code)
     }
   }
 

@@ -22,7 +22,7 @@ import Glibc
 ///   lent to the kernel until `.sent` or `.closed`.**
 /// - `.failed` comes at most once, and then only `.closed` after the owner's `close`.
 /// - `.ended` comes at most once; sending may go on.
-/// - Received bytes stay where they are until the next `poll`.
+/// - Received bytes stay where they are until the next `poll`. `receive(_:into:)` has the next ones put elsewhere.
 ///
 /// A loop belongs to the thread that made it, and every call to that thread. Only its `Waker` may be used from others.
 package struct Loop: ~Copyable {
@@ -138,6 +138,16 @@ package struct Loop: ~Copyable {
   package mutating func resume(_ socket: SocketID) {
     if let uring { return uring.pointee.resume(socket) }
     epoll!.pointee.resume(socket)
+  }
+
+  /// Has the next bytes of the socket, `count` at most and 1 at least, put straight where they are wanted, if that can
+  /// still be done: for bodies of many bytes, which are then copied once, by the kernel.
+  ///
+  /// It holds for the next `.received`. If that one's `bytes` are at `memory` they were put there; if not, they were on
+  /// their way before. Either way ask again for more. Until then, or `.ended` or `.closed`, the memory is lent.
+  package mutating func receive(_ socket: SocketID, into memory: UnsafeMutableRawPointer, _ count: Int) {
+    if let uring { return uring.pointee.receive(socket, into: memory, count) }
+    epoll!.pointee.common.setTarget(open(socket), memory, count)
   }
 
   /// Starts a TCP connection (with TCP_NODELAY): `.connected` or `.failed` follows, also for a refusal at once.

@@ -19,6 +19,9 @@ package struct LoopOptions: Sendable, Equatable {
   /// Bytes of one `received` event at most. A buffer costs memory only as far as bytes reached it. Measured with bodies
   /// of megabytes: 16 KiB costs a tenth to a third more of the kernel's time, 64 KiB saves nothing more, but memory.
   package var receiveBytes = 32 << 10
+  /// Bytes of one `received` event at most where the owner said where they go: as many as stay in a core's own cache
+  /// (usually 512 KiB or more) until the owner looks at them.
+  package var fillBytes = 256 << 10
   /// Receive buffers at most, a power of two; 64 are in use until a turn needs more.
   package var receiveBuffers = 512
   /// Bytes of one datagram at most; a longer one is cut and reported so. The default is the IPv4 payload of an Ethernet
@@ -138,6 +141,15 @@ struct LoopCommon: ~Copyable {
     precondition(headCount > 0 && bodyCount >= 0, "a send of nothing")
     slot.pointee.flags.insert(.sending)
     slot.pointee.setPieces(head, headCount, body, bodyCount)
+  }
+
+  /// Notes where the socket's next bytes go.
+  func setTarget(_ slot: UnsafeMutablePointer<Slot>, _ memory: UnsafeMutableRawPointer, _ count: Int) {
+    precondition(!slot.pointee.flags.contains(.hasTarget), "memory is lent until the next bytes came")
+    precondition(count > 0, "a receive of nothing")
+    slot.pointee.flags.insert(.hasTarget)
+    slot.pointee.target = memory.assumingMemoryBound(to: UInt8.self)
+    slot.pointee.targetCount = min(count, options.fillBytes)
   }
 
   /// Takes a fresh connection into the table; nil if every slot is taken, and then it is closed.

@@ -46,6 +46,9 @@ extension SocketAddress {
   /// Whether it stands for every address of the machine (`0.0.0.0`, `[::]`).
   package var isUnspecified: Bool { family == AF_INET ? v4 == 0 : number == (0, 0) }
 
+  /// Whether it is of this machine alone (`127.0.0.0/8`, `[::1]`).
+  package var isLoopback: Bool { family == AF_INET ? number.low >> 24 & 0xFF == 127 : number == (0, 1) }
+
   /// An IPv4-mapped IPv6 address, as IPv6 sockets report and want them, in IPv4's form; any other as it is.
   var unmapped: SocketAddress {
     guard family == AF_INET6 else { return self }

@@ -1,7 +1,8 @@
 import Glibc
 
-/// What a loop knows of one socket: 64 bytes of state, and behind it in memory 64 bytes of scratch for the kernel
-/// (`msghdr` of a two-piece send, or the address of a connect under way).
+/// What a loop knows of one socket: a cache line of state that every operation needs, a second one that few need, and
+/// behind them in memory 64 bytes of scratch for the kernel (`msghdr` of a two-piece send, or the address of a connect
+/// under way).
 struct Slot {
   /// What is left of the send under way, in two pieces; first, because the kernel gets their address as an array.
   var head: iovec
@@ -18,6 +19,9 @@ struct Slot {
   var next: UInt32
   /// The errno to report, with `.reportFailed`.
   var error: Int32
+  /// With `.hasTarget`: where the socket's next bytes go, and how many at most.
+  var target: UnsafeMutablePointer<UInt8>?
+  var targetCount = 0
 }
 
 /// Facts about a slot, one bit each.
@@ -51,17 +55,27 @@ struct SlotFlags: OptionSet {
   static let reportSent = SlotFlags(rawValue: 1 << 13)
   static let reportFailed = SlotFlags(rawValue: 1 << 14)
   static let reportConnected = SlotFlags(rawValue: 1 << 15)
+  /// The owner asked for the next bytes to be put at `target`.
+  static let hasTarget = SlotFlags(rawValue: 1 << 17)
+  /// io_uring: the receive under way fills `target`.
+  static let filling = SlotFlags(rawValue: 1 << 18)
+  /// io_uring: received from once at a time, because the owner may ask for a target each time; the last receive was
+  /// one into a buffer.
+  static let takesOne = SlotFlags(rawValue: 1 << 19)
+  static let tookOne = SlotFlags(rawValue: 1 << 20)
+  /// io_uring: on the list of sockets that the next turn begins to receive from.
+  static let waitsToReceive = SlotFlags(rawValue: 1 << 21)
   /// Taken beyond the owner's limit of connections.
   static let overflow = SlotFlags(rawValue: 1 << 16)
 }
 
-/// The sockets of one loop: a flat array of 128-byte slots with a free list through it (last freed, first used).
+/// The sockets of one loop: a flat array of 192-byte slots with a free list through it (last freed, first used).
 ///
 /// The array is reserved as address space at its full size and the kernel backs a page when a slot in it is first
 /// used, so it grows four kilobytes at a time and slots never move.
 struct SocketTable: ~Copyable {
-  static var stride: Int { 128 }
-  static var scratchOffset: Int { 64 }
+  static var stride: Int { 192 }
+  static var scratchOffset: Int { 128 }
 
   private let region: MemoryRegion
   let capacity: Int
@@ -73,7 +87,7 @@ struct SocketTable: ~Copyable {
 
   /// - Throws: `ReactorError` if the address space can't be had.
   init(capacity: Int) throws(ReactorError) {
-    precondition(MemoryLayout<Slot>.stride <= Self.scratchOffset, "a slot's state outgrew its half")
+    precondition(MemoryLayout<Slot>.stride <= Self.scratchOffset, "a slot's state outgrew its lines")
     self.capacity = capacity
     region = try MemoryRegion.reserve(capacity * Self.stride, hugePages: false)
   }

@@ -4,7 +4,7 @@ import Glibc
 /// The kinds of operation a completion can belong to.
 enum UringOperation: UInt64 {
   case ignored = 0
-  case receive, send, connect, close, accept, watch, datagram
+  case receive, send, connect, close, accept, watch, datagram, fill
 }
 
 /// The word that comes back with a completion: operation (8 bits), generation (32 bits), index (24 bits).
@@ -36,6 +36,8 @@ struct UringBackend: ~Copyable {
   var buffers: BufferRing
   /// One for each datagram socket, made with it and kept for the next one in its place.
   let datagrams: UnsafeMutablePointer<UnsafeMutablePointer<DatagramBuffers>?>
+  /// The first of the slots to begin receiving from when the next turn starts, plus one; chained by `Slot.next`.
+  var firstToReceive: UInt32 = 0
 
   /// - Throws: `ReactorError`, where the probe before should have said no already.
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
@@ -86,6 +88,7 @@ struct UringBackend: ~Copyable {
   /// See `Loop.poll`.
   mutating func poll(deadline: UInt64) -> Int {
     recycle()
+    if firstToReceive != 0 { startReceiving() }
     common.events.startTurn()
     common.statistics.turns &+= 1
     let result = enter(deadline: min(deadline, common.nextRetry))
@@ -146,9 +149,14 @@ struct UringBackend: ~Copyable {
     preconditionFailure("the kernel takes no submissions any more")
   }
 
-  @inline(__always) func armReceive(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32) {
+  @inline(__always)
+  func armReceive(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32, isMultishot: Bool = true) {
     let entry = entry()
-    io_uring_prep_recv_multishot(entry, slot.pointee.descriptor, nil, 0, 0)
+    if isMultishot {
+      io_uring_prep_recv_multishot(entry, slot.pointee.descriptor, nil, 0, 0)
+    } else {
+      io_uring_prep_recv(entry, slot.pointee.descriptor, nil, 0, 0)
+    }
     entry.pointee.flags |= kvd_sqe_buffer_select()
     entry.pointee.buf_group = BufferRing.group
     entry.pointee.user_data = UserData(.receive, index, generation: slot.pointee.generation).rawValue
@@ -212,6 +220,7 @@ struct UringBackend: ~Copyable {
     case UringOperation.accept.rawValue: accepted(data.index, result, flags)
     case UringOperation.close.rawValue: closed(data)
     case UringOperation.connect.rawValue: connected(data, result)
+    case UringOperation.fill.rawValue: filled(data, result)
     case UringOperation.datagram.rawValue: datagramCompleted(data, result, flags)
     case UringOperation.watch.rawValue:
       common.watchFired(data.index)
@@ -221,7 +230,7 @@ struct UringBackend: ~Copyable {
   }
 
   /// The slot of an operation; it can't have been given back before the operation's last completion.
-  @inline(__always) private func slot(_ data: UserData) -> UnsafeMutablePointer<Slot> {
+  @inline(__always) func slot(_ data: UserData) -> UnsafeMutablePointer<Slot> {
     let slot = common.sockets.slot(at: data.index)
     precondition(slot.pointee.generation == data.generation, "a completion for a slot's former user")
     return slot
@@ -250,7 +259,7 @@ struct UringBackend: ~Copyable {
   }
 
   @inline(never)
-  private mutating func receiveEnded(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32, _ code: Int32) {
+  mutating func receiveEnded(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32, _ code: Int32) {
     switch code {
     case 0:
       if slot.pointee.flags.isDisjoint(with: [.closing, .failed, .ended]) { common.events.append(.ended, slot, index) }
@@ -262,11 +271,11 @@ struct UringBackend: ~Copyable {
   }
 
   /// After an operation's last completion: goes on with closing, or with receiving.
-  @inline(__always) private func settle(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32) {
+  @inline(__always) mutating func settle(_ slot: UnsafeMutablePointer<Slot>, _ index: UInt32) {
     if slot.pointee.flags.contains(.closing) {
       if slot.pointee.inFlight == 0 { submitClose(slot, index) }
-    } else if slot.pointee.flags.isDisjoint(with: [.receiving, .paused, .ended, .failed, .connecting]) {
-      armReceive(slot, index)
+    } else if slot.pointee.wantsReceive {
+      if slot.pointee.flags.contains(.takesOne) { receiveLater(slot, index) } else { armReceive(slot, index) }
     }
   }
 
@@ -394,8 +403,7 @@ struct UringBackend: ~Copyable {
     slot.pointee.flags.insert(.paused)
     // One cancel per armed receive: submissions run in order, so it can't meet a later one.
     if slot.pointee.flags.contains(.receiving) && !slot.pointee.flags.contains(.cancelled) {
-      slot.pointee.flags.insert(.cancelled)
-      submitCancel(UserData(.receive, UInt32(socket.index), generation: socket.generation))
+      cancelReceive(slot, UInt32(truncatingIfNeeded: socket.index))
     }
   }
 

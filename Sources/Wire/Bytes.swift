@@ -20,6 +20,12 @@ package func bytesEqual(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: I
   return count == 0 || kvd_equal(a, b, count) != 0
 }
 
+/// Whether two ranges of `count` bytes, at least 16, are equal.
+@inlinable @inline(__always)
+package func longBytesEqual(_ a: UnsafePointer<UInt8>, _ b: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+  kvd_equal_long(a, b, count) != 0
+}
+
 /// Copies `count` bytes between ranges that may overlap only if `count` is over 32. Short copies are overlapping words.
 @inlinable @inline(__always)
 package func copyBytes(_ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int) {

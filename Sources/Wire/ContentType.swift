@@ -84,7 +84,7 @@ public enum ContentType {
   }
 
   /// The bytes that a code stands for; those of `application/octet-stream` for `absent` and for codes of newer nodes.
-  package static func spelling(of code: UInt8) -> StaticString {
+  @usableFromInline package static func spelling(of code: UInt8) -> StaticString {
     switch code {
     case 1: "application/json"
     case 2: "text/plain"

@@ -57,5 +57,5 @@ public enum RecordLayout {
 /// knowledge of maps. The top ten bits choose the partition, the low bits the place in its table.
 @inlinable @inline(__always)
 package func keyHash(_ mapAndKey: UnsafeRawPointer, count: Int, mapCount: Int) -> UInt64 {
-  kvd_xxh3(mapAndKey, count, UInt64(truncatingIfNeeded: mapCount))
+  kvd_xxh3_key(mapAndKey, count, UInt64(truncatingIfNeeded: mapCount))
 }

@@ -32,20 +32,20 @@ public enum RecordError: Error, Equatable, Sendable {
   func u8(_ offset: Int) -> UInt8 { base.load(fromByteOffset: offset, as: UInt8.self) }
 
   /// Bytes of the whole record without padding.
-  @inlinable public var length: Int { Int(u32(0)) }
+  @inlinable @inline(__always) public var length: Int { Int(u32(0)) }
   /// Bytes the record takes in a log segment.
-  @inlinable package var room: Int { RecordLayout.padded(length) }
+  @inlinable @inline(__always) package var room: Int { RecordLayout.padded(length) }
   @inlinable public var checksum: UInt32 { u32(4) }
-  @inlinable public var epoch: Epoch { Epoch(u32(8)) }
-  @inlinable public var offset: Offset { Offset(u64(12) & 0xFFFF_FFFF_FFFF) }
+  @inlinable @inline(__always) public var epoch: Epoch { Epoch(u32(8)) }
+  @inlinable @inline(__always) public var offset: Offset { Offset(u64(12) & 0xFFFF_FFFF_FFFF) }
   /// Milliseconds since 1970 when the owner took the write.
   @inlinable public var time: UInt64 { u64(18) & 0xFFFF_FFFF_FFFF }
-  @inlinable public var keyCount: Int {
+  @inlinable @inline(__always) public var keyCount: Int {
     Int(UInt16(littleEndian: base.loadUnaligned(fromByteOffset: 24, as: UInt16.self)))
   }
   /// 0 for the map "default".
-  @inlinable public var mapCount: Int { Int(u8(26)) }
-  @inlinable package var kindAndFlags: UInt8 { u8(27) }
+  @inlinable @inline(__always) public var mapCount: Int { Int(u8(26)) }
+  @inlinable @inline(__always) package var kindAndFlags: UInt8 { u8(27) }
   /// Preconditions a kind that `RecordView(checking:)` or a writer has vouched for.
   @inlinable public var kind: RecordKind {
     switch kindAndFlags & RecordLayout.kindMask {
@@ -56,21 +56,22 @@ public enum RecordError: Error, Equatable, Sendable {
     }
   }
   /// Whether it gives its key a value.
-  @inlinable package var isPut: Bool { kindAndFlags & RecordLayout.kindMask == 1 }
+  @inlinable @inline(__always) package var isPut: Bool { kindAndFlags & RecordLayout.kindMask == 1 }
   /// The three flag bits that are the writer's to use.
   @inlinable package var flags: UInt8 { kindAndFlags & RecordLayout.flagMask }
-  @inlinable package var hasExpiry: Bool { kindAndFlags & RecordLayout.hasExpiry != 0 }
+  @inlinable @inline(__always) package var hasExpiry: Bool { kindAndFlags & RecordLayout.hasExpiry != 0 }
 
   /// Milliseconds since 1970 from which on the record counts as absent; 0 for never.
-  @inlinable public var expiry: UInt64 { hasExpiry ? u64(RecordLayout.headerCount) : 0 }
+  @inlinable @inline(__always) public var expiry: UInt64 { hasExpiry ? u64(RecordLayout.headerCount) : 0 }
   /// Whether the record's time to live has run out at `now`.
-  @inlinable package func isExpired(at now: UInt64) -> Bool { hasExpiry && u64(RecordLayout.headerCount) <= now }
+  @inlinable @inline(__always)
+  package func isExpired(at now: UInt64) -> Bool { hasExpiry && u64(RecordLayout.headerCount) <= now }
 
   /// Where the content type would start.
-  @inlinable var contentTypeStart: Int { RecordLayout.headerCount &+ (hasExpiry ? 8 : 0) }
+  @inlinable @inline(__always) var contentTypeStart: Int { RecordLayout.headerCount &+ (hasExpiry ? 8 : 0) }
 
   /// The code of the content type; 0 when none is stored, 255 when `contentTypeLiteral` has it.
-  @inlinable public var contentTypeCode: UInt8 {
+  @inlinable @inline(__always) public var contentTypeCode: UInt8 {
     kindAndFlags & RecordLayout.hasContentType == 0 ? 0 : u8(contentTypeStart)
   }
   /// The content type as stored, if it has no code.
@@ -100,20 +101,20 @@ public enum RecordError: Error, Equatable, Sendable {
   }
   /// Bytes of the record before its value.
   /// The value's bytes; empty for a tombstone.
-  @inlinable package var valueStart: Int { prefixCount &+ mapCount &+ keyCount }
-  @inlinable public var value: UnsafeRawBufferPointer {
+  @inlinable @inline(__always) package var valueStart: Int { prefixCount &+ mapCount &+ keyCount }
+  @inlinable @inline(__always) public var value: UnsafeRawBufferPointer {
     let start = valueStart
     return UnsafeRawBufferPointer(start: base + start, count: length &- start)
   }
   /// The whole record, as it is sent to a replica.
   @inlinable public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: length) }
   /// The hash of the record's map and key.
-  @inlinable package var hash: UInt64 {
+  @inlinable @inline(__always) package var hash: UInt64 {
     keyHash(base + prefixCount, count: mapCount &+ keyCount, mapCount: mapCount)
   }
 
   /// The token of this write, given the partition whose log holds it.
-  @inlinable package func revision(in partition: PartitionID) -> Revision {
+  @inlinable @inline(__always) package func revision(in partition: PartitionID) -> Revision {
     Revision(partition: partition, epoch: epoch, offset: offset)
   }
 

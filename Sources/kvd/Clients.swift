@@ -17,10 +17,15 @@ struct Target {
     } else if text.contains("://") {
       throw ValidationError("Only http:// is spoken here, not \"\(text)\".")
     } else {
-      let home = getenv("KVD_HTTP").map { String(cString: $0) } ?? "127.0.0.1:3000"
-      address = home.hasPrefix("0.0.0.0:") ? "127.0.0.1:" + home.dropFirst(8) : home
+      address = Target.home
       path = "/" + Target.encode(text)
     }
+  }
+
+  /// The node on this machine.
+  static var home: String {
+    let home = getenv("KVD_HTTP").map { String(cString: $0) } ?? "127.0.0.1:3000"
+    return home.hasPrefix("0.0.0.0:") ? "127.0.0.1:" + home.dropFirst(8) : home
   }
 
   /// Percent-encodes what a path can't hold; slashes stay.
@@ -39,8 +44,12 @@ struct Target {
   }
 
   /// Sends one request and returns status and body; HTTP/1.0, so that the body ends with the connection.
-  func request(_ method: String, body: [UInt8] = []) throws -> (status: Int, body: [UInt8]) {
-    let connection = try BlockingSocket(connectingTo: SocketAddress.parse(address))
+  ///
+  /// - Parameter patience: seconds that each step may take; 0 for as long as it takes.
+  func request(
+    _ method: String, body: [UInt8] = [], patience: Int = 0
+  ) throws -> (status: Int, body: [UInt8]) {
+    let connection = try BlockingSocket(connectingTo: SocketAddress.parse(address), patience: patience)
     let length = method == "PUT" ? "Content-Length: \(body.count)\r\n" : ""
     try connection.write(Array("\(method) \(path) HTTP/1.0\r\nHost: \(address)\r\n\(length)\r\n".utf8) + body)
     let answer = try connection.readAll()

@@ -2,12 +2,14 @@ import ArgumentParser
 import Reactor
 import Wire
 
-/// The command line's words about the cluster. They are checked and kept, but hidden until nodes form clusters.
+/// The command line's words about the cluster.
 struct ClusterFlags: ParsableArguments {
-  @Option(help: "Where other nodes may be: host, host:port or host:first-last, also as a comma list; repeatable.")
+  @Option(help: "Where other nodes may be: host, host:port, host:first-last; a comma list, repeatable.")
   var join: [String] = []
   @Option(help: "Nodes to wait for before a cluster is founded. (default: 1)") var expect: String?
   @Option(help: "The cluster's name. (default: kvd)") var cluster: String?
+  @Option(help: "Nodes that hold each key, or all; counts where the cluster is founded. (default: 3)")
+  var replicas: String?
   @Option(name: .customLong("cluster-key-file"), help: "A file with the key that all nodes of the cluster share.")
   var clusterKeyFile: String?
   @Option(name: .customLong("exit-when-isolated"), help: "End the process when it was cut off for so long.")
@@ -17,7 +19,7 @@ struct ClusterFlags: ParsableArguments {
   var pairs: [(String, String?)] {
     [
       ("join", join.isEmpty ? nil : join.joined(separator: ",")), ("expect", expect), ("cluster", cluster),
-      ("cluster-key-file", clusterKeyFile), ("exit-when-isolated", exitWhenIsolated),
+      ("replicas", replicas), ("cluster-key-file", clusterKeyFile), ("exit-when-isolated", exitWhenIsolated),
     ]
   }
 }
@@ -30,12 +32,14 @@ struct ClusterOptions {
   let expect: Int
   /// Only nodes of one name form a cluster.
   let name: String
+  /// Nodes that hold each partition; 255 for all.
+  let replicas: UInt8
   /// What every node of the cluster knows and nobody else; nil if nodes trust their network.
   let key: [UInt8]?
   /// Milliseconds of being cut off after which the process ends; nil for never.
   let exitWhenIsolated: UInt64?
 
-  static let names = ["join", "expect", "cluster", "cluster-key-file", "exit-when-isolated"]
+  static let names = ["join", "expect", "cluster", "replicas", "cluster-key-file", "exit-when-isolated"]
 
   /// The most founders that one founding names.
   private static var maximumExpect: Int { 32 }
@@ -56,6 +60,7 @@ struct ClusterOptions {
     }
     expect = try ClusterOptions.expect(values["expect"])
     name = try ServerSettings.label(values["cluster"] ?? "kvd", "cluster")
+    replicas = try ClusterOptions.replicas(values["replicas"])
     key = try ClusterOptions.key(values["cluster-key-file"])
     exitWhenIsolated = try ClusterOptions.exitWhenIsolated(values["exit-when-isolated"])
   }
@@ -64,6 +69,15 @@ struct ClusterOptions {
     guard let text else { return 1 }
     guard let count = Int(text), count >= 1, count <= maximumExpect else {
       throw SettingError(sentence: "--expect takes a number of nodes from 1 to \(maximumExpect), not \"\(text)\".")
+    }
+    return count
+  }
+
+  private static func replicas(_ text: String?) throws(SettingError) -> UInt8 {
+    guard let text else { return 3 }
+    if text == "all" { return .max }
+    guard let count = UInt8(text), count >= 1, count < .max else {
+      throw SettingError(sentence: "--replicas takes a number of nodes from 1 to 254, or all, not \"\(text)\".")
     }
     return count
   }

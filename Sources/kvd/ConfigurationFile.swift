@@ -39,7 +39,7 @@ enum ConfigurationFile {
       let name = try string(member.name)
       if name == "limits" {
         try parse(limits: member.value, into: &limits)
-      } else if (ServerSettings.names + ServerSettings.hiddenNames).contains(name) {
+      } else if ServerSettings.names.contains(name) {
         values[name] = try text(member.value, isList: name == "join")
       } else {
         let known = ServerSettings.names.joined(separator: ", ")

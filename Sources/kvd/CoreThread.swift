@@ -2,6 +2,7 @@ import Engine
 import Glibc
 import Reactor
 import Synchronization
+import Wire
 
 /// One core at work: its loop and its engine, and nothing between them but translation. Events become calls of the
 /// engine, effects become calls of the loop.
@@ -13,6 +14,11 @@ struct CoreThread: ~Copyable {
   private var core: Core
   private var isStopping = false
   private var hasDrained = false
+  private var hasSignal = false
+  /// The control plane; of core 0 alone.
+  private var cluster: ClusterNode?
+  /// The number of the view that the engine has.
+  private var viewNumber: UInt64 = 0
   /// What the loop calls the listener of the `--peer` port.
   private static var peerTag: UInt16 { 1 }
   /// When waiting for what is in flight ends (monotonic nanoseconds).
@@ -31,6 +37,12 @@ struct CoreThread: ~Copyable {
   /// Has this core get the process's signals.
   mutating func add(_ signals: borrowing SignalSource) { loop.add(signals) }
 
+  /// Has this core run the control plane.
+  mutating func take(_ control: ControlPlane, _ datagrams: consuming DatagramSocket) throws {
+    let sockets = try ClusterSockets(datagrams, &loop) { [shared] in shared.log.write(.notice, $0, []) }
+    cluster = ClusterNode(control, shared, sockets)
+  }
+
   /// Serves until the node has stopped.
   mutating func run(http: consuming Listener, peer: consuming Listener) {
     loop.add(http, tag: 0)
@@ -40,17 +52,23 @@ struct CoreThread: ~Copyable {
 
   private mutating func turn() {
     var deadline = min(core.deadline, stopDeadline)
+    if let cluster { deadline = min(deadline, hasNews ? 0 : cluster.deadline) }
     if deadline != 0 && post.count > 1 {
       loop.announceSleep()
       if core.hasMail || post.hasMail { deadline = 0 }
     }
     let count = loop.poll(deadline: deadline)
-    core.beginTurn(wall: Clock.realtime() / 1_000_000, monotonic: Clock.monotonic())
+    let now = Clock.monotonic()
+    core.beginTurn(
+      wall: Clock.realtime() / 1_000_000, monotonic: now, lease: shared.leaseEnd.load(ordering: .acquiring))
+    if hasNewView { adoptView() }
     for position in 0..<count { take(loop.events + position) }
     if post.count > 1 { readMail() }
     if shared.isStopping.load(ordering: .acquiring) { stop() }
     core.endTurn()
     carryOut()
+    if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
+    cluster?.turn(&loop, now: now)
     if post.count > 1 { sendMail() }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
@@ -72,7 +90,10 @@ struct CoreThread: ~Copyable {
       shared.connections.subtract(1, ordering: .relaxed)
       core.closed(id)
     case .signal: signalled()
-    case .stale, .woken, .connected, .readable, .datagram: break
+    case .datagram: cluster?.receive(event, &loop, now: Clock.monotonic())
+    case .woken: cluster?.woken()
+    case .connected: core.connected(id)
+    case .stale, .readable: break
     }
   }
 
@@ -84,9 +105,26 @@ struct CoreThread: ~Copyable {
   private mutating func readMail() {
     for other in 0..<post.count where other != index {
       let reader = post.reader(from: other)
-      while let message = reader.pointee.next() { core.receiveMail(message) }
+      while let message = reader.pointee.next() {
+        // Its sender may have acted by a newer view.
+        if hasNewView { adoptView() }
+        core.receiveMail(message)
+      }
       reader.pointee.release()
     }
+  }
+
+  /// Whether this core's own last turn left something for all cores to hear of.
+  private var hasNews: Bool { hasNewView || (!isStopping && shared.isStopping.load(ordering: .relaxed)) }
+
+  /// Whether the cluster changed since the engine was told.
+  @inline(__always) private var hasNewView: Bool { shared.viewNumber.load(ordering: .acquiring) != viewNumber }
+
+  @inline(never)
+  private mutating func adoptView() {
+    guard let (view, number) = shared.newestView() else { return }
+    viewNumber = number
+    core.adopt(view)
   }
 
   // MARK: Out
@@ -99,11 +137,16 @@ struct CoreThread: ~Copyable {
       case .send(let id, let bytes, let count): loop.send(SocketID(id), bytes, count)
       case .sendPair(let id, let head, let count, let tail, let tailCount):
         loop.send(SocketID(id), head: head, count, body: tail, tailCount)
+      case .connect(let link, let address): connect(link, address)
       case .abort(let id): loop.resetOnClose(SocketID(id))
       case .shutdownWrite(let id): loop.shutdownWrite(SocketID(id))
       case .close(let id): loop.close(SocketID(id))
       case .pause(let id): loop.pause(SocketID(id))
       case .resume(let id): loop.resume(SocketID(id))
+      case .askForWrites:
+        shared.wantsWrites.store(true, ordering: .releasing)
+        shared.wakers[0].wake()
+      case .receive(let id, let memory, let count): loop.receive(SocketID(id), into: memory, count)
       case .discard(let range): shared.discard(range)
       case .populate(let range): shared.populator.ask(for: range)
       case .log(let level, let bytes, let count):
@@ -112,6 +155,12 @@ struct CoreThread: ~Copyable {
       position &+= 1
     }
     core.effects.removeAll()
+  }
+
+  private mutating func connect(_ link: Int, _ address: PeerAddress) {
+    guard let socket = try? loop.connect(SocketAddress(address)) else { return core.dialFailed(link) }
+    shared.connections.add(1, ordering: .relaxed)
+    core.dialed(link, ConnectionID(index: UInt32(truncatingIfNeeded: socket.index), generation: socket.generation))
   }
 
   private mutating func sendMail() {
@@ -127,12 +176,14 @@ struct CoreThread: ~Copyable {
 
   // MARK: The way down
 
-  /// The first signal stops the node gently, a second one at once.
+  /// The first signal stops the node gently, once the cluster has taken over what it has; a second one at once.
   private mutating func signalled() {
-    if shared.isStopping.exchange(true, ordering: .acquiringAndReleasing) {
+    if hasSignal || cluster == nil {
+      shared.stop(core: index)
       core.closeAll()
     } else {
-      shared.wakeOthers(than: index)
+      hasSignal = true
+      cluster?.leave(&loop, now: Clock.monotonic())
     }
   }
 

@@ -8,6 +8,6 @@ import ArgumentParser
     commandName: "kvd",
     abstract: "A self-clustering, in-memory key-value server that speaks HTTP.",
     version: version,
-    subcommands: [Serve.self, Get.self, Set.self, Delete.self, Bench.self],
+    subcommands: [Serve.self, Get.self, Set.self, Delete.self, List.self, Bench.self],
     defaultSubcommand: Serve.self)
 }

@@ -14,7 +14,7 @@ struct Serve: ParsableCommand {
       """)
 
   @Option(help: "Address for clients. (default: 0.0.0.0:3000)") var http: String?
-  @Option(help: "Address for the binary protocol. (default: 0.0.0.0:3100)") var peer: String?
+  @Option(help: "Address for other nodes and the binary protocol. (default: 0.0.0.0:3100)") var peer: String?
   @Option(help: "This node's name. (default: the host's name)") var name: String?
   @Option(help: "Cores to use. (default: all)") var cores: String?
   @Option(help: "auto, io_uring or epoll. (default: auto)") var io: String?
@@ -25,7 +25,10 @@ struct Serve: ParsableCommand {
   var logLevel: String?
   @Option(help: "Form of log lines: json or text. (default: text)") var log: String?
   @Option(help: "A JSON file with these names and limits.") var config: String?
-  @OptionGroup(visibility: .hidden) var cluster: ClusterFlags
+  @OptionGroup var cluster: ClusterFlags
+
+  /// What the process ends with after `--exit-when-isolated`.
+  static var isolatedExitCode: Int32 { 3 }
 
   func run() throws {
     let settings: ServerSettings
@@ -35,7 +38,13 @@ struct Serve: ParsableCommand {
       throw ValidationError(error.sentence)
     }
     do {
-      try Server(settings).run()
+      switch try Server(settings).run() {
+      case .stopped: break
+      case .isolated: throw ExitCode(Serve.isolatedExitCode)
+      case .beginsAnew(let http, let peer): try Rebirth.begin(http: http, peer: peer)
+      }
+    } catch let code as ExitCode {
+      throw code
     } catch {
       writeError("kvd: \(error)\n")
       throw ExitCode.failure

@@ -11,7 +11,7 @@ struct Server {
   init(_ settings: ServerSettings) { self.settings = settings }
 
   /// Runs until a signal says stop; returns after what was in flight is finished.
-  func run() throws {
+  func run() throws -> ServerEnding {
     let log = LogSink(level: settings.logLevel, isJSON: settings.logsJSON)
     LoggingSystem.bootstrap { _ in LineLogHandler(sink: log) }
     let logger = Logger(label: "kvd")
@@ -23,14 +23,16 @@ struct Server {
     let plan = MemoryPlan(memory: settings.memory, cores: settings.cores)
     let memory = try MemoryRegion.reserve(plan.count, hugePages: 0..<(settings.hugePages ? plan.extentsStart : 0))
     let listener = try Listener.listen(on: settings.http, shared: settings.cores > 1)
-    let peerListener = try Listener.listen(on: settings.peer, shared: settings.cores > 1)
+    let peers = try PeerSockets.listen(settings)
     let address = listener.address
-    let peerAddress = peerListener.address
+    let peerAddress = peers.listener.address
     let shared = SharedState(settings: settings, log: log, backend: backend.backend, connectionLimit: connections)
     try shared.prepare(plan, base: memory.base)
+    let control = ClusterNode.control(shared, http: address)
+    shared.publish(ClusterView(control))
     for core in 1..<max(1, settings.cores) {
       let another = try Listener.another(like: listener)
-      let anotherPeer = try Listener.another(like: peerListener)
+      let anotherPeer = try Listener.another(like: peers.listener)
       try shared.start(core: core, http: another, peer: anotherPeer)
     }
     logger.info(
@@ -40,10 +42,47 @@ struct Server {
         "reason": "\(backend.reason)", "cores": "\(settings.cores)", "memory": "\(settings.memory)",
       ])
     logger.info("listening", metadata: ["http": "\(address)", "peer": "\(peerAddress)"])
-    try shared.runFirst(http: listener, peer: peerListener, signals)
+    try shared.runFirst(http: listener, peers: peers, control, signals)
     shared.join()
     logger.info("stopped")
+    if shared.beginsAnew.load(ordering: .acquiring) { return .beginsAnew(http: address, peer: peerAddress) }
+    return shared.isIsolated.load(ordering: .acquiring) ? .isolated : .stopped
   }
+}
+
+/// Why a node's run ended, in good order.
+enum ServerEnding {
+  /// A signal said so.
+  case stopped
+  /// It was cut off from its cluster for as long as `--exit-when-isolated` says.
+  case isolated
+  /// Its cluster goes on without it: it is to be a new node, on the same addresses.
+  case beginsAnew(http: SocketAddress, peer: SocketAddress)
+}
+
+/// What a node has on its `--peer` address: connections and datagrams.
+struct PeerSockets: ~Copyable {
+  let listener: Listener
+  let datagrams: DatagramSocket
+
+  /// TCP and UDP on the same port; if any port will do, one that is free for both.
+  static func listen(_ settings: ServerSettings) throws -> PeerSockets {
+    var attempts = settings.peer.port == 0 ? 20 : 1
+    while true {
+      let listener = try Listener.listen(on: settings.peer, shared: settings.cores > 1)
+      attempts -= 1
+      do throws(ReactorError) {
+        let datagrams = try DatagramSocket.bind(
+          to: listener.address, patience: settings.peer.port == 0 ? 0 : 500_000_000)
+        return PeerSockets(listener: listener, datagrams: datagrams)
+      } catch {
+        guard error.kind == .addressInUse, attempts > 0 else { throw error }
+      }
+    }
+  }
+}
+
+extension Server {
 
   /// Connections of the node: the limit, as far as descriptors go.
   private func connectionLimit(_ descriptors: DescriptorLimit, _ logger: Logger) -> Int {

@@ -25,9 +25,8 @@ struct ServerSettings {
   var cluster: ClusterOptions
 
   /// The settings' names, as on the command line and in the file.
-  static let names = ["http", "peer", "name", "cores", "io", "memory", "evict", "huge-pages", "log-level", "log"]
-  /// Names that are taken, but not shown, as long as nodes don't form clusters.
-  static let hiddenNames = ClusterOptions.names
+  static let names =
+    ["http", "peer", "name", "cores", "io", "memory", "evict", "huge-pages", "log-level", "log"] + ClusterOptions.names
 
   /// - Parameter flags: what the command line says.
   init(flags: [String: String]) throws(SettingError) {
@@ -36,7 +35,7 @@ struct ServerSettings {
     if let path = flags["config"] ?? ServerSettings.environment("config") {
       try ConfigurationFile.read(path, into: &values, &limits)
     }
-    for name in ServerSettings.names + ServerSettings.hiddenNames {
+    for name in ServerSettings.names {
       if let value = ServerSettings.environment(name) { values[name] = value }
       if let value = flags[name] { values[name] = value }
     }
@@ -44,6 +43,9 @@ struct ServerSettings {
     peer = try ServerSettings.address(values["peer"] ?? "0.0.0.0:3100", "peer")
     if http == peer && http.port != 0 {
       throw SettingError(sentence: "--http and --peer take different ports, not both \(http).")
+    }
+    if peer.port == ClusterSockets.beaconPort {
+      throw SettingError(sentence: "--peer takes another port than \(peer.port), where all nodes listen for beacons.")
     }
     name = try ServerSettings.name(values["name"] ?? ServerSettings.hostName)
     cores = try ServerSettings.cores(values["cores"])

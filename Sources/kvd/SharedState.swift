@@ -19,6 +19,20 @@ final class SharedState: @unchecked Sendable {
   let isStopping = Atomic<Bool>(false)
   /// Cores that have nothing left in flight; all leave together, since each may still serve the others.
   let drained = Atomic<Int>(0)
+  /// What the control plane knows, and a number that changes with it: what a core compares at the start of a turn.
+  let viewNumber = Atomic<UInt64>(0)
+  private let view = Mutex<ClusterView?>(nil)
+  /// Until when the node may act as an owner (monotonic nanoseconds).
+  let leaseEnd = Atomic<UInt64>(0)
+  /// A core has writes that wait for the cluster to note that it takes some.
+  let wantsWrites = Atomic<Bool>(false)
+  /// What each core's partitions want of the control plane, and whether any of it is news.
+  private let wishes = Mutex<[[PartitionWish]]>([])
+  let hasWishes = Atomic<Bool>(false)
+  /// Once stopped, the process starts again as a new node.
+  let beginsAnew = Atomic<Bool>(false)
+  /// The node stops since it was cut off for too long.
+  let isIsolated = Atomic<Bool>(false)
 
   // Written before the first thread starts, taken by the thread that owns them.
   private var posts: [CorePost] = []
@@ -59,7 +73,7 @@ final class SharedState: @unchecked Sendable {
           index: core, count: count, limits: limits, name: settings.name, version: Kvd.version,
           logLevel: settings.logLevel, eviction: settings.eviction, memory: base, memoryCount: plan.count,
           memoryRange: plan.records(core), extents: plan.extents(core), memoryLimit: settings.memory / count,
-          nodeID: nodeID))
+          nodeID: nodeID, key: settings.cluster.key.map(BeaconKey.init(secret:))))
     }
   }
 
@@ -83,9 +97,13 @@ final class SharedState: @unchecked Sendable {
   }
 
   /// Runs the first core on this thread; it also gets the signals.
-  func runFirst(http: consuming Listener, peer: consuming Listener, _ signals: borrowing SignalSource) throws {
+  func runFirst(
+    http: consuming Listener, peers: consuming PeerSockets, _ control: ControlPlane, _ signals: borrowing SignalSource
+  ) throws {
     var thread = try coreThread(0)
     thread.add(signals)
+    let peer = peers.listener
+    try thread.take(control, peers.datagrams)
     thread.run(http: http, peer: peer)
   }
 
@@ -93,6 +111,40 @@ final class SharedState: @unchecked Sendable {
   func join() {
     for thread in threads { thread.take().join() }
     threads = []
+  }
+
+  /// Makes a view the one that all cores take.
+  func publish(_ view: ClusterView) {
+    self.view.withLock { $0 = view }
+    viewNumber.add(1, ordering: .acquiringAndReleasing)
+  }
+
+  /// The newest view and its number; nil before the first.
+  func newestView() -> (view: ClusterView, number: UInt64)? {
+    view.withLock { view in view.map { ($0, viewNumber.load(ordering: .acquiring)) } }
+  }
+
+  /// Takes what a core's partitions want, all of it, for core 0.
+  func setWishes(_ new: [PartitionWish], core: Int) {
+    wishes.withLock { wishes in
+      while wishes.count <= core { wishes.append([]) }
+      wishes[core] = new
+    }
+    hasWishes.store(true, ordering: .releasing)
+    if core != 0 { wakers[0].wake() }
+  }
+
+  /// What all cores' partitions want; nil if that is no news.
+  func takeWishes() -> [PartitionWish]? {
+    guard hasWishes.load(ordering: .relaxed), hasWishes.exchange(false, ordering: .acquiringAndReleasing) else {
+      return nil
+    }
+    return wishes.withLock { $0.flatMap { $0 } }
+  }
+
+  /// Has all cores finish what is in flight and end; for core 0, in whose turn they are told.
+  func stop(core: Int) {
+    if !isStopping.exchange(true, ordering: .acquiringAndReleasing) { wakeOthers(than: core) }
   }
 
   /// Wakes every core but one.

@@ -15,7 +15,7 @@ import pytest
 from confine import forbid_io_uring
 from http1 import Closed, Connection, request
 from listing import listed
-from node import BINARY, Node, free_port, run_kvd, until
+from node import BINARY, Node, free_port, own_cluster, run_kvd, until
 
 MIB = 1 << 20
 
@@ -60,6 +60,7 @@ class TestStart:
         (["--colour", "red"], "colour"), (["--io", "kqueue"], "kqueue"), (["--cores", "0"], "cores"),
         (["--cores", "many"], "cores"), (["--memory", "lots"], "memory"), (["--memory", "-1"], "memory"),
         (["--http", "nowhere"], "http"), (["--http", "127.0.0.1:99999"], "99999"),
+        (["--peer", "0.0.0.0:3099"], "beacons"),
         (["--http", "300.1.1.1:80"], "300.1.1.1"),
         (["--log", "xml"], "xml"), (["--log-level", "loud"], "loud"), (["--config", "/nowhere.json"], "/nowhere.json"),
         (["--evict", "maybe"], "maybe"), (["--huge-pages", "some"], "some"), (["extra"], "extra"),
@@ -83,7 +84,8 @@ class TestStart:
 
         def address(arguments, environment):
             process = subprocess.Popen(
-                [str(BINARY), "--config", str(file), "--peer", "127.0.0.1:0", "--log", "json", *arguments],
+                [str(BINARY), "--config", str(file), "--peer", "127.0.0.1:0", "--log", "json",
+                 "--cluster", own_cluster(), *arguments],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                 env={"PATH": "/usr/bin", **environment})
             try:
@@ -133,7 +135,8 @@ class TestStart:
             resource.setrlimit(resource.RLIMIT_MEMLOCK, (65_536, 65_536))
 
         process = subprocess.Popen(
-            [str(BINARY), "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json"],
+            [str(BINARY), "--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--cluster",
+             own_cluster()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=shrink)
         try:
             lines = []

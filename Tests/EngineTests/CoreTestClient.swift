@@ -14,6 +14,8 @@ final class TestClient {
 
   let core: Int
   let id: ConnectionID
+  /// Whether it speaks frames.
+  let isPeer: Bool
   let isBeyondLimit: Bool
   /// Takes nothing: sends stay under way.
   var holdsSends = false
@@ -22,6 +24,9 @@ final class TestClient {
   /// The kernel doesn't let go of the connection.
   var holdsClose = false
   var isOpened = false
+  /// The node opened it; whether the other side took it.
+  var isOutbound = false
+  var isAnswered = false
   /// The engine asked for these.
   private(set) var isPaused = false
   private(set) var isClosing = false
@@ -32,15 +37,18 @@ final class TestClient {
   var isGone = false
   /// Bytes of answers that arrived and were not looked at yet.
   private(set) var received: [UInt8] = []
+  /// Where the engine wants the next bytes.
+  var loan: UnsafeMutableRawBufferPointer?
   private var inputs: [Input] = []
   private var next = 0
   private var pending: (parts: [UnsafeRawBufferPointer], bytes: [UInt8])?
   private var isBroken = false
   private var takesOnce = false
 
-  init(core: Int, id: ConnectionID, isBeyondLimit: Bool) {
+  init(core: Int, id: ConnectionID, isPeer: Bool, isBeyondLimit: Bool) {
     self.core = core
     self.id = id
+    self.isPeer = isPeer
     self.isBeyondLimit = isBeyondLimit
   }
 
@@ -51,6 +59,8 @@ final class TestClient {
   /// Whether everything it said was read.
   var isRead: Bool { next == inputs.count }
   var text: String { String(decoding: received, as: UTF8.self) }
+  /// Bytes that arrived and were not looked at.
+  var receivedCount: Int { received.count }
 
   // MARK: What the client does
 
@@ -92,6 +102,12 @@ final class TestClient {
     return answers
   }
 
+  /// Takes the first bytes of what arrived.
+  func takeBytes(_ count: Int) -> [UInt8] {
+    defer { received.removeFirst(count) }
+    return [UInt8](received.prefix(count))
+  }
+
   /// Looks at the text so far.
   func takeText() -> String {
     defer { received.removeAll() }
@@ -102,10 +118,12 @@ final class TestClient {
 
   /// Whether a turn would have something to tell of it.
   var hasNews: Bool {
-    !isOpened || canTake || (isClosing && !holdsClose) || hasInput
+    (!isOpened && (!isOutbound || isAnswered || hasFailed)) || canTake || (isClosing && !holdsClose) || hasInput
   }
 
   private var hasInput: Bool { next < inputs.count && !isClosing && (!isPaused || ignoresPause || isFailure) }
+  /// Whether it broke before it stood.
+  var hasFailed: Bool { !inputs.isEmpty && next < inputs.count && isFailure }
   private var isFailure: Bool { if case .failure = inputs[next] { true } else { false } }
 
   /// Whether the client takes what is under way to it.
@@ -119,6 +137,9 @@ final class TestClient {
     if case .failure = input { isBroken = true }
     return input
   }
+
+  /// What arrived only in part arrives in its turn.
+  func putBack(_ bytes: ArraySlice<UInt8>) { inputs.insert(.bytes(Array(bytes)), at: next) }
 
   /// The client takes what is under way.
   func take() {

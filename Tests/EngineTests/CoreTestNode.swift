@@ -1,6 +1,7 @@
 import Testing
 
 @testable import Engine
+@testable import Wire
 
 /// A node of one to three cores in this thread, with a clock, clients and mailboxes of its own: what `CoreThread` and
 /// the kernel are to the engine, but in an order that the test or a seed decides.
@@ -14,6 +15,12 @@ final class TestNode {
   let limits: Limits
   /// Decides everything that may come in any order; nil for everything at once and in order.
   var random: TestRandom?
+  /// Until when the node may act as an owner (monotonic nanoseconds).
+  var lease = UInt64.max
+  /// Times that a core asked the cluster to note that it takes writes.
+  private(set) var writesAskedFor = 0
+  /// What a network does with a connection that the node opens; without one, none can be opened.
+  var dial: ((TestClient, PeerAddress) -> Void)?
   /// No core reads its mail.
   var holdsMail = false
   private(set) var clients: [TestClient] = []
@@ -22,6 +29,8 @@ final class TestNode {
   /// Milliseconds since 1970 and monotonic nanoseconds.
   private(set) var wall: UInt64 = 1_800_000_000_000
   private(set) var monotonic: UInt64 = 5_000_000_000
+  /// Times that bytes went straight to where the engine wants them.
+  private(set) var loansTaken = 0
   /// Turns so far, over all cores.
   private(set) var turns = 0
 
@@ -46,7 +55,8 @@ final class TestNode {
 
   init(
     cores count: Int = 1, limits: Limits = TestNode.limits, memory bytes: Int = 64 << 20, eviction: Eviction = .none,
-    logLevel: LogLevel = .info, seed: UInt64? = nil
+    logLevel: LogLevel = .info, seed: UInt64? = nil, id: (UInt64, UInt64) = (1, 2),
+    key: BeaconKey? = nil
   ) {
     self.count = count
     self.limits = limits
@@ -66,7 +76,7 @@ final class TestNode {
             index: core, count: count, limits: limits, name: "n1", version: "0.0.0", logLevel: logLevel,
             eviction: eviction, memory: memory, memoryCount: memoryCount,
             memoryRange: core * share..<(core + 1) * share,
-            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: (1, 2)),
+            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: bytes, nodeID: id, key: key),
           wall: wall))
     }
   }
@@ -79,8 +89,8 @@ final class TestNode {
 
   // MARK: Clients
 
-  /// A connection to a core.
-  func connect(_ core: Int = 0, isBeyondLimit: Bool = false) -> TestClient {
+  /// A connection to a core, of HTTP or of frames.
+  func connect(_ core: Int = 0, isPeer: Bool = false, isBeyondLimit: Bool = false) -> TestClient {
     let index: UInt32
     if let free = freeIndices[core].popLast() {
       index = free
@@ -90,7 +100,7 @@ final class TestNode {
     }
     generation += 1
     let client = TestClient(
-      core: core, id: ConnectionID(index: index, generation: generation), isBeyondLimit: isBeyondLimit)
+      core: core, id: ConnectionID(index: index, generation: generation), isPeer: isPeer, isBeyondLimit: isBeyondLimit)
     clients.append(client)
     return client
   }
@@ -149,7 +159,7 @@ final class TestNode {
   func turn(_ core: Int, _ action: (inout Core) -> Void = { _ in }) {
     turns += 1
     var lent: [UnsafeMutableRawBufferPointer] = []
-    cores[core].beginTurn(wall: wall, monotonic: monotonic)
+    cores[core].beginTurn(wall: wall, monotonic: monotonic, lease: lease)
     for client in (random?.shuffled(clients) ?? clients) where client.core == core { deliver(client, &lent) }
     if !holdsMail { readMail(core) }
     action(&cores[core])
@@ -162,6 +172,16 @@ final class TestNode {
     cores[core].effects.removeAll()
     sendMail(core)
     if cores[core].wantsTurnEnd { cores[core].turnEnded(monotonic: monotonic + 20_000) }
+  }
+
+  /// Has all cores take a view of the cluster.
+  func adopt(_ view: ClusterView) {
+    // The owner of a core has it take the view before it takes mail that was sent by it.
+    let held = holdsMail
+    holdsMail = true
+    for core in 0..<count { turn(core) { $0.adopt(view) } }
+    holdsMail = held
+    settle()
   }
 
   /// Turns of all cores until nothing is left to do at this time.
@@ -194,6 +214,15 @@ final class TestNode {
     Issue.record("a deadline in the past keeps a core awake")
   }
 
+  /// The same for nodes that keep the same time: what their cores want next, and the time.
+  var deadline: UInt64 { (0..<count).map { cores[$0].deadline }.min()! }
+
+  /// Sets the clock and gives all cores that want it a turn.
+  func wake(at time: UInt64) {
+    setClock(max(time, monotonic))
+    for core in 0..<count where cores[core].deadline <= monotonic { turn(core) }
+  }
+
   private func setClock(_ time: UInt64) {
     wall += time / 1_000_000 - monotonic / 1_000_000
     monotonic = time
@@ -209,9 +238,15 @@ final class TestNode {
   // MARK: In
 
   private func deliver(_ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
-    if !client.isOpened {
+    if !client.isOpened && !(client.isOutbound && client.isClosing) {
+      if client.isOutbound {
+        guard client.isAnswered || client.hasFailed else { return }
+        client.isOpened = true
+        if client.isAnswered { cores[client.core].connected(client.id) }
+        return
+      }
       client.isOpened = true
-      cores[client.core].opened(client.id, isBeyondLimit: client.isBeyondLimit)
+      cores[client.core].opened(client.id, isPeer: client.isPeer, isBeyondLimit: client.isBeyondLimit)
       if random?.chance(2) == true { return }
     }
     if client.canTake && random?.chance(3) != true {
@@ -223,21 +258,42 @@ final class TestNode {
       pieces -= 1
       switch input {
       case .bytes(let bytes):
-        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
-        block.copyBytes(from: bytes)
-        lent.append(block)
-        cores[client.core].receive(client.id, block.baseAddress!, bytes.count)
-      case .end: cores[client.core].ended(client.id)
+        receive(bytes, client, &lent)
+      case .end:
+        client.loan = nil
+        cores[client.core].ended(client.id)
       case .failure: cores[client.core].failed(client.id)
       }
     }
     if client.isClosing && !client.holdsClose && random?.chance(2) != true {
       client.checkPending()
+      if let loan = client.loan { TestNode.spoil(loan) }
       cores[client.core].closed(client.id)
       client.isGone = true
       clients.removeAll { $0 === client }
       freeIndices[client.core].append(client.id.index)
     }
+  }
+
+  /// Bytes came: where the engine wants them, or elsewhere because they were on their way already.
+  private func receive(_ bytes: [UInt8], _ client: TestClient, _ lent: inout [UnsafeMutableRawBufferPointer]) {
+    if let loan = client.loan, random?.chance(4) != true {
+      client.loan = nil
+      var piece = min(loan.count, bytes.count)
+      if piece > 1, let chance = random?.below(piece) { piece = 1 + chance }
+      let room = UnsafeMutableRawBufferPointer(rebasing: loan[..<piece])
+      room.copyBytes(from: bytes[..<piece])
+      loansTaken += 1
+      if piece < bytes.count { client.putBack(bytes[piece...]) }
+      return cores[client.core].receive(client.id, room.baseAddress!, piece)
+    }
+    // Memory that was lent is the reactor's to write to until now.
+    if let loan = client.loan { TestNode.spoil(loan) }
+    client.loan = nil
+    let block = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+    block.copyBytes(from: bytes)
+    lent.append(block)
+    cores[client.core].receive(client.id, block.baseAddress!, bytes.count)
   }
 
   private func readMail(_ core: Int) {
@@ -276,7 +332,18 @@ final class TestNode {
     case .close(let id): client(id, core)?.close()
     case .pause(let id): client(id, core)?.pause(true)
     case .resume(let id): client(id, core)?.pause(false)
+    case .receive(let id, let memory, let count):
+      guard let client = client(id, core) else { return }
+      if client.loan != nil { Issue.record("a loan while another is under way") }
+      client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
+    case .askForWrites: writesAskedFor += 1
+    case .connect(let link, let address):
+      guard let dial else { return cores[core].dialFailed(link) }
+      let client = connect(core)
+      client.isOutbound = true
+      cores[core].dialed(link, client.id)
+      dial(client, address)
     case .discard(let range):
       TestNode.spoil(UnsafeMutableRawBufferPointer(start: memory + range.lowerBound, count: range.count))
     case .log(_, let bytes, let count):
@@ -308,6 +375,7 @@ final class TestNode {
   /// Closes all connections and checks that nothing is left of them, and the stores.
   func checkAtRest() {
     holdsMail = false
+    for core in 0..<count { turn(core) { core in for link in core.links { core.removeLink(link.pointee.index) } } }
     for client in clients {
       client.holdsSends = false
       client.holdsClose = false
@@ -322,6 +390,7 @@ final class TestNode {
       #expect(cores[core].collectedBytes == 0)
       #expect(cores[core].gapRequests.count == 0)
       #expect(cores[core].hasMail == false)
+      #expect(cores[core].waiting.count == 0)
       for id in 1..<Int(max(1, cores[core].store.segmentCount)) {
         let segment = cores[core].store.segments[id]
         guard segment.flags.contains(.exists) else { continue }

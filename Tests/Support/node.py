@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import platform
@@ -49,16 +50,24 @@ def until(condition, what, seconds=10.0, every=0.02):
 class Node:
     """A running kvd on ports of its own, with its log."""
 
-    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None):
+    def __init__(self, *arguments, io="auto", limits=None, environment=None, memory="1GiB", confine=None,
+                 is_ready=True, host=None):
+        """With a `host` of a `namespaces.Network` it runs there, at its usual ports, with the cluster's usual name."""
         assert BINARY.exists(), f"{BINARY} is missing: run `make build` first"
+        self.host = host
         self.folder = tempfile.TemporaryDirectory(prefix="kvd-test-")
-        options = ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0", "--io", io, "--log", "json", "--memory", memory]
+        options = ["--io", io, "--log", "json", "--memory", memory]
+        if not host:
+            options += ["--http", "127.0.0.1:0", "--peer", "127.0.0.1:0"]
+        if not host and "--cluster" not in arguments and "KVD_CLUSTER" not in (environment or {}):
+            # Nodes on this machine's loopback interface hear each other; those of one name form a cluster.
+            options += ["--cluster", own_cluster()]
         if limits:
             config = Path(self.folder.name, "config.json")
             config.write_text(json.dumps({"limits": limits}))
             options += ["--config", str(config)]
-        started = time.monotonic()
-        self.process = subprocess.Popen(
+        self._started = started = time.monotonic()
+        self.process = (host.popen if host else subprocess.Popen)(
             [str(BINARY), "serve", *options, *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})}, preexec_fn=confine)
@@ -72,11 +81,20 @@ class Node:
             raise AssertionError(f"kvd isn't listening, exit {self.process.wait()}:\n" + "\n".join(self.lines[-50:]))
         self.seconds_to_start = time.monotonic() - started
         host, port = self.events_named("listening")[0]["http"].rsplit(":", 1)
+        if self.host:
+            host = self.host.address
         self.address = (host, int(port))
         self.url = f"http://{host}:{port}"
-        host, port = self.events_named("listening")[0]["peer"].rsplit(":", 1)
+        port = self.events_named("listening")[0]["peer"].rsplit(":", 1)[1]
         self.peer_address = (host, int(port))
         self._connection = None
+        if is_ready:
+            until(self.is_ready, "the node has its cluster", every=0.005)
+
+    def is_ready(self):
+        """Whether it is an active member of its cluster, asked on a connection of its own."""
+        with self.connect() as connection:
+            return connection.call("GET", "/readyz").status == 200
 
     def _read_log(self):
         for raw in self.process.stderr:
@@ -95,6 +113,8 @@ class Node:
         return [event for event in self.events if event.get("message") == message]
 
     def connect(self, **options):
+        if self.host:
+            return self.host.inside(lambda: Connection(self.address, **options))
         return Connection(self.address, **options)
 
     def frames(self, **options):
@@ -125,6 +145,9 @@ class Node:
         assert self.process.poll() is None, "kvd ended:\n" + "\n".join(self.lines[-50:])
         with self.connect(timeout=10) as other:
             assert other.call("GET", "/livez").status == 200
+
+    def seconds_since_start(self):
+        return time.monotonic() - self._started
 
     def cpu_ticks(self):
         """Clock ticks of user and system time that the process has used."""
@@ -166,6 +189,14 @@ def run_kvd(*arguments, environment=None, seconds=20, confine=None):
     """Runs kvd to its end; for command lines that are refused and for the small clients."""
     return subprocess.run([str(BINARY), *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=seconds, env={**os.environ, **(environment or {})}, preexec_fn=confine)
+
+
+_numbers = itertools.count(1)
+
+
+def own_cluster():
+    """A cluster's name that no other test uses, of this run or any other."""
+    return f"test-{os.getpid()}-{next(_numbers)}"
 
 
 def free_port():

@@ -128,10 +128,112 @@ import Testing
       """)
   }
 
+  /// What a key was asked to compute codes of.
+  private final class Covered: @unchecked Sendable {
+    var messages: [[UInt8]] = []
+  }
+
+  @Test("keyed greetings and PROOF are these bytes, and their codes cover these")
+  func keyedGreetings() throws {
+    var hello = Greeting(
+      role: .peer, cluster: Sample.cluster, sender: Sample.client, receiver: Sample.node, frameLimit: 262_144,
+      valueLimit: 67_108_864, keyLimit: 16_384)
+    hello.nonce = FrameID(high: 0xA0A1_A2A3_A4A5_A6A7, low: 0xA8A9_AAAB_ACAD_AEAF)
+    var welcome = Sample.welcome
+    welcome.nonce = FrameID(high: 0xB0B1_B2B3_B4B5_B6B7, low: 0xB8B9_BABB_BCBD_BEBF)
+    // What HMAC-SHA-256 gives with the article's key, by the purpose that the bytes begin with.
+    let codes: [String: (UInt64, UInt64)] = [
+      "kvd WELCOME     ": (0xBB6D_F7DB_7FDC_679F, 0xBE45_C2DB_BE22_89C9),
+      "kvd PROOF       ": (0x802C_DA6D_092D_CB1F, 0x4DE7_BEA4_C923_94C3),
+      "kvd session     ": (0x72F8_8EA8_DD10_397B, 0x9325_4C2B_D757_EF4A),
+    ]
+    let covered = Covered()
+    let key = BeaconKey { bytes in
+      covered.messages.append([UInt8](bytes))
+      let code = bytes.count == 224 ? codes[String(decoding: bytes[..<16], as: UTF8.self)] : nil
+      return BeaconCode(first: code?.0.byteSwapped ?? 0, last: code?.1.byteSwapped ?? 0)
+    }
+    var handshake: FrameHandshake?
+    let helloBytes = Sample.bytes(256) {
+      handshake = hello.writeKeyedHello(to: $0)
+      return Greeting.keyedHelloCount
+    }
+    let welcomeBytes = Sample.bytes(256) {
+      welcome.writeKeyedWelcome(to: $0, &handshake!, key)
+      return Greeting.keyedWelcomeCount
+    }
+    let bindings = handshake!.bindings(welcome, key)
+    let proof = Sample.bytes(256) {
+      ProofFrame.write(handshake!.code(.proof, key), to: $0, bindings.toNode)
+      return ProofFrame.frameCount
+    }
+    try check(
+      "keyed HELLO", helloBytes,
+      """
+      78000000010000007d275da93a906dd200000000000000006b76643101000200000102030405060708090a0b0c0d0e0f
+      101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f00000000000000000000040000000004
+      0040000000000000a0a1a2a3a4a5a6a7a8a9aaabacadaeaf
+      """)
+    try check(
+      "keyed WELCOME", welcomeBytes,
+      """
+      8800000002000000f08b2925892f269800000000000000006b76643101000200000102030405060708090a0b0c0d0e0f
+      202122232425262728292a2b2c2d2e2f101112131415161718191a1b1c1d1e1f07000000000000000000040000000004
+      0040000000000000b0b1b2b3b4b5b6b7b8b9babbbcbdbebfbb6df7db7fdc679fbe45c2dbbe2289c9
+      """)
+    try check(
+      "PROOF", proof,
+      """
+      28000000090000003abd6f8e598257950000000000000000802cda6d092dcb1f4de7bea4c92394c3
+      """)
+    // What the codes cover is what is sent, whatever was in the memory before.
+    for (message, purpose) in zip(covered.messages, ["kvd WELCOME     ", "kvd session     ", "kvd PROOF       "]) {
+      #expect(message == Array(purpose.utf8) + helloBytes[16..<120] + welcomeBytes[16..<120])
+    }
+    #expect(covered.messages.count == 3)
+    #expect(Sample.view(helloBytes) { try? Greeting($0) } == hello)
+    #expect(Sample.view(welcomeBytes) { try? Greeting($0) } == welcome)
+  }
+
+  @Test("a forwarded REQUEST with a pointer and a concern is these bytes")
+  func concern() throws {
+    var terms = OperationTerms()
+    terms.concern = FrameConcern(write: WriteConcern(nodes: 2)!, timeout: 2_000)
+    let frame = Sample.bytes(1024) { base in
+      var end = FrameLayout.headCount
+      let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
+      Array("/a".utf8).withUnsafeBytes { pointer in
+        terms.pointer = pointer
+        Array("key".utf8).withUnsafeBytes { key in
+          Array("{}".utf8).withUnsafeBytes { value in
+            RequestWriter.write(
+              .pointerSet, .reply, map: nothing, key: key, value: value, terms: terms, to: base + end)
+            end += RequestWriter.room(.pointerSet, map: nothing, key: key, value: value.count, terms: terms)
+          }
+        }
+      }
+      FrameLayout.seal(base, length: end, .request, isForwarded: true, count: 1, id: 4, Sample.toNode)
+      return end
+    }
+    try check(
+      "REQUEST with concern and pointer", frame,
+      """
+      5800000003020100aa1a974718222b4f0400000000000000070260003900000002002f610000000002000000d0070000
+      210000000000000000000000000000000000000000000000030000016b65797b7d00000000000000
+      """)
+    Sample.view(frame) { frame in
+      #expect(frame.checkOperations())
+      let operation = OperationView(frame.base + FrameLayout.headCount)
+      #expect(operation.concern == terms.concern)
+      #expect(operation.pointer.map { [UInt8]($0) } == Array("/a".utf8))
+      #expect(operation.match == nil && operation.listing == nil && operation.idempotencyKey.isEmpty)
+    }
+  }
+
   @Test("the article has an example of nothing else, and names every kind and reason")
   func article() throws {
     let document = try FrameDocument.read()
-    #expect(document.examples.count == 10)
+    #expect(document.examples.count == 15)
     for kind in FrameKind.allCases {
       #expect(document.text.contains("\n| \(kind.rawValue) | \(String(describing: kind).uppercased()) |"), "\(kind)")
     }

@@ -68,9 +68,9 @@ import Testing
     #expect(refusal([23, 0, 0, 0]) == .malformed)
     #expect(refusal([0, 0, 0, 0]) == .malformed)
     #expect(refusal([24, 0, 0, 0, 0, 0, 0, 0]) == .unknownKind)
-    #expect(refusal([24, 0, 0, 0, 9, 0, 0, 0]) == .unknownKind)
+    #expect(refusal([24, 0, 0, 0, 10, 0, 0, 0]) == .unknownKind)
     #expect(refusal([24, 0, 0, 0, 255, 0, 0, 0]) == .unknownKind)
-    #expect(refusal([24, 0, 0, 0, 3, 2, 0, 0]) == .malformed)
+    #expect(refusal([24, 0, 0, 0, 3, 4, 0, 0]) == .malformed)
     #expect(refusal([25, 0, 0, 0, 3, 0, 0, 0]) == .malformed)
     #expect(refusal([25, 0, 0, 0, 3, 1, 0, 0]) == nil)
   }

@@ -14,6 +14,9 @@
 /* XXH3_64 of long inputs, compiled with the target's vector instructions. */
 uint64_t kvd_xxh3_long(const void *_Nullable bytes, size_t count, uint64_t seed);
 
+/* A record's checksum in one call: XXH3_64 of its head, seeded with XXH3_64 of its value. */
+uint64_t kvd_xxh3_pair(const void *_Nonnull head, size_t head_count, const void *_Nullable value, size_t value_count);
+
 /* Streaming XXH3_64 for values that arrive in parts. */
 typedef struct kvd_xxh3_stream kvd_xxh3_stream;
 kvd_xxh3_stream *_Nonnull kvd_xxh3_stream_create(uint64_t seed);
@@ -25,6 +28,12 @@ uint64_t kvd_xxh3_stream_finish(kvd_xxh3_stream *_Nonnull stream); /* also frees
 static inline uint64_t kvd_xxh3(const void *_Nullable bytes, size_t count, uint64_t seed) {
   if (count > 240) return kvd_xxh3_long(bytes, count, seed);
   return seed ? XXH3_64bits_withSeed(bytes, count, seed) : XXH3_64bits(bytes, count);
+}
+
+/* The same with the path that most keys take in line: 9 to 16 bytes and no seed. */
+static inline uint64_t kvd_xxh3_key(const void *_Nonnull bytes, size_t count, uint64_t seed) {
+  if (seed == 0 && count - 9 < 8) return XXH3_len_9to16_64b((const xxh_u8 *)bytes, count, XXH3_kSecret, 0);
+  return kvd_xxh3(bytes, count, seed);
 }
 
 static inline int kvd_equal(const void *_Nonnull a, const void *_Nonnull b, size_t count) {
@@ -40,6 +49,16 @@ static inline void kvd_prefetch(const void *_Nullable p) { __builtin_prefetch(p,
 typedef uint8_t kvd_v16 __attribute__((vector_size(16)));
 typedef uint8_t kvd_v16u __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint64_t kvd_v2x64 __attribute__((vector_size(16)));
+
+/* Whether two runs of `count` bytes, 16 or more, are equal; sixteen a step, without a call. */
+static inline int kvd_equal_long(const uint8_t *_Nonnull a, const uint8_t *_Nonnull b, ptrdiff_t count) {
+  kvd_v2x64 unlike = {0, 0};
+  ptrdiff_t tail = count - 16;
+  for (ptrdiff_t i = 0; i < tail; i += 16)
+    unlike |= (kvd_v2x64)(*(const kvd_v16u *)(a + i) ^ *(const kvd_v16u *)(b + i));
+  unlike |= (kvd_v2x64)(*(const kvd_v16u *)(a + tail) ^ *(const kvd_v16u *)(b + tail));
+  return (unlike[0] | unlike[1]) == 0;
+}
 
 static inline ptrdiff_t kvd_find_byte_scalar(const uint8_t *_Nonnull bytes, ptrdiff_t count, uint8_t wanted) {
   for (ptrdiff_t i = 0; i < count; i++)

@@ -54,7 +54,7 @@ package enum ClusterEvent: Equatable, Sendable {
 
   /// What an entry did to partitions.
   package enum PartitionChange: UInt8, Sendable {
-    case placed, fenced, activated, resized
+    case placed, fenced, chosen, activated, resized, handedOver
   }
 }
 

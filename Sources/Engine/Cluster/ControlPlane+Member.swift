@@ -160,7 +160,7 @@ extension ControlPlane {
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
     guard let topology else { return false }
-    if isLeaving || pendingCommand != nil || (wantsWritten && !topology.isWritten) { return true }
+    if isLeaving || pendingCommand != nil || !wishes.isEmpty || (wantsWritten && !topology.isWritten) { return true }
     return needsDetails(topology)
   }
 
@@ -182,6 +182,7 @@ extension ControlPlane {
       requests.append(.request(.command(TopologyCommand.markWritten.encoded())))
     }
     if let pendingCommand { requests.append(.request(.command(pendingCommand))) }
+    for bytes in PartitionWish.encoded(wishes) { requests.append(.request(.wishes(bytes))) }
     for body in requests {
       if leader == id {
         ask(self: body, now)
@@ -211,6 +212,12 @@ extension ControlPlane {
       if rivals.note(cluster, isWritten: isWritten, address, now) {
         effects.append(.event(.rival(cluster, address)))
       }
+    case .wishes(let bytes):
+      guard let wishes = try? PartitionWish.decoded(bytes), let slot = topology.slot(of: source) else {
+        return ignore(.malformed, address, now)
+      }
+      planner.wishes.note(wishes, of: slot)
+      planner.hasWishes = true
     case .command(let bytes):
       // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
@@ -313,6 +320,8 @@ extension ControlPlane {
       let losses = items.reduce(0) { $1.isLoss ? $0 + 1 : $0 }
       if losses > 0 { effects.append(.event(.lost(losses))) }
     case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
+    case .choose(let items): effects.append(.event(.partitions(.chosen, items.count)))
+    case .handOver(let items): effects.append(.event(.partitions(.handedOver, items.count)))
     case .markWritten, .dissolve: break
     }
   }

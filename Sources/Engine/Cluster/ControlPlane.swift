@@ -49,6 +49,7 @@ package struct ControlPlane: Sendable {
   package internal(set) var isLeaving = false
   var wantsWritten = false
   var pendingCommand: [UInt8]?
+  var wishes: [PartitionWish] = []
   var nextRequest: UInt64 = 0
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false
@@ -123,6 +124,15 @@ package struct ControlPlane: Sendable {
     mayWantRequest = true
   }
 
+  /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is asked
+  /// for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
+  package mutating func setWishes(_ wishes: [PartitionWish], now: UInt64) {
+    guard wishes != self.wishes else { return }
+    self.wishes = wishes
+    mayWantRequest = true
+    nextRequest = min(nextRequest, now)
+  }
+
   // MARK: Time
 
   /// When `tick` wants to be called next.
@@ -152,7 +162,7 @@ package struct ControlPlane: Sendable {
     }
     let (deadline, hasLease) = raft!.outlook(now)
     standing.deadline = min(deadline, nextHello)
-    standing.deadline = min(standing.deadline, membership?.outlook() ?? .max)
+    standing.deadline = isAtRest ? nextHello : min(standing.deadline, membership?.outlook() ?? .max)
     standing.hasLease = hasLease && hasTopology
     if raft!.term != standing.term { standing.term = raft!.term }
     if raft!.leader != standing.leader { nextRequest = now }
@@ -160,6 +170,13 @@ package struct ControlPlane: Sendable {
     standing.leader = raft!.leader
     standing.applied = raft!.applied
     if mayWantRequest, wantsRequest { standing.deadline = min(standing.deadline, nextRequest) }
+  }
+
+  /// Whether this leader is alone and has planned everything: it has nothing to do but to announce itself, so that an
+  /// idle node uses no processor time.
+  private var isAtRest: Bool {
+    guard addresses.count < 2, raft!.role == .leader, !planner.hasWishes, let topology else { return false }
+    return topology.version == planner.idleVersion && topology.memberCount == 1 && raft!.applied == raft!.lastIndex
   }
 
   /// Lets time pass.

@@ -12,8 +12,10 @@ extension ControlPlane {
   mutating func planPartitions(_ topology: Topology, _ now: UInt64) {
     var plan = PartitionPlan(topology)
     place(topology, &plan, now)
-    if settings.standsInForData {
-      let view = View(topology, self, now)
+    let view = View(topology, self, now)
+    if !settings.standsInForData {
+      planData(topology, view, now, &plan)
+    } else {
       for partition in topology.partitions.indices {
         let entry = topology.partitions[partition]
         if entry.isActive { tend(partition, entry, view, &plan) } else { settle(partition, entry, view, now, &plan) }
@@ -73,7 +75,7 @@ extension ControlPlane {
   }
 
   /// What a plan asks of members, by slot.
-  private struct View {
+  struct View {
     /// Active as the log has it; and heard just now.
     var isActive: [Bool] = []
     var isHeard: [Bool] = []
@@ -126,7 +128,7 @@ extension ControlPlane {
   }
 
   /// A fenced partition: it gets an owner once the last one can't act any more and enough of its holders have promised.
-  private func settle(
+  func settle(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     plan.isWaiting = true
@@ -164,17 +166,24 @@ struct PartitionPlan {
   var fences: [PartitionID] = []
   var activations: [TopologyCommand.Activation] = []
   var resizes: [TopologyCommand.Resize] = []
+  var choices: [TopologyCommand.Choice] = []
+  var handOvers: [TopologyCommand.HandOver] = []
   /// Something can't be done yet: plan again although the topology doesn't change.
   var isWaiting = false
 
   init(_ topology: Topology) {}
 
-  var isEmpty: Bool { placements.isEmpty && fences.isEmpty && activations.isEmpty && resizes.isEmpty }
+  var isEmpty: Bool {
+    placements.isEmpty && fences.isEmpty && activations.isEmpty && resizes.isEmpty && choices.isEmpty
+      && handOvers.isEmpty
+  }
 
   /// The entries, those that restore service first.
   func commands() -> [TopologyCommand] {
     var commands: [TopologyCommand] = []
     split(activations, size: { 11 + 2 * $0.synced.count }, emit: { commands.append(.activate($0)) })
+    split(choices, size: { _ in 8 }, emit: { commands.append(.choose($0)) })
+    split(handOvers, size: { _ in 12 }, emit: { commands.append(.handOver($0)) })
     split(resizes, size: { 12 + 2 * $0.synced.count }, emit: { commands.append(.resize($0)) })
     split(fences, size: { _ in 2 }, emit: { commands.append(.fence($0)) })
     split(placements, size: { 3 + 2 * $0.replicas.count }, emit: { commands.append(.place($0)) })

@@ -27,6 +27,10 @@ struct Planner: Sendable {
   /// The cluster is over: since when the leader waits for all to know.
   var dissolvedSince: UInt64?
 
+  /// What the nodes want for their partitions, and whether any of it is new.
+  var wishes = WishBook()
+  var hasWishes = false
+
   /// How many members vote: the largest odd number of them, at most 5 (PROTOCOL: two layers).
   static func voterCount(_ members: Int) -> Int { min(5, max(1, members - (1 - members % 2))) }
 }
@@ -42,7 +46,9 @@ extension ControlPlane {
       raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
-    guard isTime || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else { return }
+    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else {
+      return
+    }
     guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
     planner.seenIndex = raft!.applied
     if let other = topology.dissolved { return conclude(other, now) }
@@ -52,9 +58,10 @@ extension ControlPlane {
       planMembers(topology, now)
       if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
     }
-    if topology.version != planner.idleVersion, isTime || topology.version != planner.plannedVersion,
-      raft!.bulkRoom(now) >= Int(settings.bulkRate / 4)
-    {
+    let isAnew = topology.version != planner.plannedVersion
+    let wants = planner.hasWishes || (topology.version != planner.idleVersion && (isTime || isAnew))
+    if wants, raft!.bulkRoom(now) >= Int(settings.bulkRate / 4) {
+      planner.hasWishes = false
       planner.plannedVersion = topology.version
       planPartitions(topology, now)
     }

@@ -14,10 +14,12 @@ import Wire
 //     7 resize        count 2; partition 2, epoch 4, version 4, rf 1, slots
 //     8 markWritten   nothing
 //     9 dissolve      cluster 16
+//    10 choose        count 2; partition 2, epoch 4, candidate 2
+//    11 handOver      count 2; partition 2, epoch 4, version 4, heir 2
 //   snapshot    version 1 (= 1), cluster 16, copies 1, index 8, version 8, written at 8, dissolved 16 (zero: no),
 //               voters: count 1, 16 each; members: count 2, each present 1 and, if 1, member;
-//               partitions: 1024 of epoch 4, version 4, active 1, rf 1, owner 2 (0xFFFF: none), fencedAt 8, losses 2,
-//               replicas slots, synced slots
+//               partitions: 1024 of epoch 4, version 4, active 1, rf 1, owner 2 (0xFFFF: none), candidate 2 (likewise),
+//               fencedAt 8, losses 2, replicas slots, synced slots
 
 extension BeaconWriter {
   fileprivate mutating func member(_ member: Member) {
@@ -78,7 +80,7 @@ extension TopologyCommand {
     case .removeMember(let id):
       writer.u8(3)
       writer.id(id)
-    case .place, .fence, .activate, .resize:
+    case .place, .fence, .activate, .resize, .choose, .handOver:
       encodeList(to: &writer)
     case .markWritten:
       writer.u8(8)
@@ -122,6 +124,23 @@ extension TopologyCommand {
         writer.u32(item.version)
         writer.u8(item.replicationFactor)
         writer.slots(item.synced)
+      }
+    case .choose(let items):
+      writer.u8(10)
+      writer.u16(UInt16(items.count))
+      for item in items {
+        writer.u16(item.partition.rawValue)
+        writer.u32(item.epoch.rawValue)
+        writer.u16(item.candidate)
+      }
+    case .handOver(let items):
+      writer.u8(11)
+      writer.u16(UInt16(items.count))
+      for item in items {
+        writer.u16(item.partition.rawValue)
+        writer.u32(item.epoch.rawValue)
+        writer.u32(item.version)
+        writer.u16(item.heir)
       }
     default: preconditionFailure("not a list")
     }
@@ -169,6 +188,19 @@ extension TopologyCommand {
           let (version, factor) = (try reader.u32(), try reader.u8())
           return Resize(
             partition: partition, epoch: epoch, version: version, replicationFactor: factor, synced: try reader.slots())
+        })
+    case 10:
+      return .choose(
+        try items(count) { () throws(BeaconError) in
+          let (partition, epoch) = (try reader.partition(), Epoch(try reader.u32()))
+          return Choice(partition: partition, epoch: epoch, candidate: try reader.u16())
+        })
+    case 11:
+      return .handOver(
+        try items(count) { () throws(BeaconError) in
+          let (partition, epoch) = (try reader.partition(), Epoch(try reader.u32()))
+          let version = try reader.u32()
+          return HandOver(partition: partition, epoch: epoch, version: version, heir: try reader.u16())
         })
     default: throw .kind
     }
@@ -230,6 +262,7 @@ extension Topology {
       writer.u8(entry.isActive ? 1 : 0)
       writer.u8(entry.replicationFactor)
       writer.u16(entry.owner ?? Topology.noOwner)
+      writer.u16(entry.candidate ?? Topology.noOwner)
       writer.u64(isMutated ? 0 : entry.fencedAt.rawValue)
       writer.u16(entry.losses)
       writer.slots(entry.replicas)
@@ -271,11 +304,13 @@ extension Topology {
     entry.replicationFactor = try reader.u8()
     let owner = try reader.u16()
     entry.owner = owner == noOwner ? nil : owner
+    let candidate = try reader.u16()
+    entry.candidate = candidate == noOwner ? nil : candidate
     entry.fencedAt = LogIndex(try reader.u64())
     entry.losses = try reader.u16()
     entry.replicas = try reader.slots()
     entry.synced = try reader.slots()
-    for slot in entry.replicas + entry.synced + (entry.owner.map { [$0] } ?? []) {
+    for slot in entry.replicas + entry.synced + [entry.owner, entry.candidate].compactMap({ $0 }) {
       guard Int(slot) < members.count, members[Int(slot)] != nil else { throw .malformed }
     }
     guard !entry.isActive || entry.owner != nil else { throw .malformed }

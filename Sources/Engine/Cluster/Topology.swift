@@ -58,6 +58,8 @@ package struct PartitionEntry: Equatable, Sendable {
   package var synced: [MemberSlot] = []
   /// The log entry that raised the epoch last: a member that applied it takes no older epoch.
   package var fencedAt = LogIndex(0)
+  /// While fenced: who brings the others in step to be the next owner; at most one in an epoch.
+  package var candidate: MemberSlot?
   /// How many times all that held it were gone and it began anew, empty.
   package var losses: UInt16 = 0
 
@@ -158,7 +160,9 @@ package struct Topology: Equatable, Sendable {
 
   /// Whether any partition's entry names this slot as owner, replica or synced.
   package func isNamed(_ slot: MemberSlot) -> Bool {
-    partitions.contains { $0.owner == slot || $0.replicas.contains(slot) || $0.synced.contains(slot) }
+    partitions.contains {
+      $0.owner == slot || $0.candidate == slot || $0.replicas.contains(slot) || $0.synced.contains(slot)
+    }
   }
 
   // MARK: Changing

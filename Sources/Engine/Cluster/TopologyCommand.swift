@@ -16,6 +16,10 @@ package enum TopologyCommand: Equatable, Sendable {
   case activate([Activation])
   /// Changes the synced set and the replication factor of active partitions.
   case resize([Resize])
+  /// Makes members the candidates of fenced partitions.
+  case choose([Choice])
+  /// Gives active partitions to others that hold their whole logs, as their owners ask.
+  case handOver([HandOver])
   /// The cluster is about to take its first write.
   case markWritten
   /// The cluster, never written, dissolves into another.
@@ -62,6 +66,41 @@ package enum TopologyCommand: Equatable, Sendable {
     }
   }
 
+  /// The candidate of a fence: of the members that promised, the one whose log goes furthest.
+  package struct Choice: Equatable, Sendable {
+    /// Which partition.
+    package let partition: PartitionID
+    /// The epoch it is meant for.
+    package let epoch: Epoch
+    /// The candidate, one of the synced set.
+    package let candidate: MemberSlot
+
+    package init(partition: PartitionID, epoch: Epoch, candidate: MemberSlot) {
+      self.partition = partition
+      self.epoch = epoch
+      self.candidate = candidate
+    }
+  }
+
+  /// Another owner in the next epoch. Its owner asks for it when it has stopped taking writes and the other, one of the
+  /// synced set, holds its whole log; so fence, promises, choice and activation are this one entry.
+  package struct HandOver: Equatable, Sendable {
+    /// Which partition.
+    package let partition: PartitionID
+    /// The epoch and the entry's version it is meant for.
+    package let epoch: Epoch
+    package let version: UInt32
+    /// The next owner.
+    package let heir: MemberSlot
+
+    package init(partition: PartitionID, epoch: Epoch, version: UInt32, heir: MemberSlot) {
+      self.partition = partition
+      self.epoch = epoch
+      self.version = version
+      self.heir = heir
+    }
+  }
+
   /// A new synced set and replication factor, valid only for this epoch and version.
   package struct Resize: Equatable, Sendable {
     /// Which partition.
@@ -98,6 +137,8 @@ extension Topology {
     case .fence(let partitions): return forEach(partitions) { $0.fence(Int($1.rawValue)) }
     case .activate(let activations): return forEach(activations) { $0.activate($1) }
     case .resize(let resizes): return forEach(resizes) { $0.resize($1) }
+    case .choose(let choices): return forEach(choices) { $0.choose($1) }
+    case .handOver(let handOvers): return forEach(handOvers) { $0.handOver($1) }
     case .markWritten:
       guard !isWritten else { return false }
       writtenAt = index
@@ -139,7 +180,10 @@ extension Topology {
     guard let slot = slot(of: id), members[Int(slot)]!.state != state else { return false }
     members[Int(slot)]!.state = state
     if state == .down {
-      for partition in partitions.indices where partitions[partition].owner == slot { _ = fence(partition) }
+      for partition in partitions.indices {
+        let entry = partitions[partition]
+        if entry.isActive ? entry.owner == slot : entry.candidate == slot { _ = fence(partition) }
+      }
     }
     return true
   }
@@ -151,6 +195,7 @@ extension Topology {
     }
     for partition in partitions.indices {
       if partitions[partition].owner == slot { partitions[partition].owner = nil }
+      if partitions[partition].candidate == slot { partitions[partition].candidate = nil }
       if partitions[partition].replicas.contains(slot) {
         partitions[partition].replicas.removeAll { $0 == slot }
         partitions[partition].version += 1
@@ -178,8 +223,10 @@ extension Topology {
   }
 
   private mutating func fence(_ partition: Int) -> Bool {
-    guard partitions[partition].isActive else { return false }
+    // One that is fenced is fenced again only to be rid of its candidate.
+    guard partitions[partition].isActive || partitions[partition].candidate != nil else { return false }
     partitions[partition].isActive = false
+    partitions[partition].candidate = nil
     partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue + 1)
     partitions[partition].version += 1
     partitions[partition].fencedAt = index
@@ -197,6 +244,7 @@ extension Topology {
     // Before the first owner there is no fence: its epoch is 1.
     if partitions[index].epoch == Epoch(0) { partitions[index].epoch = Epoch(1) }
     partitions[index].isActive = true
+    partitions[index].candidate = nil
     partitions[index].owner = activation.owner
     partitions[index].synced = activation.synced
     partitions[index].replicationFactor = max(activation.replicationFactor, 1)
@@ -213,6 +261,28 @@ extension Topology {
     partitions[index].synced = resize.synced
     partitions[index].replicationFactor = max(resize.replicationFactor, 1)
     partitions[index].version += 1
+    return true
+  }
+
+  private mutating func choose(_ choice: TopologyCommand.Choice) -> Bool {
+    let index = Int(choice.partition.rawValue)
+    let entry = partitions[index]
+    guard !entry.isActive, entry.epoch == choice.epoch, entry.candidate == nil else { return false }
+    guard entry.synced.contains(choice.candidate) else { return false }
+    partitions[index].candidate = choice.candidate
+    partitions[index].version += 1
+    return true
+  }
+
+  private mutating func handOver(_ handOver: TopologyCommand.HandOver) -> Bool {
+    let index = Int(handOver.partition.rawValue)
+    let entry = partitions[index]
+    guard entry.isActive, entry.epoch == handOver.epoch, entry.version == handOver.version else { return false }
+    guard entry.synced.contains(handOver.heir), entry.owner != handOver.heir else { return false }
+    partitions[index].epoch = Epoch(entry.epoch.rawValue + 1)
+    partitions[index].owner = handOver.heir
+    partitions[index].version += 1
+    partitions[index].fencedAt = self.index
     return true
   }
 }

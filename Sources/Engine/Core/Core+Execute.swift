@@ -5,6 +5,7 @@ import Wire
 extension Core {
   /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
   mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {
+    if operation.pointee.kind.isWrite && !mayWrite(operation.pointee.key.partition) { return refuseWrite(operation) }
     if operation.pointee.hasOptions { return executeWithOptions(operation) }
     switch operation.pointee.kind {
     case .get: return executeGet(operation)
@@ -82,6 +83,9 @@ extension Core {
   private mutating func executeWithOptions(_ operation: UnsafePointer<Operation>) -> Outcome {
     let options = operation.pointee.options
     let partition = operation.pointee.key.partition
+    if !isReplicated && operation.pointee.kind.isWrite && options.concern.nodes(copies: 1) > 1 {
+      return discardStaged(operation, Outcome(.concernUnreachable))
+    }
     if options.hasMinRevision, let problem = check(options.minRevision, partition) {
       return discardStaged(operation, Outcome(problem))
     }
@@ -97,6 +101,7 @@ extension Core {
     if isRepeatable && outcome.status < 500 {
       dedup.remember(
         options.idempotencyKey, partition, fingerprint: options.fingerprint, outcome, now: wall, limits: limits)
+      if desk.parts != nil { replicate(resultOf: options, partition, outcome) }
     }
     return outcome
   }
@@ -140,10 +145,7 @@ extension Core {
 
   private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
     if wanted.partition != partition { return .revisionOfOtherPartition }
-    if (wanted.epoch, wanted.offset) >= (store.epoch(of: partition), store.nextOffset(of: partition)) {
-      return .revisionNotReached
-    }
-    return nil
+    return hasReached(wanted) ? nil : .revisionNotReached
   }
 
   /// A write that doesn't happen gives its staged value back.
@@ -174,6 +176,7 @@ extension Core {
     case .increment: return increment(operation, expiry: expiry)
     case .append: return append(operation, expiry: expiry)
     case .pointerGet: return pointerGet(operation)
+    case .list: return list(operation)
     case .pointerSet, .pointerRemove, .mergePatch, .jsonPatch: return edit(operation, expiry: expiry)
     }
   }

@@ -35,6 +35,9 @@ extension Core {
     case .release:
       let range = payload.load(as: MailRange.self)
       store.release(range.offset..<(range.offset + range.count))
+    case .awaitCopy: receiveCopyRequest(payload)
+    case .copied: receiveCopied(payload)
+    case .replicate: receiveReplication(payload)
     case .gather: receiveGather(payload)
     case .gathered: receiveGathered(payload)
     }
@@ -78,17 +81,25 @@ extension Core {
         buffer = UnsafeRawBufferPointer(start: buffer.count > 0 ? at : nil, count: buffer.count)
         at += buffer.count
       }
-      var outcome = withUnsafePointer(to: request.pointee.operation) { execute($0) }
-      if request.pointee.target.frame != 0 && request.pointee.operation.kind == .get {
-        showRecord(&outcome, request.pointee.operation.key)
-      }
-      reply(to: Int(request.pointee.sender), request.pointee.target, outcome)
+      let target = AnswerTarget(reply: request.pointee.target, core: Int(request.pointee.sender))
+      withUnsafePointer(to: request.pointee.operation) { executeMailed($0, target) }
       if request.pointee.isBoxed { request.pointee.operation.body.deallocate() }
       scratch.reset()
     }
   }
 
-  private mutating func reply(to core: Int, _ target: ReplyTarget, _ outcome: Outcome) {
+  private mutating func executeMailed(_ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    if isReplicated && operation.pointee.kind.isWrite {
+      let outcome = executeReplicated(operation)
+      return mustPark(outcome, operation)
+        ? park(outcome, operation, target) : reply(to: target.core, target.reply, outcome)
+    }
+    var outcome = execute(operation)
+    if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+    reply(to: target.core, target.reply, outcome)
+  }
+
+  mutating func reply(to core: Int, _ target: ReplyTarget, _ outcome: Outcome) {
     var reply = MailReply(target: target, pin: .none, outcome: outcome)
     if outcome.value.count > limits.copiedValue && outcome.isInLog {
       let segment = store.pin(outcome.value)
@@ -115,13 +126,18 @@ extension Core {
       let value = at + literal
       outcome.value = UnsafeRawBufferPointer(start: value, count: outcome.value.count)
     }
-    if reply.target.gather != 0 {
-      gathered(reply.target, outcome)
-      if reply.pin.kind == .segment { unpin(reply.pin) }
-    } else if reply.target.frame != 0 {
-      finishFrame(reply.target, outcome, pin: reply.pin)
+    finish(reply.target, outcome, pin: reply.pin)
+  }
+
+  /// Gives an outcome to whoever waits for it on this core.
+  mutating func finish(_ target: ReplyTarget, _ outcome: Outcome, pin: Pin) {
+    if target.gather != 0 {
+      gathered(target, outcome)
+      letGo(pin, outcome)
+    } else if target.frame != 0 {
+      finishFrame(target, outcome, pin: pin)
     } else {
-      fillGap(reply.target, outcome, pin: reply.pin)
+      fillGap(target, outcome, pin: pin)
     }
   }
 

@@ -20,11 +20,13 @@ package struct CoreConfiguration {
   package var memoryLimit: Int
   /// A random number drawn at start: the node's identity.
   package var nodeID: (UInt64, UInt64)
+  /// The key that nodes prove to each other; nil where none is shared.
+  package var key: BeaconKey?
 
   package init(
     index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,
     memory: UnsafeMutableRawPointer, memoryCount: Int, memoryRange: Range<Int>, extents: Range<Int>?,
-    memoryLimit: Int, nodeID: (UInt64, UInt64)
+    memoryLimit: Int, nodeID: (UInt64, UInt64), key: BeaconKey? = nil
   ) {
     self.index = index
     self.count = count
@@ -39,6 +41,7 @@ package struct CoreConfiguration {
     self.memoryRange = memoryRange
     self.memoryLimit = memoryLimit
     self.nodeID = nodeID
+    self.key = key
   }
 }
 
@@ -84,6 +87,34 @@ package struct Core: ~Copyable {
   /// The requests of open gaps, kept only when requests are logged.
   var gapRequests: [UnsafeMutablePointer<Chunk>: LoggedRequest] = [:]
   var dedup = Dedup()
+  /// The cluster as this core knows it.
+  var standing = ClusterStanding()
+  /// By partition, whether a write may happen here now; see `ClusterStanding`.
+  var writable: UnsafePointer<UInt8>
+  /// Whether any partition of this node's has, or should have, copies elsewhere; see `Core+Concern`.
+  var isReplicated = false
+  #if DEBUG
+    var concernDesk: ConcernDesk?
+  #endif
+  /// The partitions' replication.
+  var desk = ReplicationDesk()
+  /// Answers that wait for other nodes.
+  var waiting = WaitingAnswers()
+  /// Whether some partition has another owner than this node, and where each goes then.
+  var isRouted = false
+  var routes = Routes()
+  /// Connections to other nodes; see `Link`. `nextLinkTick` is when to look at them, in monotonic milliseconds.
+  var links: [UnsafeMutablePointer<Link>] = []
+  var linkConnections = 0
+  var nextLinkTick = UInt64.max
+  var linkChance: Chance
+  /// Answers, of any core, that wait for this core's copies.
+  var copyRequests: [CopyRequest] = []
+  /// Operations that another node didn't execute, to be attempted once more.
+  var second: [SecondAttempt] = []
+  /// The cluster that the node belongs to: itself, as long as it is alone.
+  var clusterID: FrameID
+  var selfID: FrameID
   /// What the connections of the `--peer` port need beside.
   var frames: FrameBatch
 
@@ -95,9 +126,16 @@ package struct Core: ~Copyable {
   let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
+  /// The partition of each operation of the batch that this core executes, fetched ahead; nil for others. There is
+  /// room for `fetchDistance` more before the first and behind the last.
+  let fetches: UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>
+  /// Heads that clients repeat.
+  let templates = HeadTemplates()
 
   /// Connections with output to flush when the turn ends.
   var dirty: [UInt32] = []
+  /// Connections that are in the middle of a body: their next bytes may go straight to where they stay.
+  var borrowers: [UInt32] = []
   /// Connections that stopped parsing because of a bound and may go on.
   var blocked: [UInt32] = []
 
@@ -137,20 +175,33 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
+    let room = Core.batchCapacity + 2 * Core.fetchDistance
+    let partitions = UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>.allocate(capacity: room)
+    partitions.initialize(repeating: nil, count: room)
+    fetches = partitions + Core.fetchDistance
     head = .allocate(capacity: 1)
     head.initialize(to: RequestHead())
     frames = FrameBatch(frame: limits.frame)
     date = .allocate(byteCount: 32, alignment: 8)
     startedAt = wall
+    selfID = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
+    clusterID = selfID
+    linkChance = Chance(seed: configuration.nodeID.0 &+ UInt64(configuration.index))
+    writable = UnsafePointer(standing.owned)
   }
 
   deinit {
     operations.deallocate()
     requests.deallocate()
+    (fetches - Core.fetchDistance).deallocate()
     head.deallocate()
     connections.deallocate()
     date.deallocate()
     for outbox in outboxes { outbox.deallocate() }
+    for link in links {
+      link.deinitialize(count: 1)
+      link.deallocate()
+    }
   }
 
   /// The block of partitions that belongs to a core: contiguous, as equal as can be.
@@ -163,10 +214,17 @@ package struct Core: ~Copyable {
     coreCount == 1 ? 0 : ((Int(partition.rawValue) + 1) * coreCount - 1) / partitionCount
   }
 
+  /// Whether this core executes what is asked of a key of this hash.
+  @inline(__always) func isHere(_ hash: UInt64) -> Bool {
+    coreCount == 1 || core(of: PartitionID(hash: hash)) == index
+  }
+
   // MARK: The turn
 
   /// Starts a turn at this time.
-  package mutating func beginTurn(wall: UInt64, monotonic: UInt64) {
+  ///
+  /// - Parameter lease: until when, by the monotonic clock, the node may act as the owner of what it owns.
+  package mutating func beginTurn(wall: UInt64, monotonic: UInt64, lease: UInt64 = .max) {
     self.wall = wall
     self.monotonic = monotonic
     let second = wall / 1000
@@ -176,6 +234,7 @@ package struct Core: ~Copyable {
     }
     logScratch.reset()
     metrics.count(.turns)
+    renewLease(until: lease)
   }
 
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
@@ -184,12 +243,25 @@ package struct Core: ~Copyable {
     runDeferredLists()
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
+    if waiting.count > 0 { expireWaiting() }
+    if !second.isEmpty { makeSecondAttempts() }
+    if desk.parts != nil { turnReplication() }
+    if !copyRequests.isEmpty { settleCopies() }
+    if !links.isEmpty { turnLinks() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
     flushDirty()
+    if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()
     if let range = store.takeWanted() { effects.append(.populate(range)) }
+  }
+
+  /// What links need once per turn: time, and their frames.
+  private mutating func turnLinks() {
+    if monotonicMilliseconds >= nextLinkTick { tickLinks() }
+    pumpLinks()
+    if isShuttingDown { closeLinksAtEnd() }
   }
 
   /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.
@@ -214,7 +286,12 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
-    var next = nextSweep == .max ? UInt64.max : nextSweep * 1_000_000
+    if !desk.backlog.isEmpty { return 0 }
+    var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
+    next = min(next, desk.nextTick)
+    if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
+    if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
+    if !second.isEmpty || !copyRequests.isEmpty { next = min(next, monotonic + 5_000_000) }
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
@@ -230,6 +307,16 @@ package struct Core: ~Copyable {
   /// A connection was accepted, on the `--peer` port or on that for HTTP. One beyond the node's limit is told so and
   /// closed.
   package mutating func opened(_ id: ConnectionID, isPeer: Bool = false, isBeyondLimit: Bool = false) {
+    let connection = occupy(id)
+    if isPeer { becomePeer(connection) }
+    if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
+      fail(connection, .tooManyConnections, route: .other)
+    }
+    schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
+  }
+
+  /// Takes the slot of a new connection.
+  mutating func occupy(_ id: ConnectionID) -> UnsafeMutablePointer<Connection> {
     precondition(Int(id.index) < connectionCapacity, "connection index \(id.index) beyond the table")
     while connectionHigh <= Int(id.index) {
       (connections + connectionHigh).initialize(to: .free)
@@ -239,11 +326,7 @@ package struct Core: ~Copyable {
     connection.initialize(to: Connection(id: id, now: monotonicMilliseconds))
     openConnections += 1
     metrics.count(.connectionsOpened)
-    if isPeer { becomePeer(connection) }
-    if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
-      fail(connection, .tooManyConnections, route: .other)
-    }
-    schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
+    return connection
   }
 
   /// The live connection of this id, or nil when it is gone.
@@ -258,7 +341,9 @@ package struct Core: ~Copyable {
   package mutating func ended(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     if connection.pointee.state == .draining { return close(connection) }
+    if link(of: connection) != nil { return close(connection) }
     connection.pointee.hasEnded = true
     if connection.pointee.peer != nil { endFrames(connection) }
     markDirty(connection)
@@ -275,8 +360,13 @@ package struct Core: ~Copyable {
   package mutating func closed(_ id: ConnectionID) {
     guard let connection = connection(id) else { return }
     runBatch()
+    endLoan(connection)
     releaseOutput(connection)
     abandonBody(connection)
+    if link(of: connection) != nil {
+      unlink(connection)
+      linkConnections -= 1
+    }
     freePeer(connection)
     connection.pointee.input.removeAll()
     connection.pointee.state = .free
@@ -295,6 +385,7 @@ package struct Core: ~Copyable {
   mutating func close(_ connection: UnsafeMutablePointer<Connection>) {
     guard connection.pointee.state != .closing else { return }
     connection.pointee.state = .closing
+    if connection.pointee.peer != nil { unlink(connection) }
     abandonBody(connection)
     connection.pointee.input.removeAll()
     effects.append(.close(connection.pointee.id))
@@ -307,6 +398,7 @@ package struct Core: ~Copyable {
     isShuttingDown = true
     forEachConnection { core, connection in
       guard connection.pointee.state == .open else { return }
+      if core.link(of: connection) != nil { return }  // answers may still come over it
       if connection.pointee.peer != nil { return core.leave(connection) }
       let isIdle = connection.pointee.phase == .idle && connection.pointee.input.isEmpty
       if isIdle && connection.pointee.output.isEmpty { core.close(connection) }

@@ -15,6 +15,7 @@ struct Metrics: ~Copyable {
   enum Counter: Int, CaseIterable {
     case connectionsOpened, connectionsClosed, receivedBytes, sentBytes, badRequests, timeouts
     case forwarded, overloaded, turns, framesReceived, framesSent, badFrames
+    case parked, unknown, relayed, relayRetries, wrongOwner, linksOpened, linksLost, linksFailed
   }
 
   /// Per route: `statusClasses` request counts, the buckets, and the sum of the latencies in nanoseconds.
@@ -44,11 +45,21 @@ struct Metrics: ~Copyable {
     values[Route.allCasesCount &* Self.stride &+ counter.rawValue] &+= UInt64(truncatingIfNeeded: amount)
   }
 
+  /// What a plain counter stands at.
+  func value(_ counter: Counter) -> UInt64 { values[Route.allCasesCount * Self.stride + counter.rawValue] }
+
   /// Counts an answer that is given within the turn its request came in.
   @inline(__always) mutating func answered(_ route: Route, _ status: UInt16) {
     values[Int(route.rawValue) &* Self.stride &+ Self.statusClass(status)] &+= 1
     turn[Int(route.rawValue)] &+= 1
     turnTotal &+= 1
+  }
+
+  /// Counts so many of them.
+  @inline(__always) mutating func answered(_ route: Route, _ status: UInt16, times: UInt32) {
+    values[Int(route.rawValue) &* Self.stride &+ Self.statusClass(status)] &+= UInt64(times)
+    turn[Int(route.rawValue)] &+= times
+    turnTotal &+= times
   }
 
   /// Counts an answer that took longer than a turn.
@@ -117,6 +128,20 @@ struct Metrics: ~Copyable {
     (.framesReceived, "kvd_frames_received_total", "Frames of the binary protocol received."),
     (.framesSent, "kvd_frames_sent_total", "Frames of the binary protocol sent."),
     (.badFrames, "kvd_bad_frames_total", "Connections of the binary protocol ended because of what they sent."),
+    (.parked, "kvd_writes_parked_total", "Writes whose answer waited for other nodes."),
+    (.unknown, "kvd_unknown_total", "Operations answered with 504, since their outcome was not known in time."),
+    (.relayed, "kvd_relayed_total", "Operations sent on to the node that owns their partition."),
+    (
+      .relayRetries, "kvd_relay_retries_total",
+      "Operations that another node did not execute and that were kept for one more attempt."
+    ),
+    (
+      .wrongOwner, "kvd_wrong_owner_total",
+      "Operations of other nodes refused because this node does not own the partition."
+    ),
+    (.linksOpened, "kvd_links_opened_total", "Links to other nodes that came up."),
+    (.linksLost, "kvd_links_lost_total", "Links to other nodes that broke."),
+    (.linksFailed, "kvd_links_failed_total", "Attempts to link to another node that failed."),
     (.turns, "kvd_turns_total", "Turns of the cores' loops."),
   ]
 }

@@ -4,9 +4,16 @@ import Wire
 enum OperationKind: UInt8 {
   case get, put, delete, increment, append
   case pointerGet, pointerSet, pointerRemove, mergePatch, jsonPatch
+  /// Lists keys of one node's partitions, for another node: see `Core+List`.
+  case list
 
   /// Whether it may change the key.
-  var isWrite: Bool { self != .get && self != .pointerGet }
+  @inline(__always) var isWrite: Bool {
+    switch self {
+    case .get, .pointerGet, .list: false
+    default: true
+    }
+  }
 }
 
 /// The rarer wishes of an operation; present only when `Operation.hasOptions`, so that a plain GET or PUT doesn't pay
@@ -22,6 +29,13 @@ struct OperationOptions {
   var delta: Int64 = 1
   /// Milliseconds to live from now; 0 when the request names none.
   var timeToLive: UInt64 = 0
+  /// How many nodes must hold a write, and the milliseconds that its answer may wait for that; 0 when the request
+  /// names none.
+  var concern = WriteConcern.majority
+  var timeout: UInt32 = 0
+  var readLevel = ReadLevel.local
+  /// Of a `list`: where to go on.
+  var listing = ListingQuestion()
   var hasMinRevision = false
   var minRevision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
 }
@@ -34,6 +48,8 @@ struct OperationOptions {
 struct Operation {
   var kind: OperationKind
   var hasOptions: Bool
+  /// Another node sent it on for its clients: it isn't sent on again.
+  var isForwarded: Bool
   private(set) var isStaged: Bool
   var contentType: RecordContentType
   var key: KeyRef
@@ -45,6 +61,7 @@ struct Operation {
     self.kind = kind
     self.key = key
     hasOptions = false
+    isForwarded = false
     isStaged = false
     contentType = RecordContentType()
     body = UnsafeRawBufferPointer(start: nil, count: 0)
@@ -53,6 +70,18 @@ struct Operation {
 
   /// Whether it is a GET or PUT as most are, without options and with its body in memory.
   @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
+
+  /// Makes it a plain GET or PUT.
+  @inline(__always)
+  mutating func setPlain(_ kind: OperationKind, _ key: KeyRef, _ body: UnsafeRawBufferPointer, contentType: UInt8) {
+    self.kind = kind
+    hasOptions = false
+    isStaged = false
+    isForwarded = false
+    self.contentType = RecordContentType(code: contentType)
+    self.key = key
+    self.body = body
+  }
 
   /// The body, if it already lies in an extent of a log.
   var staged: StagedValue? {
@@ -71,6 +100,8 @@ struct Outcome {
   var hasRevision = false
   /// Whether the value is a slice of the log, which may be pinned and sent without a copy.
   var isInLog = false
+  /// Whether the value is the answer even of a failure, instead of a problem document.
+  var showsValue = false
   var contentType = RecordContentType()
   var revision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
   var value = UnsafeRawBufferPointer(start: nil, count: 0)

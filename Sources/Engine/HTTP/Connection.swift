@@ -21,6 +21,14 @@ struct Connection {
   var isPaused = false
   /// Has output to flush at the end of this turn.
   var isDirty = false
+  /// Where the templates of its last plain GET and PUT are, and how many heads since then fitted none.
+  var getTemplate: UInt8 = 0
+  var putTemplate: UInt8 = 0
+  var templateMisses: UInt8 = 0
+  /// Among the core's `borrowers`.
+  var isBorrower = false
+  /// The value being received, or the one before, was lent for already.
+  var wasLent = false
   /// Parsing stopped with complete requests perhaps still in `input`.
   var isBlocked = false
   /// Monotonic milliseconds: the last byte received or taken by the client, and the start of the current phase.
@@ -34,6 +42,10 @@ struct Connection {
   var peer: UnsafeMutablePointer<PeerState>?
   /// The request whose body is being received.
   var body: UnsafeMutablePointer<BodyState>?
+  /// Where the reactor was asked to put the next bytes: memory of a staged value, lent until bytes came.
+  var lent: UnsafeMutableRawPointer?
+  /// That staged value, if it was given up meanwhile.
+  var orphan: UnsafeMutablePointer<StagedValue>?
 
   /// A slot without a tenant.
   static var free: Connection {

@@ -28,13 +28,15 @@ extension Core {
   }
 
   /// Answers with a plain text.
-  mutating func answer(_ request: BatchEntry, text: StaticString, json: Bool = false) {
+  mutating func answer(_ request: BatchEntry, text: StaticString) {
     let bytes = Array(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-    answer(request, bytes, json ? ContentType.json : ContentType.plainText)
+    answer(request, bytes, ContentType.plainText)
   }
 
-  private mutating func answer(_ request: BatchEntry, _ text: [UInt8], _ contentType: UInt8) {
-    var outcome = Outcome(status: 200)
+  /// Answers with a text that shows a state, whatever the status.
+  mutating func answer(_ request: BatchEntry, status: UInt16 = 200, _ text: [UInt8], _ contentType: UInt8) {
+    var outcome = Outcome(status: status)
+    outcome.showsValue = true
     outcome.contentType = RecordContentType(code: contentType)
     text.withUnsafeBytes { bytes in
       outcome.value = bytes
@@ -63,10 +65,7 @@ extension Core {
 
   /// Puts an answer into its place, unless the connection is gone.
   mutating func fillGap(_ target: ReplyTarget, _ outcome: Outcome, pin: Pin) {
-    guard let connection = connection(target.connection), let gap = target.gap else {
-      if pin.kind == .segment { unpin(pin) }
-      return
-    }
+    guard let connection = connection(target.connection), let gap = target.gap else { return letGo(pin, outcome) }
     precondition(gap.pointee.isGap, "an answer for a place that is filled")
     gap.pointee.isGap = false
     connection.pointee.output.gaps -= 1
@@ -101,7 +100,10 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>, _ style: AnswerStyle,
     _ outcome: Outcome, pin: Pin
   ) {
-    if outcome.status >= 400 { return writeProblem(connection, chunk, style, outcome) }
+    if outcome.status >= 400 && !outcome.showsValue {
+      writeProblem(connection, chunk, style, outcome)
+      return letGo(pin, outcome)
+    }
     var head = ResponseHead(HTTPStatus(rawValue: outcome.status).unsafelyUnwrapped)
     head.keepAlive = style.keepAlive
     head.http10 = style.isHTTP10
@@ -128,11 +130,12 @@ extension Core {
       if outcome.value.count <= limits.copiedValue {
         (start + written).copyMemory(from: outcome.value.baseAddress.unsafelyUnwrapped, byteCount: outcome.value.count)
         written &+= outcome.value.count
+        if pin.kind != .none { letGo(pin, outcome) }
       } else {
         attach(connection, chunk, outcome, pin)
       }
-    } else if pin.kind == .segment {
-      unpin(pin)
+    } else {
+      letGo(pin, outcome)
     }
     advance(connection, chunk, written)
   }
@@ -143,7 +146,7 @@ extension Core {
   ) {
     chunk.pointee.tailCount = outcome.value.count
     connection.pointee.output.unsent += outcome.value.count
-    if pin.kind == .segment {
+    if pin.kind != .none {
       chunk.pointee.pin = pin
       chunk.pointee.tail = outcome.value.baseAddress
     } else if outcome.isInLog {

@@ -33,9 +33,12 @@ extension Core {
       gather.expected -= 1
       return
     }
-    let core = core(of: item.operation.key.partition)
     withUnsafePointer(to: item.operation) { operation in
-      if core == index {
+      let core = place(of: operation)
+      if core < 0 {
+        relay(operation, element, gather, Place(rawValue: core))
+      } else if core == index {
+        if isReplicated && operation.pointee.kind.isWrite { return runReplicated(operation, element, gather) }
         gather.parts[element] = batchAnswer(execute(operation))
         gather.expected -= 1
       } else if overloaded[core] {
@@ -45,6 +48,27 @@ extension Core {
         forward(operation, to: core, target(gather, element: element))
       }
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes.
+  private mutating func runReplicated(_ operation: UnsafePointer<Operation>, _ element: Int, _ gather: Gather) {
+    let outcome = executeReplicated(operation)
+    if mustPark(outcome, operation) {
+      return park(outcome, operation, AnswerTarget(reply: target(gather, element: element), core: index))
+    }
+    gather.parts[element] = batchAnswer(outcome)
+    gather.expected -= 1
+  }
+
+  /// An operation of a partition that another node owns.
+  private mutating func relay(
+    _ operation: UnsafePointer<Operation>, _ element: Int, _ gather: Gather, _ place: Place
+  ) {
+    guard let outcome = refusal(place, operation) else {
+      return relay(operation, over: place.link!, target(gather, element: element))
+    }
+    gather.parts[element] = batchAnswer(outcome)
+    gather.expected -= 1
   }
 
   // MARK: Reading
@@ -64,6 +88,7 @@ extension Core {
     var isBase64 = false
     var delta = Int64(1)
     var timeToLive = UInt64(0)
+    var concern = WriteConcern.majority
     var problem: Problem?
   }
 
@@ -81,10 +106,11 @@ extension Core {
       guard let value = fields.value else { throw Problem(400, "A put needs a value.") }
       try readValue(value, isBase64: fields.isBase64, into: &operation)
     }
-    if kind == .increment || fields.timeToLive > 0 {
+    if kind == .increment || fields.timeToLive > 0 || fields.concern != .majority {
       operation.hasOptions = true
       operation.options.delta = fields.delta
       operation.options.timeToLive = fields.timeToLive
+      operation.options.concern = fields.concern
     }
     return BatchItem(operation: operation, problem: fields.problem)
   }
@@ -114,12 +140,10 @@ extension Core {
       }
       fields.timeToLive = milliseconds
     } else if member.name.isString("w") {
-      if value.isString("majority") || value.isString("all") { return }
-      let text = value.kind == .string ? try string(value) : value.bytes
-      guard let nodes = Text.parseSigned(text), nodes >= 1 else {
-        throw Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1.")
+      guard let concern = WriteConcern(text: value.kind == .string ? try string(value) : value.bytes) else {
+        throw .badConcern
       }
-      if nodes > 1 { fields.problem = .concernUnreachable }
+      fields.concern = concern
     } else {
       throw Problem(400, "An operation of a batch has only op, map, key, value, base64, by, ttl and w.")
     }

@@ -81,7 +81,7 @@ extension Core {
     return used
   }
 
-  /// Puts body bytes where they belong: one copy, into the log's extent or into memory of their own.
+  /// Puts body bytes where they belong, into the log's extent or into memory of their own, unless the reactor did.
   private mutating func store(
     _ body: UnsafeMutablePointer<BodyState>, _ bytes: UnsafeRawPointer, _ count: Int
   ) throws(Problem) {
@@ -98,7 +98,7 @@ extension Core {
       } catch {
         throw Problem(error)
       }
-      body.pointee.staged!.append(UnsafeRawBufferPointer(start: bytes, count: count))
+      body.pointee.staged!.take(bytes, count)
     } else {
       guard collectedBytes + count <= limits.collectedBytes else { throw .overloaded }
       collectedBytes += count
@@ -128,20 +128,22 @@ extension Core {
       dispatch(connection, head, bytes, value, staged: nil, started: body.pointee.started)
     }
     runBatch()
-    free(body)
+    free(body, of: connection)
   }
 
   /// Gives up a body that will not be completed.
   mutating func abandonBody(_ connection: UnsafeMutablePointer<Connection>) {
     guard let body = connection.pointee.body else { return }
     connection.pointee.body = nil
-    free(body)
+    free(body, of: connection)
   }
 
-  private mutating func free(_ body: UnsafeMutablePointer<BodyState>) {
+  private mutating func free(
+    _ body: UnsafeMutablePointer<BodyState>, of connection: UnsafeMutablePointer<Connection>
+  ) {
     collectedBytes -= body.pointee.collected.count
     body.pointee.collected.removeAll()
-    if let staged = body.pointee.staged { discard(staged) }
+    if let staged = body.pointee.staged { discard(staged, of: connection) }
     body.pointee.headBytes.deallocate()
     body.deinitialize(count: 1)
     body.deallocate()

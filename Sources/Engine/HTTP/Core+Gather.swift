@@ -43,7 +43,7 @@ extension Core {
     var text: [UInt8] = []
     switch Gather.Kind(rawValue: request.kind)! {
     case .settings: maps.set(map, request.settings)
-    case .metrics: appendMetrics(to: &text)
+    case .metrics, .cluster: appendMetrics(to: &text)
     case .list:
       let page = listHere(map: map, prefix: prefix, request.listing, into: &text)
       reply.page = page
@@ -65,7 +65,7 @@ extension Core {
     gather.expected -= 1
     switch gather.kind {
     case .settings, .batch: break
-    case .metrics: addMetrics(bytes, to: gather)
+    case .metrics, .cluster: addMetrics(bytes, to: gather)
     case .list: continueList(gather, reply.page, bytes)
     }
     finishIfDone(gather)
@@ -75,7 +75,11 @@ extension Core {
   mutating func gathered(_ target: ReplyTarget, _ outcome: Outcome) {
     guard let gather = gathers[target.gather] else { return }
     gather.expected -= 1
-    gather.parts[Int(target.element)] = batchAnswer(outcome)
+    if gather.kind == .list {
+      continueList(gather, outcome)
+    } else {
+      gather.parts[Int(target.element)] = batchAnswer(outcome)
+    }
     finishIfDone(gather)
   }
 
@@ -91,8 +95,14 @@ extension Core {
     guard gather.expected == 0 else { return }
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
+    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
+    if let failure = gather.failure {
+      outcome = Outcome(failure.problem)
+      outcome.status = failure.status
+      gather.text = failure.sentence
+    }
     gather.text.withUnsafeBytes { bytes in
       outcome.value = bytes
       if gather.id == 0 {

@@ -3,6 +3,8 @@ import Wire
 /// What one core is asked of a listing: where to go on, and how much to give.
 struct ListingQuestion {
   var partition: UInt16 = 0
+  /// The partition to stop before; the core's own end comes first.
+  var end = UInt16(partitionCount)
   var tag: UInt32 = 0
   var keys: UInt32 = 0
   var slots: UInt32 = 0
@@ -65,7 +67,7 @@ extension Core {
   }
 
   /// Slots one core visits before others have their turn: some tens of microseconds.
-  private static var sliceSlots: Int { 4_096 }
+  static var sliceSlots: Int { 4_096 }
 
   /// Goes on with the listings that made room for other work in the last turn.
   mutating func runDeferredLists() {
@@ -81,6 +83,11 @@ extension Core {
   /// Asks the core that owns the partition the listing has come to.
   private mutating func stepList(_ gather: Gather) {
     gather.listing.slots = UInt32(min(Core.sliceSlots, gather.slotsLeft))
+    gather.listing.end = UInt16(partitionCount)
+    if isRouted {
+      let place = boundList(gather)
+      if place.rawValue < 0 { return relayList(gather, place) }
+    }
     let owner = core(of: PartitionID(gather.listing.partition))
     if owner != index {
       var request = GatherRequest()
@@ -93,6 +100,65 @@ extension Core {
     }
     gather.expected = 0
     text.withUnsafeBytes { continueList(gather, page, $0) }
+  }
+
+  /// Where the next partition of a listing is read, and in `listing.end` how many of those behind it are read there too.
+  private func boundList(_ gather: Gather) -> Place {
+    withUnsafeTemporaryAllocation(of: Operation.self, capacity: 1) { room in
+      let operation = room.baseAddress!
+      let mark = UnsafeRawBufferPointer(start: UnsafeRawPointer(operation), count: 1)
+      func place(_ partition: UInt16) -> Place {
+        operation.initialize(
+          to: Operation(kind: .list, key: Core.listingKey(mark, mark, PartitionID(partition))))
+        let place = Place(rawValue: self.place(of: operation))
+        // All cores of this node are one place: each stops at its own end.
+        return place.rawValue >= 0 ? Place(rawValue: 0) : place
+      }
+      let first = place(gather.listing.partition)
+      var end = gather.listing.partition + 1
+      while end < partitionCount, place(end) == first { end += 1 }
+      gather.listing.end = end
+      return first
+    }
+  }
+
+  /// Asks another node for its part of a page.
+  private mutating func relayList(_ gather: Gather, _ place: Place) {
+    gather.expected = 1
+    let target = target(gather, element: 0)
+    // The prefix behind a mark, since a record's key isn't empty.
+    ([UInt8(ascii: "/")] + gather.prefix).withUnsafeBytes { key in
+      gather.map.withUnsafeBytes { map in
+        var operation = Operation(
+          kind: .list, key: Core.listingKey(map, key, PartitionID(gather.listing.partition)))
+        operation.hasOptions = true
+        operation.options.listing = gather.listing
+        withUnsafePointer(to: operation) { operation in
+          if let outcome = refusal(place, operation) {
+            gathered(target, outcome)
+          } else {
+            relay(operation, over: place.link!, target)
+          }
+        }
+      }
+    }
+  }
+
+  /// Another node's part of a page, or why there is none: then the page ends with what it has, if that is anything.
+  mutating func continueList(_ gather: Gather, _ outcome: Outcome) {
+    guard outcome.status == 200, outcome.value.count >= FrameListing.count else {
+      gather.failure = (outcome.status == 200 ? 503 : outcome.status, [UInt8](outcome.value), outcome.problem)
+      gather.expected = 0
+      return
+    }
+    let head = FrameListing(outcome.value.baseAddress!)
+    var page = ListingPage()
+    page.partition = head.partition
+    page.tag = head.tag
+    page.keys = head.keys
+    page.slots = max(1, head.slots)
+    page.isAtEnd = head.end != 0
+    continueList(gather, page, UnsafeRawBufferPointer(rebasing: outcome.value[FrameListing.count...]))
   }
 
   /// This core's part of a page: quoted keys with commas between them.
@@ -109,7 +175,7 @@ extension Core {
       records.removeAll()
       cursor = store.list(
         map: map, prefix: prefix, from: from, maximumKeys: keys, maximumSlots: 512,
-        maximumBytes: (Core.pageBytes - text.count) / 6, now: wall, into: &records)
+        maximumBytes: (Core.pageBytes - text.count) / 6, before: question.end, now: wall, into: &records)
       page.slots += UInt32(max(1, records.slots))
       for index in 0..<records.count {
         if !text.isEmpty { text.append(UInt8(ascii: ",")) }
@@ -125,6 +191,23 @@ extension Core {
     return page
   }
 
+  /// The same as an operation that came from another node: a page's head as `FrameListing`, and the keys.
+  mutating func list(_ operation: UnsafePointer<Operation>) -> Outcome {
+    let key = operation.pointee.key
+    let map = UnsafeRawBufferPointer(start: key.map, count: key.mapCount)
+    var text: [UInt8] = [UInt8](repeating: 0, count: FrameListing.count)
+    var keys: [UInt8] = []
+    let page = listHere(
+      map: map, prefix: UnsafeRawBufferPointer(start: key.key + 1, count: key.keyCount - 1),
+      operation.pointee.options.listing, into: &keys)
+    let head = FrameListing(
+      partition: page.partition, end: page.isAtEnd ? 1 : 0, tag: page.tag, keys: page.keys, slots: page.slots)
+    text.withUnsafeMutableBytes { head.write(to: $0.baseAddress!) }
+    var outcome = Outcome(status: 200)
+    outcome.value = scratch.copy(text + keys)
+    return outcome
+  }
+
   /// Adds a core's part; goes on with the next core while there is room, else ends the page.
   mutating func continueList(_ gather: Gather, _ page: ListingPage, _ text: UnsafeRawBufferPointer) {
     if !text.isEmpty {
@@ -135,14 +218,15 @@ extension Core {
     gather.slotsLeft -= min(gather.slotsLeft, Int(page.slots))
     var next: (partition: UInt16, tag: UInt32)? = (page.partition, page.tag)
     if page.isAtEnd {
-      let end = Core.partitions(of: core(of: PartitionID(gather.listing.partition)), count: coreCount).upperBound
+      var end = Core.partitions(of: core(of: PartitionID(gather.listing.partition)), count: coreCount).upperBound
+      if isRouted { end = min(end, Int(gather.listing.end)) }
       next = end == partitionCount ? nil : (UInt16(end), 0)
     }
     if let next, gather.listing.keys > 0, gather.slotsLeft > 0, gather.text.count < Core.pageBytes {
       gather.listing.partition = next.partition
       gather.listing.tag = next.tag
       gather.expected = 1
-      if core(of: PartitionID(next.partition)) != index { return stepList(gather) }
+      if !isRouted && core(of: PartitionID(next.partition)) != index { return stepList(gather) }
       register(gather)
       deferredLists.append(gather)
       return

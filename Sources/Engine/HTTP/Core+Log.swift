@@ -44,6 +44,41 @@ extension Core {
     appendJSONInteger(Int64(id.index), to: &line)
     let text = logScratch.copy(line)
     effects.append(.log(.debug, text.baseAddress!, count: text.count))
+    logChange(request, outcome)
+  }
+
+  /// What a request has changed, as an event of its own.
+  private mutating func logChange(_ request: LoggedRequest, _ outcome: Outcome) {
+    guard outcome.status < 300 else { return }
+    switch request.route {
+    case .put, .patch: logChange(request.path, "\"message\":\"saved\",\"type\":\"SAVE\"")
+    case .delete: logChange(request.path, "\"message\":\"deleted\",\"type\":\"DELETE\"")
+    default: break
+    }
+  }
+
+  private mutating func logChange(_ path: [UInt8], _ start: StaticString) {
+    var line: [UInt8] = []
+    appendJSON(start, to: &line)
+    appendJSON(",\"from\":", to: &line)
+    appendJSONString(configuration.name, to: &line)
+    path.withUnsafeBytes { bytes in
+      guard case .key(let map, let key) = Resource.route(bytes) else { return }
+      if !map.isEmpty {
+        appendJSON(",\"map\":", to: &line)
+        Wire.appendJSONString(map, to: &line)
+      }
+      appendJSON(",\"key\":", to: &line)
+      withUnsafeTemporaryAllocation(of: UInt8.self, capacity: max(1, key.count)) { room in
+        guard let encoded = key.baseAddress else { return appendJSON("\"\"", to: &line) }
+        let text = encoded.assumingMemoryBound(to: UInt8.self)
+        let count = Text.decodePercent(text, key.count, into: room.baseAddress!)
+        let decoded = UnsafeRawBufferPointer(start: room.baseAddress!, count: max(0, count))
+        Wire.appendJSONString(decoded, to: &line)
+      }
+    }
+    let text = logScratch.copy(line)
+    effects.append(.log(.debug, text.baseAddress!, count: text.count))
   }
 }
 

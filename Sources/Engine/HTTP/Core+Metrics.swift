@@ -4,13 +4,14 @@ import Wire
 extension Core {
   /// The gauges of a core that are added up over the cores, behind its counters.
   private enum Gauge: Int, CaseIterable {
-    case connections, keys, usedBytes, limitBytes, liveBytes, deadBytes, expired, evicted
+    case connections, keys, usedBytes, limitBytes, liveBytes, deadBytes, expired, evicted, commits
+    case linksUp, linksDown, waiting, relaying
   }
 
-  /// Answers once all cores have told their numbers.
-  mutating func startMetrics(_ entry: BatchEntry) {
-    let gather = Gather(entry, kind: .metrics, expected: coreCount - 1)
-    gather.contentType = ContentType.metrics
+  /// Answers once all cores have told their numbers: with the metrics, or with what `/v1/cluster` makes of them.
+  mutating func startMetrics(_ entry: BatchEntry, kind: Gather.Kind = .metrics) {
+    let gather = Gather(entry, kind: kind, expected: coreCount - 1)
+    if kind == .metrics { gather.contentType = ContentType.metrics }
     gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count)
     var own: [UInt8] = []
     appendMetrics(to: &own)
@@ -24,9 +25,20 @@ extension Core {
     text.append(contentsOf: UnsafeRawBufferPointer(start: metrics.values, count: Metrics.valueCount * 8))
     let gauges: [Int] = [
       openConnections, store.count, store.usedBytes, configuration.memoryLimit, store.liveBytes, store.deadBytes,
-      store.expiredTotal, store.evictedTotal,
+      store.expiredTotal, store.evictedTotal, partitions.reduce(0) { $0 + commits(PartitionID(UInt16($1))) },
+      linkCount(isUp: true), linkCount(isUp: false), waiting.count, links.reduce(0) { $0 + $1.pointee.operations },
     ]
     gauges.withUnsafeBytes { text.append(contentsOf: $0) }
+  }
+
+  /// Writes that a partition's log has had.
+  private func commits(_ partition: PartitionID) -> Int { Int(store.nextOffset(of: partition).rawValue) - 1 }
+
+  /// What `/v1/cluster` shows of the sums.
+  func numbers(_ values: [UInt64]) -> ClusterNumbers {
+    let gauges = values[Metrics.valueCount...]
+    func gauge(_ gauge: Gauge) -> UInt64 { gauges[gauges.startIndex + gauge.rawValue] }
+    return ClusterNumbers(commits: gauge(.commits), keys: gauge(.keys))
   }
 
   /// Adds a core's numbers.
@@ -64,11 +76,17 @@ extension Core {
       (.deadBytes, "kvd_log_dead_bytes", "gauge", "Bytes of records that compaction will reclaim."),
       (.expired, "kvd_expired_total", "counter", "Keys that were removed because their time to live ran out."),
       (.evicted, "kvd_evicted_total", "counter", "Keys that were evicted to make room."),
+      (.linksUp, "kvd_links_up", "gauge", "Links to other nodes that are up, over all cores."),
+      (.linksDown, "kvd_links_down", "gauge", "Links to other nodes that are being opened or wait to be."),
+      (.relaying, "kvd_relaying", "gauge", "Operations sent on to their owner whose result is not there yet."),
+      (.waiting, "kvd_answers_waiting", "gauge", "Answers that wait for other nodes."),
+      (.commits, "kvd_commits_total", "counter", "Writes in the logs of this node's partitions."),
     ]
     for (gauge, name, type, help) in described {
       text.describe(name, type, help)
       text.add("\(name) \(gauges[gauges.startIndex + gauge.rawValue])")
     }
+    appendClusterMetrics(to: &text)
     text.describe("kvd_info", "gauge", "Version and name of the node.")
     text.add("kvd_info{version=\"\(configuration.version)\",name=\"\(MetricsText.escape(configuration.name))\"} 1")
     text.describe("kvd_uptime_seconds", "gauge", "Seconds since the node started.")

@@ -102,18 +102,18 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     if name.equals("w") {
-      if value.equals("majority") || value.equals("all") { return }
-      guard let nodes = Text.parseSigned(value), nodes >= 1 else {
-        throw Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1.")
-      }
-      if nodes > 1 && operation.pointee.kind.isWrite { throw .concernUnreachable }
+      guard let concern = WriteConcern(text: value) else { throw .badConcern }
+      operation.pointee.options.concern = concern
     } else if name.equals("timeout") {
-      guard Text.parseDuration(value) != nil else {
-        throw Problem(400, "timeout is a duration such as 500ms, 2s or 1m; a plain number is seconds.")
+      guard let milliseconds = Text.parseDuration(value), milliseconds > 0, milliseconds <= 86_400_000 else {
+        throw Problem(400, "timeout is a duration such as 500ms, 2s or 1m, at most a day; a plain number is seconds.")
       }
+      operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
-      if value.equals("local") || value.equals("committed") || value.equals("linearizable") { return }
-      throw Problem(400, "read is local, committed or linearizable.")
+      guard let level = ReadLevel(text: value) else {
+        throw Problem(400, "read is local, committed or linearizable.")
+      }
+      operation.pointee.options.readLevel = level
     } else if name.equals("min-revision") {
       guard let revision = Text.parseRevision(value) else {
         throw Problem(400, "min-revision is a revision as ETag shows it, without quotes: partition-epoch-offset.")
@@ -158,6 +158,34 @@ extension Core {
       hash = xxh3(part.baseAddress, count: part.count, seed: hash)
     }
     operation.pointee.options.fingerprint = hash &* 31 &+ UInt64(bitPattern: options.delta) &+ options.timeToLive
+  }
+}
+
+extension WriteConcern {
+  /// What `w` says; nil for anything else.
+  init?(text: UnsafeRawBufferPointer) {
+    if text.equals("majority") {
+      self = .majority
+    } else if text.equals("all") {
+      self = .all
+    } else {
+      guard let nodes = Text.parseSigned(text) else { return nil }
+      self.init(nodes: nodes)
+    }
+  }
+}
+
+extension ReadLevel {
+  /// What `read` says; nil for anything else.
+  init?(text: UnsafeRawBufferPointer) {
+    if text.equals("local") {
+      self = .local
+    } else if text.equals("committed") {
+      self = .committed
+    } else {
+      guard text.equals("linearizable") else { return nil }
+      self = .linearizable
+    }
   }
 }
 

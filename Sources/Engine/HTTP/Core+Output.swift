@@ -80,6 +80,7 @@ extension Core {
       first.pointee.tail = next.pointee.tail
       first.pointee.tailCount = next.pointee.tailCount
       first.pointee.pin = next.pointee.pin
+      first.pointee.frame = next.pointee.frame
       first.pointee.next = next.pointee.next
       if connection.pointee.output.last == next { connection.pointee.output.last = first }
       chunks.give(next)
@@ -120,6 +121,11 @@ extension Core {
     case .none: break
     case .segment: unpin(chunk.pointee.pin)
     case .heap: chunk.pointee.tail?.deallocate()
+    case .page: frames.takePage(chunk.pointee.tail)
+    case .counted:
+      collectedBytes -= chunk.pointee.tailCount
+      chunk.pointee.tail?.deallocate()
+    case .frame: drop(chunk.pointee.frame!)
     }
     chunks.give(chunk)
   }
@@ -130,6 +136,20 @@ extension Core {
       store.unpin(pin.segment)
     } else {
       outboxes[Int(pin.core)].post(.unpin, pin.segment)
+    }
+  }
+
+  /// Lets go of a value that isn't sent.
+  @inline(__always)
+  mutating func letGo(_ pin: Pin, _ outcome: Outcome) {
+    switch pin.kind {
+    case .none: break
+    case .segment: unpin(pin)
+    case .heap: outcome.value.baseAddress?.deallocate()
+    case .counted:
+      collectedBytes -= outcome.value.count
+      outcome.value.baseAddress?.deallocate()
+    case .page, .frame: preconditionFailure("pages and frames are no outcome's value")
     }
   }
 

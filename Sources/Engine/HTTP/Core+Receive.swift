@@ -25,17 +25,21 @@ extension Core {
   /// Bytes came from a client; they stay unchanged until the turn ends.
   package mutating func receive(_ id: ConnectionID, _ bytes: UnsafeRawPointer, _ count: Int) {
     metrics.count(.receivedBytes, count)
-    guard let connection = connection(id), connection.pointee.state == .open else { return }
+    guard let connection = connection(id) else { return }
+    endLoan(connection)
+    guard connection.pointee.state == .open else { return }
     connection.pointee.activity = monotonicMilliseconds
     guard !connection.pointee.isLast else { return }  // what follows the last request is nobody's
-    if connection.pointee.peer != nil { return receiveFrames(connection, bytes, count) }
-    if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
+    if connection.pointee.peer != nil {
+      receiveFrames(connection, bytes, count)
+    } else if connection.pointee.body == nil && connection.pointee.input.isEmpty && !connection.pointee.isBlocked {
       let used = take(connection, bytes.assumingMemoryBound(to: UInt8.self), count)
       if used < count && !connection.pointee.isLast { connection.pointee.input.append(bytes + used, count - used) }
     } else {
       receiveSlowly(connection, bytes, count)
     }
     boundInput(connection)
+    if connection.pointee.phase == .body { askForLoan(connection) }
   }
 
   /// Goes on where an earlier turn stopped: in a body, or with bytes that were kept.
@@ -86,6 +90,12 @@ extension Core {
         break
       }
       if batchCount == Core.batchCapacity { runBatch() }
+      let taken = standing.gate == .open ? takePlain(connection, bytes + used, count &- used) : 0
+      if taken > 0 {
+        connection.pointee.templateMisses = 0
+        used = used &+ taken
+        continue
+      }
       switch RequestParser.parse(bytes + used, count &- used, limit: limits.head, into: &head.pointee) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another head than the one that was waited for
@@ -99,6 +109,11 @@ extension Core {
       case .complete:
         break
       }
+      if standing.gate != .open && mustWaitForCluster(head, bytes + used) {
+        block(connection)
+        break
+      }
+      learn(connection, head, bytes + used)
       let headCount = Int(head.pointee.headCount)
       let bodyCount = head.pointee.contentLength
       let rest = count &- used &- headCount

@@ -23,6 +23,10 @@ extension Core {
     guard case .key(let map, let key) = Resource.route(path), head.pointee.method != .options else {
       return dispatchOther(connection, head, bytes, body, path)
     }
+    if standing.gate == .refusesAll {
+      if let staged { discard(staged.pointee) }
+      return dispatchFailed(.seeking, head.pointee.method)
+    }
     let operation = operations + batchCount
     do {
       try prepare(head, bytes, map: map, key: key, into: operation)
@@ -38,16 +42,30 @@ extension Core {
     if let staged { operation.pointee.staged = staged.pointee }
     if operation.pointee.hasOptions { fingerprint(operation) }
     request.pointee.route = operation.pointee.kind.route
-    let core = core(of: operation.pointee.key.partition)
+    let core = place(of: operation)
     request.pointee.core = Int32(truncatingIfNeeded: core)
     if core == index {
-      store.prefetchPartition(operation.pointee.key.hash)
       request.pointee.isPlain =
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
-        && !logsRequests
+        && !logsRequests && !(isReplicated && operation.pointee.kind == .put)
     }
-    batchCount &+= 1
-    fetchBehind(batchCount &- 1)
+    joinBatch(core == index ? operation.pointee.key.hash : nil)
+  }
+
+  /// Counts the operation that was written behind the batch's last, and fetches ahead: what leads to its own record if
+  /// this core executes it (then the key's hash is given), and what those before it need next.
+  @inline(__always)
+  mutating func joinBatch(_ hash: UInt64?) {
+    let position = batchCount
+    if let hash {
+      let partition = store.partition(hash)
+      prefetch(partition)
+      fetches[position] = partition
+    } else {
+      fetches[position] = nil
+    }
+    batchCount = position &+ 1
+    fetchBehind(position)
   }
 
   /// Answers the requests of the batch in their order.
@@ -57,48 +75,58 @@ extension Core {
     if frames.isBusy { runFrameBatch() }
   }
 
+  @inline(never)
   private mutating func runFullBatch() {
     let count = batchCount
-    var position = count
-    while position < count &+ Core.fetchDistance {
-      fetchBehind(position)
-      position &+= 1
-    }
     batchCount = 0
-    position = 0
+    (fetches + count).update(repeating: nil, count: Core.fetchDistance)
+    var ahead = count
+    // The last requests' fetches go on while the first are executed, if there are enough of them.
+    if count < Core.fetchDistance {
+      while ahead < count &+ Core.fetchDistance {
+        fetchBehind(ahead)
+        ahead &+= 1
+      }
+    }
+    var place = AnswerPlace(date)
+    var position = 0
     while position < count {
-      run(operations + position, requests + position)
+      if ahead < count &+ Core.fetchDistance {
+        fetchBehind(ahead)
+        ahead &+= 1
+      }
+      if requests[position].isPlain {
+        runPlain(position, &place)
+      } else {
+        finish(&place)
+        run(operations + position, requests + position)
+      }
       position &+= 1
     }
+    finishAll(&place)
     scratch.reset()
   }
 
   /// Requests between a request's first fetch and its last.
-  private static var fetchDistance: Int { 12 }
+  static var fetchDistance: Int { 12 }
 
   /// Each request that joins the batch moves those before it one stage on (see `Store.prefetchPartition`), so that the
   /// misses hide behind the parsing.
   @inline(__always)
   private func fetchBehind(_ newest: Int) {
-    if isHere(newest &- 4) { store.prefetchSlot(operations[newest &- 4].key.hash) }
-    if isHere(newest &- 8) { prefetchRecord(operations + (newest &- 8), requests + (newest &- 8)) }
-    if isHere(newest &- 12) { store.prefetchSegment(requests[newest &- 12].position) }
-  }
-
-  /// Whether the batch has an operation at this position that this core executes.
-  @inline(__always)
-  private func isHere(_ position: Int) -> Bool {
-    position >= 0 && position < batchCount && Int(requests[position].core) == index
-  }
-
-  /// Fetches what the operation will look at in the log.
-  @inline(__always)
-  private func prefetchRecord(_ operation: UnsafePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>) {
-    if operation.pointee.kind == .put {
-      request.pointee.position = store.prefetchWrite(operation.pointee.key.hash)
-    } else {
-      store.prefetchRecord(operation.pointee.key.hash)
+    if let partition = fetches[newest &- 4] {
+      store.prefetchSlot(partition, operations[newest &- 4].key.hash)
     }
+    if let partition = fetches[newest &- 8] {
+      let operation = operations + (newest &- 8)
+      if operation.pointee.kind == .put {
+        requests[newest &- 8].position = store.prefetchWrite(partition, operation.pointee.key.hash)
+      } else {
+        requests[newest &- 8].position = 0
+        store.prefetchRecord(partition, operation.pointee.key.hash)
+      }
+    }
+    if fetches[newest &- 12] != nil { store.prefetchSegment(requests[newest &- 12].position) }
   }
 
   @inline(__always)
@@ -108,10 +136,12 @@ extension Core {
       if let staged = operation.pointee.staged { discard(staged) }
       return
     }
-    if request.pointee.isPlain { return runPlain(connection, operation, request) }
     let core = Int(request.pointee.core)
     if core == index {
+      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
+    } else if core < 0 {
+      relay(connection, operation, request, Place(rawValue: core))
     } else if isOverloaded(core) {
       if let staged = operation.pointee.staged { discard(staged) }
       metrics.count(.overloaded)
@@ -121,6 +151,35 @@ extension Core {
       let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
       forward(operation, to: core, target)
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes: then it leaves a gap.
+  @inline(never)
+  private mutating func runReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>
+  ) {
+    let outcome = executeReplicated(operation)
+    guard mustPark(outcome, operation) else { return answer(connection, request, outcome) }
+    let gap = openGap(connection, request)
+    let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+    park(outcome, operation, AnswerTarget(reply: target, core: index))
+  }
+
+  /// An operation of a partition that another node owns.
+  @inline(never)
+  private mutating func relay(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
+  ) {
+    if let outcome = refusal(place, operation) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      return answer(connection, request, outcome)
+    }
+    let gap = openGap(connection, request)
+    relay(
+      operation, over: place.link!,
+      ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
   }
 
   /// A request that failed before it became an operation is answered in its turn.
@@ -143,6 +202,7 @@ extension Core {
     into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
+    operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     switch head.pointee.method {
@@ -242,6 +302,7 @@ extension OperationKind {
     case .put, .increment, .append, .pointerSet: .put
     case .delete, .pointerRemove: .delete
     case .mergePatch, .jsonPatch: .patch
+    case .list: .list
     }
   }
 }

@@ -49,7 +49,15 @@ extension Core {
     case .health:
       entry.route = .probe
       guard isRead else { throw .methodNotAllowed }
-      answer(entry, text: "{\"status\":\"healthy\",\"role\":\"goose\",\"quorum\":true,\"nodes\":{}}\n", json: true)
+      answerHealth(entry)
+    case .cluster:
+      entry.route = .status
+      guard isRead else { throw .methodNotAllowed }
+      startMetrics(entry, kind: .cluster)
+    case .ring:
+      entry.route = .status
+      guard isRead else { throw .methodNotAllowed }
+      try serveRing(head, bytes, entry)
     case .metrics:
       entry.route = .metrics
       guard isRead else { throw .methodNotAllowed }
@@ -76,29 +84,7 @@ extension Core {
     }
   }
 
-  // MARK: Status and probes
-
-  private func statusText() -> [UInt8] {
-    var text: [UInt8] = []
-    appendJSON("{\"status\":\"goose\",\"node\":{\"name\":", to: &text)
-    appendJSONString(configuration.name, to: &text)
-    appendJSON(",\"id\":\"", to: &text)
-    appendHex(configuration.nodeID.0, to: &text)
-    appendHex(configuration.nodeID.1, to: &text)
-    appendJSON("\"},\"leader\":", to: &text)
-    appendJSONString(configuration.name, to: &text)
-    appendJSON(",\"cluster\":{\"name\":\"kvd\",\"id\":\"", to: &text)
-    appendHex(configuration.nodeID.0, to: &text)
-    appendHex(configuration.nodeID.1, to: &text)
-    appendJSON("\"},\"epoch\":1,\"quorum\":true,\"version\":", to: &text)
-    appendJSONString(configuration.version, to: &text)
-    appendJSON(",\"cores\":", to: &text)
-    appendJSONInteger(Int64(coreCount), to: &text)
-    appendJSON(",\"uptime_seconds\":", to: &text)
-    appendJSONInteger(Int64((wall - min(wall, startedAt)) / 1000), to: &text)
-    appendJSON("}\n", to: &text)
-    return text
-  }
+  // MARK: Probes and the ring
 
   private mutating func serveReady(
     _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
@@ -108,11 +94,39 @@ extension Core {
       guard name.equals("verbose") else { throw core.unknownWord(name, known: "verbose") }
       isVerbose = true
     }
-    if isShuttingDown { throw Problem(503, "The node is shutting down.") }
-    answer(
-      entry,
-      text: isVerbose
-        ? "[+]listener ok\n[+]store ok\n[+]cluster ok: single node\nreadyz check passed\n" : "ok\n")
+    try answerReady(entry, isVerbose: isVerbose)
+  }
+
+  /// `key` and `map` in the query; all keys without.
+  private mutating func serveRing(
+    _ head: UnsafePointer<RequestHead>, _ bytes: UnsafePointer<UInt8>, _ entry: BatchEntry
+  ) throws(Problem) {
+    var key: [UInt8]?
+    var map: [UInt8] = []
+    try readQuery(head, bytes) { (core, name, value) throws(Problem) in
+      if name.equals("key") {
+        guard !value.isEmpty else { throw .keyEmpty }
+        guard value.count <= core.limits.key else { throw .keyTooLong }
+        key = Array(value)
+      } else if name.equals("map") {
+        guard !value.isEmpty else { throw .badMapName }
+        try core.checkMapName(value)
+        map = value.equals("default") ? [] : Array(value)
+      } else {
+        throw core.unknownWord(name, known: "key, map")
+      }
+    }
+    var whole: KeyRef?
+    if let key {
+      // The map's name lies in front of the key, as everywhere.
+      let room = scratch.copy(map + key)
+      whole = KeyRef(
+        map: UnsafeRawBufferPointer(rebasing: room[..<map.count]),
+        key: UnsafeRawBufferPointer(rebasing: room[map.count...]))
+    } else if !map.isEmpty {
+      throw Problem(400, "map goes with key, which is missing.")
+    }
+    answer(entry, json: try ringText(whole))
   }
 
   // MARK: Settings of a map

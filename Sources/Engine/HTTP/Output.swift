@@ -8,6 +8,12 @@ struct Pin {
     case segment
     /// A heap block that is the chunk's own.
     case heap
+    /// A page of results of frames, which goes back to `FrameBatch`.
+    case page
+    /// A heap block whose bytes are counted in `Core.collectedBytes`.
+    case counted
+    /// A frame on its way over a link, held by `Chunk.frame`.
+    case frame
   }
 
   var kind: Kind
@@ -15,6 +21,7 @@ struct Pin {
   var segment: UInt32
 
   static var none: Pin { Pin(kind: .none, core: 0, segment: 0) }
+  static var page: Pin { Pin(kind: .page, core: 0, segment: 0) }
   static var heap: Pin { Pin(kind: .heap, core: 0, segment: 0) }
 }
 
@@ -37,6 +44,8 @@ struct Chunk {
   /// Bytes of the tail that were handed to the reactor.
   var tailSent: Int
   var pin: Pin
+  /// Whose memory the tail is, if its pin says that it is a frame's.
+  var frame: UnsafeMutablePointer<LinkFrame>?
   /// Monotonic nanoseconds when the request came, for a gap.
   var started: UInt64
 
@@ -85,7 +94,7 @@ struct ChunkPool: ~Copyable {
     chunk.initialize(
       to: Chunk(
         next: nil, isGap: false, isHead: false, keepAlive: true, isHTTP10: false, route: .other, count: 0, tail: nil,
-        tailCount: 0, tailSent: 0, pin: .none, started: 0))
+        tailCount: 0, tailSent: 0, pin: .none, frame: nil, started: 0))
     return chunk
   }
 

@@ -77,6 +77,9 @@ extension Problem {
   static var unknownPatch: Problem {
     Problem(415, "PATCH takes application/merge-patch+json (RFC 7396) or application/json-patch+json (RFC 6902).")
   }
+  static var badConcern: Problem {
+    Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1 to 1024.")
+  }
   static var concernUnreachable: Problem {
     Problem(503, "Not applied: the write concern asks for more nodes than this cluster has. Lower w or add nodes.")
   }

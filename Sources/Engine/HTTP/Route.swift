@@ -30,7 +30,7 @@ enum Resource {
   case map(UnsafeRawBufferPointer)
   /// `GET /`.
   case status
-  case live, ready, health, metrics, batch
+  case live, ready, health, metrics, batch, cluster, ring
   /// `OPTIONS *`.
   case server
   /// A name of the API that this version doesn't serve yet.
@@ -57,11 +57,15 @@ extension Resource {
   @inline(__always)
   static func route(_ path: UnsafeRawBufferPointer) -> Resource {
     if path.count < 2 { return path[0] == UInt8(ascii: "*") ? .server : .status }
-    switch path[1] {
-    case UInt8(ascii: "v"), UInt8(ascii: "h"), UInt8(ascii: "l"), UInt8(ascii: "r"), UInt8(ascii: "m"):
-      return routeWord(path)
-    default:
-      return plainKey(path)
+    return isWordOfAPI(path[1]) ? routeWord(path) : plainKey(path)
+  }
+
+  /// Whether a path that goes on with this byte behind the slash may be anything but a key's.
+  @inline(__always)
+  static func isWordOfAPI(_ first: UInt8) -> Bool {
+    switch first {
+    case UInt8(ascii: "v"), UInt8(ascii: "h"), UInt8(ascii: "l"), UInt8(ascii: "r"), UInt8(ascii: "m"): true
+    default: false
     }
   }
 
@@ -82,7 +86,9 @@ extension Resource {
     let rest = UnsafeRawBufferPointer(rebasing: word[3...])
     if rest.equals("batch") { return .batch }
     if rest.starts("maps/") { return routeMap(UnsafeRawBufferPointer(rebasing: rest[5...])) }
-    for name: StaticString in ["watch", "logs", "cluster", "lost", "snapshot", "ring"] where rest.starts(name) {
+    if rest.equals("cluster") { return .cluster }
+    if rest.equals("ring") { return .ring }
+    for name: StaticString in ["watch", "logs", "lost", "snapshot"] where rest.starts(name) {
       return .reserved
     }
     return .unknown

@@ -17,7 +17,7 @@ extension Core {
         return false
       }
       let view = OperationView(at)
-      take(view, connection, peer, id: frame.id, index: position)
+      take(view, connection, peer, frame, index: position)
       at += FrameLayout.padded(view.length)
       position &+= 1
       if frames.count == Core.batchCapacity { runBatch() }
@@ -45,7 +45,7 @@ extension Core {
   @inline(__always)
   private mutating func take(
     _ view: OperationView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>,
-    id: UInt64, index position: Int
+    _ frame: FrameView, index position: Int
   ) {
     let answer = view.answer
     if answer.isAck { peer.pointee.hasAck = true }
@@ -56,18 +56,27 @@ extension Core {
     let entry = frames.entries + frames.count
     entry.initialize(
       to: FrameEntry(
-        connection: connection, id: id, index: UInt16(truncatingIfNeeded: position), answer: answer, core: 0,
+        connection: connection, id: frame.id, index: UInt16(truncatingIfNeeded: position), answer: answer, core: 0,
         operationsBefore: peer.pointee.operations))
     do {
       try prepare(view, record, valueCount: record.length &- record.valueStart, into: operation)
+      operation.pointee.isForwarded = frame.isForwarded
       if isRare { try prepareTerms(view, record, operation) }
     } catch {
       return refuse(operation: operation, entry.pointee, error)
     }
-    let owner = core(of: operation.pointee.key.partition)
+    let owner = place(of: operation)
     entry.pointee.core = Int32(truncatingIfNeeded: owner)
-    if owner == index { store.prefetchSlot(operation.pointee.key.hash) }
-    frames.count &+= 1
+    let place = frames.count
+    if owner == index {
+      let partition = store.partition(operation.pointee.key.hash)
+      prefetch(partition)
+      frames.fetches[place] = partition
+    } else {
+      frames.fetches[place] = nil
+    }
+    frames.count = place &+ 1
+    fetchBehindFrames(place)
     if isRare { runBatch() }
   }
 
@@ -78,6 +87,7 @@ extension Core {
     _ view: OperationView, _ record: RecordView, valueCount: Int, into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     operation.pointee.hasOptions = false
+    operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     operation.pointee.kind = view.operation.kind
@@ -88,7 +98,8 @@ extension Core {
       operation.pointee.key = try checkKey(map: record.map, key: key)
     }
     let text = key.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
-    guard Text.isUTF8(text, key.count) else { throw .frameKeyNotText }
+    // A prefix may end inside a character.
+    guard Text.isUTF8(text, key.count) || view.operation == .list else { throw .frameKeyNotText }
     if record.contentTypeCode != 0 { operation.pointee.contentType = record.contentType }
     operation.pointee.body = UnsafeRawBufferPointer(start: record.base + record.valueStart, count: valueCount)
   }
@@ -127,9 +138,41 @@ extension Core {
       operation.pointee.options.minRevision = minimum
       operation.pointee.options.hasMinRevision = true
     }
+    if view.conditions > OperationLayout.idempotencyCondition { try prepareRareTerms(view, record, operation) }
     operation.pointee.options.idempotencyKey = view.idempotencyKey
     guard view.idempotencyKey.count <= limits.idempotencyKey else { throw .idempotencyKeyTooLong }
     fingerprint(operation)
+  }
+
+  /// What nodes ask of each other for their HTTP clients.
+  private func prepareRareTerms(
+    _ view: OperationView, _ record: RecordView, _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    if let tags = view.match { operation.pointee.options.ifMatch = tags }
+    if let tags = view.noneMatch { operation.pointee.options.ifNoneMatch = tags }
+    if let pointer = view.pointer { operation.pointee.options.pointer = pointer }
+    if let concern = view.concern {
+      operation.pointee.options.concern = concern.write
+      operation.pointee.options.readLevel = concern.read
+      operation.pointee.options.timeout = min(concern.timeout, 86_400_000)
+    }
+    guard view.operation == .list, let listing = view.listing else { return }
+    let key = record.key
+    operation.pointee.options.listing = ListingQuestion(
+      partition: listing.partition, end: listing.end, tag: listing.tag,
+      keys: min(listing.keys, UInt32(limits.listingKeys)), slots: min(listing.slots, UInt32(Core.sliceSlots)))
+    operation.pointee.key = Core.listingKey(record.map, key, PartitionID(listing.partition))
+  }
+
+  /// The key of a `list`: its bytes are a mark and the prefix, its hash names the partition.
+  static func listingKey(
+    _ map: UnsafeRawBufferPointer, _ key: UnsafeRawBufferPointer, _ partition: PartitionID
+  ) -> KeyRef {
+    let start = key.baseAddress!
+    let isDefault = map.isEmpty || map.equals("default")
+    return KeyRef(
+      map: map.baseAddress ?? start, mapCount: isDefault ? 0 : map.count, key: start, keyCount: key.count,
+      hash: UInt64(partition.rawValue) << 54)
   }
 
   private mutating func anyTag() -> UnsafeRawBufferPointer { scratch.copy([UInt8(ascii: "*")]) }
@@ -149,33 +192,85 @@ extension Core {
   mutating func runFrameBatch() {
     let count = frames.count
     frames.count = 0
+    (frames.fetches + count).update(repeating: nil, count: Core.fetchDistance)
+    var ahead = count
+    if count < Core.fetchDistance {
+      while ahead < count &+ Core.fetchDistance {
+        fetchBehindFrames(ahead)
+        ahead &+= 1
+      }
+    }
+    let logs = configuration.logLevel <= .debug
+    var gets: UInt32 = 0
     var position = 0
     while position < count {
-      if Int(frames.entries[position].core) == index { prefetchRecord(position) }
+      if ahead < count &+ Core.fetchDistance {
+        fetchBehindFrames(ahead)
+        ahead &+= 1
+      }
+      let operation = frames.operations + position
+      let entry = frames.entries + position
+      if !logs, operation.pointee.isPlain, frames.fetches[position] != nil,
+        entry.pointee.connection.pointee.state == .open
+      {
+        runPlain(operation, entry, &gets)
+      } else {
+        run(operation, entry)
+      }
       position &+= 1
     }
-    position = 0
-    while position < count {
-      if position &+ 4 < count { store.prefetchSegment(frames.entries[position &+ 4].replaced) }
-      run(frames.operations + position, frames.entries + position)
-      position &+= 1
-    }
+    metrics.answered(.get, 200, times: gets)
     sealReply()
     scratch.reset()
   }
 
-  /// Fetches what the operation will need of its key's record and log.
+  /// As `Core.fetchBehind`.
   @inline(__always)
-  private func prefetchRecord(_ position: Int) {
-    let operation = frames.operations + position
-    if operation.pointee.kind == .put {
-      frames.entries[position].replaced = store.prefetchWrite(operation.pointee.key.hash)
-    } else {
-      store.prefetchRecord(operation.pointee.key.hash)
+  private func fetchBehindFrames(_ newest: Int) {
+    if let partition = frames.fetches[newest &- 4] {
+      store.prefetchSlot(partition, frames.operations[newest &- 4].key.hash)
+    }
+    if let partition = frames.fetches[newest &- 8] {
+      let operation = frames.operations + (newest &- 8)
+      if operation.pointee.kind == .get {
+        frames.entries[newest &- 8].replaced = 0
+        store.prefetchRecord(partition, operation.pointee.key.hash)
+      } else {
+        frames.entries[newest &- 8].replaced = store.prefetchWrite(partition, operation.pointee.key.hash)
+      }
+    }
+    if frames.fetches[newest &- 12] != nil { store.prefetchSegment(frames.entries[newest &- 12].replaced) }
+  }
+
+  /// The short way of a plain get or put, from the store to the result's bytes, as `Core.runPlain`.
+  @inline(__always)
+  private mutating func runPlain(
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>, _ gets: inout UInt32
+  ) {
+    let partition = operation.pointee.key.partition
+    if operation.pointee.kind == .get {
+      guard let record = store.find(operation.pointee.key, now: wall), writeFound(record, partition, entry) else {
+        return run(operation, entry)
+      }
+      gets &+= 1
+      return
+    }
+    guard !isReplicated, mayWrite(partition) else { return run(operation, entry) }
+    do {
+      let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
+      let stored = try store.put(
+        operation.pointee.key, operation.pointee.body, contentType: operation.pointee.contentType, expiry: expiry,
+        time: wall)
+      metrics.answered(.put, stored.existed ? 200 : 201)
+      if entry.pointee.answer.wantsResult(200) { writeStored(stored, partition, entry) }
+    } catch {
+      let outcome = Outcome(Problem(error))
+      metrics.answered(.put, outcome.status)
+      answer(entry.pointee.connection, entry, operation, outcome)
     }
   }
 
-  @inline(__always)
+  @inline(never)
   private mutating func run(
     _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>
   ) {
@@ -186,10 +281,13 @@ extension Core {
     }
     let owner = Int(entry.pointee.core)
     if owner == index {
+      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
       metrics.answered(operation.pointee.kind.route, outcome.status)
       answer(connection, entry, operation, outcome)
+    } else if owner < 0 {
+      relay(operation, entry, connection, Place(rawValue: owner))
     } else if isOverloaded(owner) {
       if let staged = operation.pointee.staged { discard(staged) }
       metrics.count(.overloaded)
@@ -198,6 +296,49 @@ extension Core {
     } else {
       forward(operation, entry, connection, to: owner)
     }
+  }
+
+  /// A write whose answer may have to wait for other nodes.
+  @inline(never)
+  private mutating func runReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ entry: UnsafePointer<FrameEntry>,
+    _ operation: UnsafePointer<Operation>
+  ) {
+    let outcome = executeReplicated(operation)
+    if mustPark(outcome, operation) {
+      return park(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
+    }
+    metrics.answered(operation.pointee.kind.route, outcome.status)
+    answer(connection, entry, operation, outcome)
+  }
+
+  /// An operation of a partition that another node owns.
+  @inline(never)
+  private mutating func relay(
+    _ operation: UnsafePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
+    _ connection: UnsafeMutablePointer<Connection>, _ place: Place
+  ) {
+    guard let outcome = refusal(place, operation) else {
+      return relay(operation, over: place.link!, wait(operation, entry, connection))
+    }
+    if let staged = operation.pointee.staged { discard(staged) }
+    metrics.answered(operation.pointee.kind.route, outcome.status)
+    answer(connection, entry, operation, outcome)
+  }
+
+  /// Notes that an operation is answered later, and names it.
+  private mutating func wait(
+    _ operation: UnsafePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
+    _ connection: UnsafeMutablePointer<Connection>
+  ) -> ReplyTarget {
+    let number = connection.pointee.peer!.pointee.pending.add(
+      entry.pointee.id, operationsBefore: entry.pointee.operationsBefore, now: monotonic)
+    connection.pointee.output.gaps += 1
+    var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
+    target.frame = number
+    target.element =
+      FrameTarget(index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind).packed
+    return target
   }
 
   /// Writes the result of an operation if one was asked for, or is due because it failed.
@@ -234,6 +375,11 @@ extension Core {
   /// Whether a connection of frames has as much under way as it may: answers that its client doesn't take, operations
   /// on other cores, or any of these while much waits for some core. Its own answers from there let it go on.
   func mustWaitForCores(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    // Between nodes nobody waits: two that both waited for the other to take requests before they took results would
+    // wait forever, and so would parked writes whose acknowledgements lie behind requests. What a node sends is bounded
+    // at its sender (`limits.linkBytes`, `limits.waitingAnswers`).
+    let peer = connection.pointee.peer!
+    if peer.pointee.link >= 0 || peer.pointee.isNode { return false }
     let output = connection.pointee.output
     if output.unsent >= limits.unsentBytes || Int(output.gaps) >= limits.pendingOperations { return true }
     guard output.gaps > 0 else { return false }
@@ -245,24 +391,13 @@ extension Core {
     _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafePointer<FrameEntry>,
     _ connection: UnsafeMutablePointer<Connection>, to owner: Int
   ) {
-    let peer = connection.pointee.peer!
-    let id = entry.pointee.id
-    let number = peer.pointee.pending.add(id, operationsBefore: entry.pointee.operationsBefore, now: monotonic)
-    connection.pointee.output.gaps += 1
-    var target = ReplyTarget(connection: connection.pointee.id, gap: nil, gather: 0, element: 0)
-    target.frame = number
-    target.element =
-      FrameTarget(
-        index: entry.pointee.index, answer: entry.pointee.answer, kind: operation.pointee.kind
-      ).packed
-    forward(operation, to: owner, target)
+    forward(operation, to: owner, wait(operation, entry, connection))
   }
 
   /// Another core has executed an operation of a frame.
   mutating func finishFrame(_ target: ReplyTarget, _ outcome: Outcome, pin: Pin) {
     guard let connection = connection(target.connection), let peer = connection.pointee.peer else {
-      if pin.kind == .segment { unpin(pin) }
-      return
+      return letGo(pin, outcome)
     }
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
@@ -270,8 +405,8 @@ extension Core {
     if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(
         outcome, isRecord: element.kind == .get, pin: pin, connection, id: request.id, index: Int(element.index))
-    } else if pin.kind == .segment {
-      unpin(pin)
+    } else {
+      letGo(pin, outcome)
     }
     if configuration.logLevel <= .debug {
       log(element.kind, nil, outcome, request.id, Int(element.index), connection)
@@ -316,6 +451,31 @@ extension FrameOperation {
     case .delete: .delete
     case .increment: .increment
     case .append: .append
+    case .pointerGet: .pointerGet
+    case .pointerSet: .pointerSet
+    case .pointerRemove: .pointerRemove
+    case .mergePatch: .mergePatch
+    case .jsonPatch: .jsonPatch
+    case .list: .list
+    }
+  }
+}
+
+extension OperationKind {
+  /// What it is called on the wire.
+  var frameOperation: FrameOperation {
+    switch self {
+    case .get: .get
+    case .put: .put
+    case .delete: .delete
+    case .increment: .increment
+    case .append: .append
+    case .pointerGet: .pointerGet
+    case .pointerSet: .pointerSet
+    case .pointerRemove: .pointerRemove
+    case .mergePatch: .mergePatch
+    case .jsonPatch: .jsonPatch
+    case .list: .list
     }
   }
 }

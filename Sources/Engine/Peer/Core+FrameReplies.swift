@@ -43,6 +43,10 @@ extension Core {
     } else if body.count > 0 {
       kind = .value
     }
+    if outcome.timeToLive > 0 && (kind == .value || kind == .nothing) {
+      kind = .mortalValue
+      body = mortal(outcome)
+    }
     let revision = outcome.hasRevision ? outcome.revision : FrameRevision.absent
     let room = ResultLayout.headCount &+ FrameLayout.padded(body.count)
     if FrameLayout.headCount &+ room > Chunk.capacity || (kind == .record && isLong(body)) {
@@ -57,7 +61,16 @@ extension Core {
       at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
       (at + ResultLayout.headCount).copyMemory(from: body.baseAddress.unsafelyUnwrapped, byteCount: body.count)
     }
-    if pin.kind == .segment { unpin(pin) }
+    if pin.kind != .none { letGo(pin, outcome) }
+  }
+
+  /// The value behind the time it has left.
+  @inline(never)
+  private mutating func mortal(_ outcome: Outcome) -> UnsafeRawBufferPointer {
+    let piece = scratch.take(8 + outcome.value.count)
+    piece.storeBytes(of: outcome.timeToLive.littleEndian, as: UInt64.self)
+    if let value = outcome.value.baseAddress { (piece + 8).copyMemory(from: value, byteCount: outcome.value.count) }
+    return UnsafeRawBufferPointer(start: piece, count: 8 + outcome.value.count)
   }
 
   /// Whether a record's value is sent from the log instead of being copied.
@@ -65,6 +78,33 @@ extension Core {
   private func isLong(_ record: UnsafeRawBufferPointer) -> Bool {
     guard record.count > limits.copiedValue else { return false }
     return record.count &- RecordView(record.baseAddress.unsafelyUnwrapped).valueStart > limits.copiedValue
+  }
+
+  /// Appends what a plain get found, its whole record, unless that is rather sent from the log.
+  @inline(__always)
+  mutating func writeFound(
+    _ record: RecordView, _ partition: PartitionID, _ entry: UnsafePointer<FrameEntry>
+  ) -> Bool {
+    let count = record.length
+    let room = ResultLayout.headCount &+ FrameLayout.padded(count)
+    // Of the two bounds for what is copied, the first is below the second for all records but those of long keys.
+    guard count <= limits.copiedValue, FrameLayout.headCount &+ room <= Chunk.capacity else { return false }
+    let at = reserveResult(entry.pointee.connection, entry.pointee.id, room)
+    ResultLayout.write(
+      to: at, index: Int(entry.pointee.index), status: 200, .record, length: count,
+      revision: record.revision(in: partition))
+    at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
+    (at + ResultLayout.headCount).copyMemory(from: record.base, byteCount: count)
+    return true
+  }
+
+  /// Appends what became of a plain put.
+  @inline(__always)
+  mutating func writeStored(_ stored: PutResult, _ partition: PartitionID, _ entry: UnsafePointer<FrameEntry>) {
+    let at = reserveResult(entry.pointee.connection, entry.pointee.id, ResultLayout.headCount)
+    ResultLayout.write(
+      to: at, index: Int(entry.pointee.index), status: stored.existed ? 200 : 201, .nothing, length: 0,
+      revision: stored.record.revision(in: partition))
   }
 
   /// Room for a result in a REPLY to this request.
@@ -109,9 +149,9 @@ extension Core {
     let peer = connection.pointee.peer.unsafelyUnwrapped
     frames.replyChunk = last
     if last.pointee.tail == nil {
-      let page = UnsafeMutableRawPointer.allocate(byteCount: PeerState.pageCount, alignment: 64)
+      let page = frames.givePage()
       last.pointee.tail = UnsafeRawPointer(page)
-      last.pointee.pin = .heap
+      last.pointee.pin = .page
       peer.pointee.pageChunk = last
       peer.pointee.page = page
     } else if peer.pointee.pageChunk != last || last.pointee.tail != UnsafeRawPointer(peer.pointee.page)
@@ -178,8 +218,9 @@ extension Core {
     defer { frame.deallocate() }
     guard isLong else {
       send(frame, count, connection)
-      if result.pin.kind == .segment { unpin(result.pin) }
-      return
+      var kept = Outcome(status: result.status)
+      kept.value = body
+      return letGo(result.pin, kept)
     }
     // The frame's end goes into the page in front of the value, since a send starts with bytes of a page.
     let head = min(count, Chunk.capacity)
@@ -189,11 +230,17 @@ extension Core {
     advance(connection, chunk, head)
     let value = UnsafeRawBufferPointer(rebasing: body[valueStart...])
     var pin = result.pin
-    if pin.kind != .segment {
-      precondition(result.isInLog, "a record that isn't in a log")
+    if pin.kind != .segment && result.isInLog {
       pin = Pin(kind: .segment, core: UInt16(index), segment: store.pin(value))
     }
-    attachTail(connection, chunk, value, pin)
+    if pin.kind == .segment { return attachTail(connection, chunk, value, pin) }
+    // A value that came from another node: its record's block isn't its own.
+    let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: value.count, alignment: 16)
+    copy.copyMemory(from: value)
+    attachTail(connection, chunk, UnsafeRawBufferPointer(copy), .heap)
+    var kept = Outcome(status: result.status)
+    kept.value = body
+    letGo(pin, kept)
   }
 
   /// Sends a copy of bytes that are too many for a page: the first eight from a page, the rest from a block.

@@ -13,7 +13,7 @@ extension Core {
   /// The connection is gone.
   mutating func freePeer(_ connection: UnsafeMutablePointer<Connection>) {
     guard let peer = connection.pointee.peer else { return }
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
     collectedBytes -= peer.pointee.counted
     connection.pointee.peer = nil
     peer.deinitialize(count: 1)
@@ -111,15 +111,20 @@ extension Core {
         if !isTaking(connection) { return count }
         continue
       }
-      if isShuttingDown && peer.pointee.resumeOffset == 0 {
+      if peer.pointee.link >= 0, links[peer.pointee.link].pointee.value != nil {
+        used &+= receiveLinkValue(connection, links[peer.pointee.link], bytes + used, count &- used)
+        if !isTaking(connection) { return count }
+        continue
+      }
+      if isShuttingDown && peer.pointee.resumeOffset == 0 && peer.pointee.link < 0 {
         refuse(connection, .goingDown)
         return count
       }
-      if mustWait(connection) {
+      if mustWait(connection) || (standing.gate != .open && mustWaitForCluster(peer, bytes + used, count &- used)) {
         block(connection)
         break
       }
-      let limit = peer.pointee.isGreeted ? limits.frame : Greeting.frameCount
+      let limit = frameLimit(peer)
       switch FrameView.read(bytes + used, count &- used, limit: limit) {
       case .incomplete:
         if used > 0 { enter(connection, .idle) }  // another frame than the one that was waited for
@@ -131,6 +136,10 @@ extension Core {
       case .whole: break
       }
       let frame = FrameView(bytes + used)
+      if standing.gate == .refusesAll && frame.kind == .request && peer.pointee.isGreeted {
+        refuse(connection, .overloaded)
+        return count
+      }
       let isDone = take(frame, connection, peer)
       if !isTaking(connection) { return count }
       guard isDone else { break }
@@ -138,6 +147,23 @@ extension Core {
     }
     enter(connection, peer.pointee.long == nil ? .idle : .body)
     return used
+  }
+
+  /// Whether the frame has requests that wait for the cluster; what nodes say among themselves never does.
+  private mutating func mustWaitForCluster(
+    _ peer: UnsafeMutablePointer<PeerState>, _ bytes: UnsafeRawPointer, _ count: Int
+  ) -> Bool {
+    // A node that relays knows the cluster; it is told what this one can't do yet, and tries once more.
+    guard peer.pointee.isGreeted, !peer.pointee.isNode, count >= 8 else { return false }
+    return FrameView(bytes).kind == .request && mustFramesWaitForCluster()
+  }
+
+  /// Bytes of the longest frame that is taken now.
+  @inline(__always)
+  private func frameLimit(_ peer: UnsafeMutablePointer<PeerState>) -> Int {
+    if peer.pointee.link < 0 { return peer.pointee.isGreeted ? limits.frame : Greeting.keyedHelloCount }
+    // A result may be as long as the longest value that an edit makes, whatever the other node's limit for that is.
+    return peer.pointee.isGreeted ? max(limits.frame, 17 << 20) : CloseFrame.maximumCount
   }
 
   /// Takes one whole frame; false when a request stopped in the middle.
@@ -148,14 +174,14 @@ extension Core {
     if peer.pointee.resumeOffset > 0 { return takeOperations(frame, connection, peer) }
     metrics.count(.framesReceived)
     guard peer.pointee.isGreeted else {
-      greet(frame, connection, peer)
+      peer.pointee.link < 0 ? greet(frame, connection, peer) : takeWelcome(frame, connection, peer)
       return true
     }
     guard frame.isIntact(peer.pointee.incoming) else {
       refuse(connection, .badChecksum)
       return true
     }
-    guard frame.kind == .request else {
+    guard frame.kind == .request && peer.pointee.link < 0 else {
       takeOther(frame, connection, peer)
       return true
     }
@@ -163,7 +189,7 @@ extension Core {
       refuse(connection, .outOfOrder)
       return true
     }
-    guard frame.checkOperations() else {
+    guard frame.checkOperations(), !frame.isForwarded || peer.pointee.isNode else {
       refuse(connection, .malformed)
       return true
     }
@@ -181,7 +207,17 @@ extension Core {
   private mutating func takeOther(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
+    if frame.isForwarded { return refuse(connection, .malformed) }
+    let isLinks = peer.pointee.link >= 0
+    if isLinks && (frame.kind == .reply || frame.kind == .close) { return takeLinkFrame(frame, connection, peer) }
+    if frame.kind == .replicate && peer.pointee.isNode && !frame.isLong {
+      if !takeReplication(frame, from: peer.pointee.node) { refuse(connection, .malformed) }
+      return
+    }
     if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
+    if isLinks && links[peer.pointee.link].pointee.connection == connection.pointee.id {
+      links[peer.pointee.link].pointee.heard = monotonicMilliseconds
+    }
     switch frame.kind {
     case .ping:
       guard frame.length == FrameLayout.headCount else { return refuse(connection, .malformed) }
@@ -198,7 +234,7 @@ extension Core {
       connection.pointee.isLast = true
       markDirty(connection)
     case .hello: refuse(connection, .noGreeting)
-    case .request, .welcome, .reply, .ack: refuse(connection, .unknownKind)
+    case .request, .welcome, .reply, .ack, .proof, .replicate: refuse(connection, .unknownKind)
     }
   }
 
@@ -209,29 +245,62 @@ extension Core {
   private mutating func greet(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) {
+    if peer.pointee.handshake != nil { return takeProof(frame, connection, peer) }
     guard frame.kind == .hello else { return refuse(connection, .noGreeting) }
-    let own = FrameID(high: configuration.nodeID.0, low: configuration.nodeID.1)
     let hello: Greeting
     do {
       hello = try Greeting(frame)
     } catch {
       return refuse(connection, error)
     }
-    guard hello.role == .client, hello.sender != .any else { return refuse(connection, .role) }
-    // A lone node is a cluster of its own, of the same id.
-    guard hello.cluster == .any || hello.cluster == own else { return refuse(connection, .cluster) }
-    guard hello.receiver == .any || hello.receiver == own else { return refuse(connection, .destination) }
+    guard hello.sender != .any, hello.sender != selfID else { return refuse(connection, .role) }
+    let isNode = hello.role == .peer
+    guard hello.cluster == clusterID || (hello.cluster == .any && !isNode) else { return refuse(connection, .cluster) }
+    guard hello.receiver == selfID || (hello.receiver == .any && !isNode) else {
+      return refuse(connection, .destination)
+    }
+    // Clients prove nothing; a node proves that it knows the key, if there is one.
+    guard (hello.nonce != nil) == (isNode && configuration.key != nil) else {
+      return refuse(connection, .unauthenticated)
+    }
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     frames.greeted += 1
-    let welcome = Greeting(
-      role: .peer, cluster: own, sender: own, receiver: hello.sender,
+    var welcome = Greeting(
+      role: .peer, cluster: clusterID, sender: selfID, receiver: hello.sender,
       session: frames.greeted * UInt64(coreCount) + UInt64(index),
       frameLimit: UInt32(limits.frame), valueLimit: UInt32(limits.value), keyLimit: UInt32(limits.key))
-    let chunk = reserve(connection, Greeting.frameCount)
+    let chunk = reserve(connection, Greeting.keyedWelcomeCount)
+    if hello.nonce != nil, let key = configuration.key {
+      welcome.nonce = nonce(connection.pointee.id, key)
+      var handshake = FrameHandshake(hello: frame.base)
+      welcome.writeKeyedWelcome(to: chunk.end, &handshake, key)
+      peer.pointee.handshake = handshake
+      let bindings = handshake.bindings(welcome, key)
+      peer.pointee.incoming = bindings.toNode
+      peer.pointee.outgoing = bindings.back
+      return didWriteFrame(connection, chunk, Greeting.keyedWelcomeCount)  // and the PROOF is waited for
+    }
     welcome.write(.welcome, to: chunk.end)
     didWriteFrame(connection, chunk, Greeting.frameCount)
     peer.pointee.isGreeted = true
+    peer.pointee.isNode = isNode
+    if isNode { peer.pointee.node = NodeID(high: hello.sender.high, low: hello.sender.low) }
     peer.pointee.incoming = welcome.incoming
     peer.pointee.outgoing = welcome.outgoing
+    enter(connection, .idle)
+  }
+
+  /// The opener of a keyed connection answers the challenge.
+  private mutating func takeProof(
+    _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
+    guard let key = configuration.key, let handshake = peer.pointee.handshake, frame.kind == .proof,
+      frame.isIntact(peer.pointee.incoming), let code = ProofFrame.code(frame),
+      code.isEqual(to: handshake.code(.proof, key))
+    else { return refuse(connection, .unauthenticated) }
+    peer.pointee.handshake = nil
+    peer.pointee.isGreeted = true
+    peer.pointee.isNode = true
     enter(connection, .idle)
   }
 
@@ -242,9 +311,10 @@ extension Core {
   mutating func refuse(_ connection: UnsafeMutablePointer<Connection>, _ reason: CloseReason) {
     runBatch()
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
-    if reason.rawValue <= CloseReason.role.rawValue { metrics.count(.badFrames) }
-    abandonLongValue(peer)
+    if reason.rawValue <= CloseReason.role.rawValue || reason == .unauthenticated { metrics.count(.badFrames) }
+    abandonLongValue(connection, peer)
     connection.pointee.isLast = true
+    detach(connection)
     connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason
     logClose(connection, peer.pointee.lastID, reason)
     peer.pointee.farewell = reason

@@ -17,7 +17,12 @@ extension Core {
     let long = UnsafeMutablePointer<LongValue>.allocate(capacity: 1)
     long.initialize(to: LongValue(frame: copy, staged: nil, problem: nil, remaining: count, started: monotonic))
     do {
-      long.pointee.staged = try stage(OperationView(copy + FrameLayout.headCount), count)
+      let view = OperationView(copy + FrameLayout.headCount)
+      if view.operation == .put {
+        long.pointee.staged = try stage(view, count)
+      } else {
+        long.pointee.collected = try collect(view, count)
+      }
     } catch {
       long.pointee.problem = error
     }
@@ -37,6 +42,15 @@ extension Core {
     }
   }
 
+  /// Memory for a value that an edit reads.
+  private mutating func collect(_ view: OperationView, _ count: Int) throws(Problem) -> UnsafeMutableRawPointer {
+    try prepare(view, view.record, valueCount: 0, into: frames.operations)
+    guard count <= limits.editedValue else { throw .editTooLarge }
+    guard collectedBytes + count <= limits.collectedBytes else { throw .overloaded }
+    collectedBytes += count
+    return .allocate(byteCount: count, alignment: 16)
+  }
+
   /// Takes bytes of the value and returns how many.
   mutating func receiveLongValue(
     _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>,
@@ -45,7 +59,10 @@ extension Core {
     let long = peer.pointee.long!
     let used = min(count, long.pointee.remaining)
     if long.pointee.staged != nil {
-      long.pointee.staged!.append(UnsafeRawBufferPointer(start: bytes, count: used))
+      long.pointee.staged!.take(bytes, used)
+    } else if let collected = long.pointee.collected {
+      (collected + long.pointee.filled).copyMemory(from: bytes, byteCount: used)
+      long.pointee.filled += used
     }
     long.pointee.remaining -= used
     if long.pointee.remaining == 0 { finishLongValue(connection, peer, long) }
@@ -62,49 +79,61 @@ extension Core {
     let frame = FrameView(long.pointee.frame)
     let view = OperationView(frame.base + FrameLayout.headCount)
     let record = view.record
-    if let staged = long.pointee.staged,
-      record.checksum
-        != RecordLayout.checksum(record.base, valueStart: record.valueStart, valueHash: staged.valueHash)
-    {
-      return refuse(connection, .badChecksum)
+    let collected = UnsafeRawBufferPointer(start: long.pointee.collected, count: long.pointee.filled)
+    if long.pointee.problem == nil {
+      let hash = long.pointee.staged?.valueHash ?? xxh3(collected.baseAddress, count: collected.count, seed: 0)
+      guard record.checksum == RecordLayout.checksum(record.base, valueStart: record.valueStart, valueHash: hash)
+      else { return refuse(connection, .badChecksum) }
     }
     let staged = long.pointee.staged
     long.pointee.staged = nil  // the operation's now
     let entry = FrameEntry(
       connection: connection, id: frame.id, index: 0, answer: view.answer, core: 0,
       operationsBefore: peer.pointee.operations)
-    if let staged {
-      put(staged, view, entry)
+    if long.pointee.problem == nil {
+      add(staged, collected, view, entry, isForwarded: frame.isForwarded)
     } else {
-      frames.operations.pointee.kind = .put
+      frames.operations.pointee.kind = view.operation.kind
       refuse(operation: frames.operations, entry, long.pointee.problem!)
     }
     runBatch()
     peer.pointee.hasAck = view.answer == .ack
     finishRequest(frame.id, operations: 1, connection, peer)
-    abandonLongValue(peer)
+    abandonLongValue(connection, peer)
   }
 
-  private mutating func put(_ staged: StagedValue, _ view: OperationView, _ entry: FrameEntry) {
+  private mutating func add(
+    _ staged: StagedValue?, _ collected: UnsafeRawBufferPointer, _ view: OperationView, _ entry: FrameEntry,
+    isForwarded: Bool
+  ) {
     let operation = frames.operations
     do {
       try prepare(view, view.record, valueCount: 0, into: operation)
+      operation.pointee.isForwarded = isForwarded
       operation.pointee.staged = staged
+      if staged == nil { operation.pointee.body = collected }
       if view.conditions != 0 || view.record.hasExpiry { try prepareTerms(view, view.record, operation) }
     } catch {
-      discard(staged)
+      if let staged { discard(staged) }
       return refuse(operation: operation, entry, error)
     }
     frames.entries.initialize(to: entry)
-    frames.entries.pointee.core = Int32(truncatingIfNeeded: core(of: operation.pointee.key.partition))
+    frames.entries.pointee.core = Int32(truncatingIfNeeded: place(of: operation))
     frames.count = 1
   }
 
   /// Gives up a value that will not be stored, or the rest of one that was.
-  mutating func abandonLongValue(_ peer: UnsafeMutablePointer<PeerState>) {
+  mutating func abandonLongValue(
+    _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
+  ) {
     guard let long = peer.pointee.long else { return }
     peer.pointee.long = nil
-    if let staged = long.pointee.staged { discard(staged) }
+    if let staged = long.pointee.staged { discard(staged, of: connection) }
+    if let collected = long.pointee.collected {
+      let record = OperationView(long.pointee.frame + FrameLayout.headCount).record
+      collectedBytes -= record.length - record.valueStart
+      collected.deallocate()
+    }
     long.pointee.frame.deallocate()
     long.deinitialize(count: 1)
     long.deallocate()

@@ -41,6 +41,10 @@ struct Partition {
   var sweepOutput: Segment.ID = 0
   /// Waiting in the store's queue, and the next one that waits (index + 1; 0 ends the queue).
   var isQueued = false
+  /// Another node decides what expires or is evicted here.
+  var isFollower = false
+  /// Among the store's `touched`.
+  var isTouched = false
   var nextQueued: UInt32 = 0
 
   // MARK: Expiry
@@ -51,8 +55,20 @@ struct Partition {
   /// Live records that have an expiry.
   var expiring = 0
 
+  // MARK: Replication
+
+  /// No record up to this offset is ever taken back; all are so where nothing is replicated.
+  var committed = UInt64.max
+  /// What the records beyond `committed` replaced: see `Store+Replication`.
+  var victims = VictimRing()
+  /// Of removals up to this offset some may be gone from the log.
+  var forgotten: UInt64 = 0
+  /// Where the record of an offset lies, or would: in the segment that is appended to. A hint for `scanNew`.
+  var hintOffset: UInt64 = 0
+  var hintPlace: UInt64 = 0
+
   /// Fills the struct to whole cache lines.
-  private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0)
+  private var padding: UInt64 = 0
 
   init(slots: UnsafeMutablePointer<Slot>) { self.slots = slots }
 

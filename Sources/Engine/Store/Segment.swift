@@ -33,6 +33,8 @@ struct Segment {
   /// Of a free descriptor: the next free one.
   var next: ID = 0
   var pins: UInt32 = 0
+  /// Records that no slot points to, but might again: they count as alive, and the segment isn't swept.
+  var victims: UInt32 = 0
   /// Index of the partition in its store.
   var partition: UInt16 = 0
   var flags: Flags = []

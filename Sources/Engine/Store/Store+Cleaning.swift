@@ -23,12 +23,12 @@ extension Store {
 
   // MARK: The queue of partitions to clean
 
-  /// A death made a third of the log dead: queues the partition if that is worth a sweep.
+  /// A death made more of the log dead than is tolerated: queues the partition if that is worth a sweep.
   @inline(never)
   mutating func considerCleaning(_ p: UnsafeMutablePointer<Partition>) {
     let reclaimable = p.pointee.reclaimable
     let segment = segmentPages(p, room: 0) << PageAllocator.pageShift
-    if reclaimable * 3 > p.pointee.used && reclaimable > segment { enqueue(p) }
+    if reclaimable * cleaningFactor > p.pointee.used && reclaimable > segment { enqueue(p) }
   }
 
   mutating func enqueue(_ p: UnsafeMutablePointer<Partition>) {
@@ -50,6 +50,9 @@ extension Store {
   /// Background work in bounded slices: expires what is due, evicts ahead of the writes, cleans. A slice exceeds
   /// `budget`, in bytes of log passed, by at most one segment. Answers whether more work waits.
   package mutating func maintain(now: UInt64, budget: Int) -> Bool {
+    // What a sweep copies to gain a byte is live/dead: two bytes at a third dead, one at a half (Rosenblum and
+    // Ousterhout 1992). Memory that nobody else wants yet is spent to halve the work.
+    cleaningFactor = countedPages * 2 < limitPages ? 2 : 3
     var left = budget - expireDue(now: now, budget: budget)
     var evictionIsStuck = false
     while left > 0 && !evictionIsStuck && !fits(headroomPages) && evicts {
@@ -133,7 +136,7 @@ extension Store {
     for _ in 0..<2 * partitionTotal {
       let p = partitions + evictionHand
       evictionHand = evictionHand + 1 < partitionTotal ? evictionHand + 1 : 0
-      if p.pointee.count == 0 && p.pointee.sweepNext == 0 { continue }
+      if p.pointee.isFollower || (p.pointee.count == 0 && p.pointee.sweepNext == 0) { continue }
       switch sweep(p, keeping: survival, thorough: true, time: time) {
       case .worked(let work): return work
       case .finished(let work) where work > 0: return work
@@ -170,12 +173,17 @@ extension Store {
       sealOpen(p)
       if p.pointee.sweepNext != id { return finishSweep(p, 64) }
     }
+    if segment.pointee.victims > 0 && survival == .all {
+      closeOutput(p)
+      return goOn(p, from: segment.pointee.next, 64)
+    }
     if survival == .all {
       if !pays(p, id, thorough: thorough) {
         closeOutput(p)
         return goOn(p, from: segment.pointee.next, 64)
       }
-    } else if segment.pointee.flags.contains(.large) {
+    } else if segment.pointee.flags.contains(.large) || p.pointee.committed != .max {
+      // What others may have yet to hear of stays where it is until they have.
       return evictLarge(p, id, keeping: survival, time: time)
     }
     let work = Int(segment.pointee.used) + 512
@@ -203,7 +211,7 @@ extension Store {
     return .finished(work)
   }
 
-  private mutating func closeOutput(_ p: UnsafeMutablePointer<Partition>) {
+  mutating func closeOutput(_ p: UnsafeMutablePointer<Partition>) {
     let id = p.pointee.sweepOutput
     guard id != 0 else { return }
     p.pointee.sweepOutput = 0
@@ -250,6 +258,8 @@ extension Store {
       } else if keepsTombstones && record.offset.rawValue >= floor {
         _ = append(p, record, room: room, spare: &spare, before: id)
         countTombstone(p, p.pointee.sweepOutput, room: room)
+      } else {
+        p.pointee.forgotten = max(p.pointee.forgotten, record.offset.rawValue)
       }
       record = RecordView(record.base + room)
     }
@@ -259,7 +269,7 @@ extension Store {
     segment.pointee.dead = segment.pointee.used
     p.pointee.dead += moved
     deadBytes += moved
-    free(p, id)
+    free(p, id, forgets: false)
     return true
   }
 
@@ -315,7 +325,7 @@ extension Store {
   }
 
   /// The slot of this key hash that points to this position.
-  private func slot(
+  func slot(
     _ p: UnsafeMutablePointer<Partition>, _ hash: UInt64, _ position: UInt64
   ) -> UnsafeMutablePointer<Slot>? {
     let tag = TableLayout.tag(hash)
@@ -327,7 +337,7 @@ extension Store {
     return nil
   }
 
-  /// The hand at a segment of a large record, which isn't copied: it goes, or loses its mark and stays.
+  /// The hand at a segment that isn't copied: its records go, or lose their marks and stay.
   private mutating func evictLarge(
     _ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, keeping survival: Survival, time: UInt64
   ) -> SweepStep {

@@ -98,10 +98,19 @@ extension Store {
     return true
   }
 
-  /// Writes the partition's earliest expiry into the tournament.
-  private func updateDue(_ p: UnsafeMutablePointer<Partition>) {
+  /// Forgets all expiries: the partition is emptied.
+  mutating func clearExpiries(_ p: UnsafeMutablePointer<Partition>) {
+    p.pointee.expiring = 0
+    freeHeap(p.pointee.heap)
+    p.pointee.heap = ExpiryHeap()
+    freeOldHeap(p)
+    updateDue(p)
+  }
+
+  /// Writes the partition's earliest expiry into the tournament: none if another node decides what expires.
+  func updateDue(_ p: UnsafeMutablePointer<Partition>) {
     var node = dueLeaves + (p - partitions)
-    var earliest = min(p.pointee.heap.earliest, p.pointee.oldHeap.earliest)
+    var earliest = p.pointee.isFollower ? .max : min(p.pointee.heap.earliest, p.pointee.oldHeap.earliest)
     while node >= 1 && due[node] != earliest {
       due[node] = earliest
       if node == 1 { return }

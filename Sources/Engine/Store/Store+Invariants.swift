@@ -52,6 +52,8 @@ extension Store {
       if segment.firstOffset <= lastOffset && segment.used > 0 { return "\(name) starts before its predecessor ends" }
       var (live, stones) = (0, 0)
       if let wrong = checkRecords(p, id, &live, &stones, &lastOffset) { return "\(name): \(wrong)" }
+      let victims = victims(p, in: id)
+      if segment.victims != victims { return "\(name): \(victims) victims, counted \(segment.victims)" }
       if live + Int(segment.dead) != segment.used {
         return "\(name): \(live) live, \(segment.dead) dead of \(segment.used)"
       }
@@ -93,7 +95,7 @@ extension Store {
       }
       if !record.isPut {
         tombstones += record.room
-      } else if find(record) {
+      } else if find(record) || isVictim(p, record) {
         live += record.room
       }
       record = RecordView(record.base + record.room)
@@ -147,7 +149,8 @@ extension Store {
     let (heap, old) = (p.pointee.heap, p.pointee.oldHeap)
     sums.pages += heap.pages + old.pages
     if !heap.isOrdered || !old.isOrdered { return "a heap is out of order" }
-    if due[dueLeaves + (p - partitions)] != min(heap.earliest, old.earliest) {
+    let earliest = p.pointee.isFollower ? UInt64.max : min(heap.earliest, old.earliest)
+    if due[dueLeaves + (p - partitions)] != earliest {
       return "the earliest expiry is not noted"
     }
     var known = Set<[UInt64]>()

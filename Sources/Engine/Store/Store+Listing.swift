@@ -67,14 +67,17 @@ extension Store {
   /// A key that exists throughout a listing comes exactly once: it keeps its tag, and all keys of one tag come in the
   /// same page, which may therefore exceed `maximumKeys` and `maximumSlots` by `TableLayout.maximumRun`, and
   /// `maximumBytes` of keys by as many keys. Expired keys don't come. An empty slot counts as a sixteenth of one. Adds
-  /// the keys' records to `list`; answers where the next page starts, nil after this core's last partition.
+  /// the keys' records to `list`; answers where the next page starts, nil after the last partition, which is this
+  /// core's last or the one before `end`.
   package func list(
     map: UnsafeRawBufferPointer, prefix: UnsafeRawBufferPointer, from cursor: ListCursor, maximumKeys: Int,
-    maximumSlots: Int, maximumBytes: Int = .max, now: UInt64, into list: inout RecordList
+    maximumSlots: Int, maximumBytes: Int = .max, before end: UInt16 = UInt16(partitionCount), now: UInt64,
+    into list: inout RecordList
   ) -> ListCursor? {
     var index = max(Int(cursor.partition.rawValue) - firstPartition, 0)
     var tag = Int(cursor.partition.rawValue) < firstPartition ? 0 : UInt64(cursor.tag)
     let lastCount = list.count + maximumKeys
+    let last = min(partitionTotal, Int(end) - firstPartition)
     var empty = 0
     var visited = 0
     var slots: Int { visited + empty / 16 }
@@ -82,7 +85,7 @@ extension Store {
     defer { list.slots += slots }
     // Every page gets somewhere, be its bounds ever so small.
     var hasMoved = false
-    while index < partitionTotal {
+    while index < last {
       let p = partitions + index
       let start = TableLayout.home(tag: tag, capacity: p.pointee.capacity)
       let end = Int(p.pointee.tablePages) * TableLayout.slotsPerPage
@@ -109,7 +112,7 @@ extension Store {
       index += 1
       tag = 0
       hasMoved = true
-      if index < partitionTotal && isFull {
+      if index < last && isFull {
         return ListCursor(partition: id(partitions + index), tag: 0)
       }
     }

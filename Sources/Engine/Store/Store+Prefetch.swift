@@ -5,15 +5,10 @@ import Wire
 // some requests ahead, so that the misses of independent requests overlap (Chen, Ailamaki, Gibbons and Mowry 2004,
 // group prefetching). Nothing here changes anything, and a stale or useless fetch does no harm.
 extension Store {
-  /// First stage: fetches what leads to the key's table and log.
+  /// Second stage, after the partition itself: fetches the slot where the key's search starts and, since it often goes
+  /// past the end of a cache line, the next line.
   @inline(__always)
-  func prefetchPartition(_ hash: UInt64) { prefetch(partition(hash)) }
-
-  /// Second stage: fetches the slot where the key's search starts and, since it often goes past the end of a cache
-  /// line, the next line.
-  @inline(__always)
-  func prefetchSlot(_ hash: UInt64) {
-    let p = partition(hash)
+  func prefetchSlot(_ p: UnsafeMutablePointer<Partition>, _ hash: UInt64) {
     let slot = p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity)
     prefetch(slot)
     prefetch(slot + 8)
@@ -21,8 +16,8 @@ extension Store {
 
   /// Third stage: fetches the first three cache lines of the record that the key's tag leads to.
   @inline(__always)
-  func prefetchRecord(_ hash: UInt64) {
-    let slot = firstSlot(partition(hash), tag: TableLayout.tag(hash))
+  func prefetchRecord(_ p: UnsafeMutablePointer<Partition>, _ hash: UInt64) {
+    let slot = firstSlot(p, tag: TableLayout.tag(hash))
     let position = TableLayout.position(of: slot.pointee)
     let address = UnsafeRawPointer(base) + Int(position &<< 3)
     prefetch(address)
@@ -33,8 +28,7 @@ extension Store {
   /// Third stage of a write: fetches the record it replaces, the number of that record's segment, and where the new
   /// record will go. Answers the old record's position, 0 when there is none.
   @inline(__always)
-  func prefetchWrite(_ hash: UInt64) -> UInt64 {
-    let p = partition(hash)
+  func prefetchWrite(_ p: UnsafeMutablePointer<Partition>, _ hash: UInt64) -> UInt64 {
     let slot = firstSlot(p, tag: TableLayout.tag(hash))
     let position = TableLayout.position(of: slot.pointee)
     prefetch(UnsafeRawPointer(base) + Int(position &<< 3))

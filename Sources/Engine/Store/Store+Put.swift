@@ -28,8 +28,8 @@ extension Store {
   ) throws(StoreError) -> PutResult {
     let p = partition(key.hash)
     var head = RecordHead(
-      kind: .put, flags: flags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time,
-      expiry: expiry, contentType: contentType)
+      kind: .put, flags: flags | writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset),
+      time: time, expiry: expiry, contentType: contentType)
     let prefixCount = head.prefixCount
     let valueStart = prefixCount &+ key.mapCount &+ key.keyCount
     let length = valueStart &+ a.count &+ b.count
@@ -54,11 +54,9 @@ extension Store {
     if let bytes = a.baseAddress { (target + valueStart).copyMemory(from: bytes, byteCount: a.count) }
     if let bytes = b.baseAddress { (target + valueStart + a.count).copyMemory(from: bytes, byteCount: b.count) }
     // Of one piece, the source is hashed: reading what was just written would wait for the copy.
-    let valueHash =
-      b.count == 0
-      ? xxh3(a.baseAddress, count: a.count, seed: 0)
-      : xxh3(target + valueStart, count: a.count &+ b.count, seed: 0)
-    RecordLayout.seal(target, valueStart: valueStart, valueHash: valueHash)
+    RecordLayout.seal(
+      target, valueStart: valueStart, value: b.count == 0 ? a.baseAddress : UnsafeRawPointer(target + valueStart),
+      valueCount: a.count &+ b.count)
     p.pointee.cursor = target + room
     let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)
     if held.a | held.b != 0 { release(held) }
@@ -114,7 +112,8 @@ extension Store {
     _ p: UnsafeMutablePointer<Partition>, _ place: Place, _ hash: UInt64, _ record: RecordView, room: Int,
     expiry: UInt64, time: UInt64
   ) -> Bool {
-    p.pointee.nextOffset &+= 1
+    let offset = p.pointee.nextOffset
+    p.pointee.nextOffset = offset &+ 1
     p.pointee.used &+= room
     liveBytes &+= room
     let word = TableLayout.tag(hash) &<< TableLayout.tagShift | position(record)
@@ -130,21 +129,29 @@ extension Store {
       slot.pointee = word
       p.pointee.count &+= 1
       addToCount(1)
+      if isReplicated { replace(p, nil, by: offset) }
     } else {
       let old = place.slot.pointee
       place.slot.pointee = word | old & TableLayout.referenced
       let oldRecord = self.record(TableLayout.position(of: old))
       oldExpiry = oldRecord.expiry
       existed = oldExpiry == 0 || oldExpiry > time
-      kill(p, oldRecord)
+      if isReplicated { replace(p, oldRecord, by: offset) } else { kill(p, oldRecord) }
     }
     if expiry != 0 { addExpiry(p, expiry, hash, isKnown: oldExpiry == expiry) }
     return existed
   }
 
-  /// Counts a record that no slot points to any more as dead, and frees its segment if it was the last one alive there.
+  /// Notes that no slot points to a record any more, which is dead by that.
   @inline(__always)
   mutating func kill(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
+    if record.hasExpiry { removeExpiry(p) }
+    countDead(p, record)
+  }
+
+  /// Counts a record as dead, and frees its segment if it was the last one alive there.
+  @inline(__always)
+  mutating func countDead(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
     let room = record.room
     let id = segmentOfPage[Int(position(record)) &>> (PageAllocator.pageShift &- 3)]
     let segment = segments + Int(id)
@@ -152,9 +159,12 @@ extension Store {
     p.pointee.dead &+= room
     liveBytes &-= room
     deadBytes &+= room
-    if record.hasExpiry { removeExpiry(p) }
     if segment.pointee.dead == segment.pointee.used { freeIfDead(id) }
-    if p.pointee.dead &* 3 > p.pointee.used && !p.pointee.isQueued { considerCleaning(p) }
+    if p.pointee.dead &* cleaningFactor > p.pointee.used && p.pointee.dead > PageAllocator.pageSize
+      && !p.pointee.isQueued
+    {
+      considerCleaning(p)
+    }
   }
 
   // MARK: Removing
@@ -199,7 +209,8 @@ extension Store {
     p.pointee.nextOffset = offset + 1
     if hasRoom {
       let target = p.pointee.cursor!
-      let head = RecordHead(kind: kind, epoch: Epoch(p.pointee.epoch), offset: Offset(offset), time: time)
+      let head = RecordHead(
+        kind: kind, flags: writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(offset), time: time)
       head.write(to: target, length: length, mapCount: record.mapCount, keyCount: record.keyCount)
       (target + prefix).copyMemory(from: record.map.baseAddress!, byteCount: record.mapCount + record.keyCount)
       RecordLayout.seal(target, valueStart: length, valueHash: xxh3(nil, count: 0, seed: 0))
@@ -209,7 +220,8 @@ extension Store {
     }
     if kind == .expire { expiredTotal += 1 }
     if kind == .evict { evictedTotal += 1 }
-    kill(p, record)
+    if !hasRoom { p.pointee.forgotten = offset }
+    if isReplicated { replace(p, record, by: offset) } else { kill(p, record) }
     return Revision(partition: id(p), epoch: Epoch(p.pointee.epoch), offset: Offset(offset))
   }
 

@@ -45,6 +45,12 @@ package struct StagedValue {
     didWrite(bytes.count)
   }
 
+  /// Takes the next bytes of the value: copies them, unless they lie in their place already.
+  package mutating func take(_ bytes: UnsafeRawPointer, _ count: Int) {
+    if bytes == UnsafeRawPointer(writePointer) { return didWrite(count) }
+    append(UnsafeRawBufferPointer(start: bytes, count: count))
+  }
+
   init(
     base: UnsafeMutableRawPointer, pageCount: Int, contentTypeCount: Int, mapCount: Int, keyCount: Int,
     stream: HashStream, hash: UInt64, filled: Int
@@ -134,7 +140,8 @@ extension Store {
     let place = try locate(p, key)
     guard let id = newSegment() else { throw .full }
     let head = RecordHead(
-      kind: .put, flags: flags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time,
+      kind: .put, flags: flags | writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset),
+      time: time,
       expiry: expiry, contentType: contentType)
     let target = staged.base + lead
     head.write(to: target, length: length, mapCount: staged.mapCount, keyCount: staged.keyCount)

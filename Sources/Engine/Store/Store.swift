@@ -85,6 +85,9 @@ package struct Store: ~Copyable {
   var queueTail: UInt32 = 0
   var reclaimHand = 0
   var evictionHand = 0
+  /// A log is swept when this many times its dead bytes are more than it has: 2 while less than half of the memory
+  /// limit is used, else 3.
+  var cleaningFactor = 3
   /// `deadBytes` when a search for something to clean last came back empty.
   var barrenAt = -1
   /// Extents that other cores lent and that go back to them, in bytes from the base.
@@ -97,6 +100,12 @@ package struct Store: ~Copyable {
 
   /// Keys, expired ones that were not noticed yet included.
   package private(set) var count = 0
+  /// Whether records of any partition may be taken back.
+  var isReplicated = false
+  /// Flags of every record that is written, beside its own: see `Core.unsafelyAnswered`.
+  var writeFlags: UInt8 = 0
+  /// Partitions that got records since `takeTouched`, by index.
+  var touched: [Int] = []
   /// Bytes of records that are some key's, and of records in the log that are nobody's any more.
   package var liveBytes = 0
   package var deadBytes = 0
@@ -144,6 +153,7 @@ package struct Store: ~Copyable {
   }
 
   deinit {
+    for index in 0..<partitionTotal { partitions[index].victims.deallocate() }
     partitions.deallocate()
     segments.deallocate()
     segmentOfPage.deallocate()

@@ -116,6 +116,8 @@ package enum LeaderRequest: Equatable, Sendable {
   case command([UInt8])
   /// The sender heard of another cluster of the same name, and whether that one took a write.
   case rival(ClusterID, isWritten: Bool)
+  /// What owners, candidates and promisers on the sender want for their partitions, as bytes.
+  case wishes([UInt8])
 }
 
 extension BeaconWriter {
@@ -145,7 +147,8 @@ extension BeaconWriter {
     }
   }
 
-  /// Appends kind 1, then by kind: 0 leave: nothing; 1 command: count 2, bytes; 2 rival: cluster 16, written 1.
+  /// Appends kind 1, then by kind: 0 leave: nothing; 1 command: count 2, bytes; 2 rival: cluster 16, written 1;
+  /// 3 wishes: count 2, bytes.
   package mutating func request(_ request: LeaderRequest) {
     switch request {
     case .leave: u8(0)
@@ -156,6 +159,9 @@ extension BeaconWriter {
       u8(2)
       id(cluster)
       u8(isWritten ? 1 : 0)
+    case .wishes(let bytes):
+      u8(3)
+      block(bytes)
     }
   }
 }
@@ -196,6 +202,7 @@ extension BeaconReader {
     case 2:
       let cluster = try clusterID()
       return .rival(cluster, isWritten: try flag())
+    case 3: return .wishes(try block())
     default: throw .malformed
     }
   }

@@ -17,6 +17,10 @@ import CXXHash
   case pong = 7
   /// The sender's last frame: it says why.
   case close = 8
+  /// The opener of a connection between nodes knows the cluster's key.
+  case proof = 9
+  /// Between nodes: what is to be said about partitions.
+  case replicate = 16
 }
 
 /// The one layout of a frame's head. Little-endian.
@@ -24,7 +28,7 @@ import CXXHash
 /// ```
 ///  0  u32  length: bytes of the frame that its checksum covers, head included
 ///  4  u8   kind
-///  5  u8   flags: 0x01 a long value follows behind the frame; all others 0
+///  5  u8   flags: 0x01 a long value follows behind the frame, 0x02 forwarded; all others 0
 ///  6  u16  count: operations of a REQUEST, results of a REPLY, else 0
 ///  8  u64  checksum: XXH3 over bytes 16 ..< length, seeded with bytes 0 ..< 8 as u64, XOR the connection's binding
 /// 16  u64  id
@@ -43,6 +47,8 @@ public enum FrameLayout {
   @inlinable package static var headCount: Int { 24 }
   /// The flag of a frame that ends where the value of its only record starts.
   @inlinable package static var longValue: UInt8 { 0x01 }
+  /// The flag of a REQUEST that a node sends on for others: whoever gets it sends nothing of it on again.
+  @inlinable package static var forwarded: UInt8 { 0x02 }
   /// The most bytes of a frame that any node sends or takes, whatever its limits.
   @inlinable package static var maximumCount: Int { 1 << 26 }
 
@@ -55,10 +61,10 @@ public enum FrameLayout {
   /// - Parameter length: bytes of the frame; a multiple of 8 unless a long value follows.
   @inlinable @inline(__always)
   package static func seal(
-    _ base: UnsafeMutableRawPointer, length: Int, _ kind: FrameKind, isLong: Bool = false, count: Int = 0, id: UInt64,
-    _ binding: FrameBinding
+    _ base: UnsafeMutableRawPointer, length: Int, _ kind: FrameKind, isLong: Bool = false,
+    isForwarded: Bool = false, count: Int = 0, id: UInt64, _ binding: FrameBinding
   ) {
-    let flags: UInt64 = isLong ? UInt64(longValue) : 0
+    let flags: UInt64 = (isLong ? UInt64(longValue) : 0) | (isForwarded ? UInt64(forwarded) : 0)
     let first =
       UInt64(UInt32(truncatingIfNeeded: length)) | UInt64(kind.rawValue) &<< 32 | flags &<< 40
       | UInt64(UInt16(truncatingIfNeeded: count)) &<< 48
@@ -154,7 +160,9 @@ public enum FrameLayout {
     guard length <= limit else { return .refused(.tooLong) }
     guard length >= FrameLayout.headCount else { return .refused(.malformed) }
     guard FrameKind(rawValue: frame.kindByte) != nil else { return .refused(.unknownKind) }
-    guard frame.flags <= FrameLayout.longValue, frame.isLong || length & 7 == 0 else { return .refused(.malformed) }
+    guard frame.flags <= FrameLayout.longValue | FrameLayout.forwarded, frame.isLong || length & 7 == 0 else {
+      return .refused(.malformed)
+    }
     return count >= length ? .whole : .incomplete
   }
 
@@ -188,6 +196,8 @@ public enum FrameLayout {
   @inlinable package var flags: UInt8 { base.load(fromByteOffset: 5, as: UInt8.self) }
   /// Whether the frame ends where the value of its only record starts.
   @inlinable package var isLong: Bool { flags & FrameLayout.longValue != 0 }
+  /// Whether a node sent it on for others.
+  @inlinable package var isForwarded: Bool { flags & FrameLayout.forwarded != 0 }
   /// Operations or results in the payload.
   @inlinable package var count: Int { Int(u16(6)) }
   @inlinable package var checksum: UInt64 { u64(8) }

@@ -15,6 +15,7 @@
   case idle = 13
   case overloaded = 14
   case goingDown = 15
+  case unauthenticated = 16
 
   /// One sentence for people.
   package var sentence: StaticString {
@@ -33,6 +34,7 @@
     case .timeout: "The rest of the frame did not arrive in time."
     case .idle: "Nothing was asked for a long time; send PING to keep a connection."
     case .overloaded: "This node has too many connections or too much work waiting. Try again shortly."
+    case .unauthenticated: "Nodes of this cluster prove that they know its key (--cluster-key-file)."
     case .goingDown: "This node is going down. Ask another one."
     }
   }

@@ -21,6 +21,8 @@
 /// 92  u32  bytes of the longest value, likewise
 /// 96  u32  bytes of the longest key, likewise
 /// 100 u32  0
+/// 104 16   between nodes that share a key: a nonce
+/// 120 16   of a WELCOME with a nonce: its code, see `FrameHandshake`
 /// ```
 @frozen public struct Greeting: Equatable, Sendable {
   /// See the layout above.
@@ -33,9 +35,13 @@
   package var frameLimit: UInt32
   package var valueLimit: UInt32
   package var keyLimit: UInt32
+  /// The nonce of a keyed greeting; nil of any other.
+  package var nonce: FrameID?
 
-  /// Bytes of a HELLO or WELCOME.
+  /// Bytes of a HELLO or WELCOME, and of keyed ones.
   @inlinable package static var frameCount: Int { 104 }
+  @inlinable package static var keyedHelloCount: Int { 120 }
+  @inlinable package static var keyedWelcomeCount: Int { 136 }
   /// The only version so far.
   @inlinable package static var currentVersion: UInt16 { 1 }
   /// "kvd1"
@@ -56,11 +62,41 @@
     self.keyLimit = keyLimit
   }
 
-  /// Writes the greeting as a whole frame of `frameCount` bytes.
+  /// Writes the greeting as a whole frame of `frameCount` bytes; `nonce` is ignored.
   package func write(_ kind: FrameKind, to base: UnsafeMutableRawPointer) {
+    writeFields(to: base)
+    FrameLayout.seal(base, length: Greeting.frameCount, kind, id: 0, .none)
+  }
+
+  /// Writes a keyed HELLO of `keyedHelloCount` bytes and returns the handshake that begins with it.
+  package func writeKeyedHello(to base: UnsafeMutableRawPointer) -> FrameHandshake {
+    writeFields(to: base)
+    nonce!.write(to: base + 104)
+    FrameLayout.seal(base, length: Greeting.keyedHelloCount, .hello, id: 0, .none)
+    return FrameHandshake(hello: base)
+  }
+
+  /// Writes a keyed WELCOME of `keyedWelcomeCount` bytes and adds it to the handshake.
+  package func writeKeyedWelcome(
+    to base: UnsafeMutableRawPointer, _ handshake: inout FrameHandshake, _ key: BeaconKey
+  ) {
+    writeFields(to: base)
+    nonce!.write(to: base + 104)
+    handshake.add(welcome: base)
+    handshake.code(.welcome, key).write(to: base + 120)
+    FrameLayout.seal(base, length: Greeting.keyedWelcomeCount, .welcome, id: 0, .none)
+  }
+
+  /// The code of a keyed WELCOME.
+  package static func code(_ frame: FrameView) -> BeaconCode {
+    BeaconCode(UnsafeRawBufferPointer(start: frame.base + 120, count: 16))
+  }
+
+  private func writeFields(to base: UnsafeMutableRawPointer) {
     func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
       base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
     }
+    store(UInt64(0), at: 16)  // the id, which a handshake's codes cover
     store(Greeting.magic, at: 24)
     store(version, at: 28)
     store(UInt16(role.rawValue), at: 30)
@@ -72,15 +108,16 @@
     store(valueLimit, at: 92)
     store(keyLimit, at: 96)
     store(UInt32(0), at: 100)
-    FrameLayout.seal(base, length: Greeting.frameCount, kind, id: 0, .none)
   }
 
   /// Reads a whole HELLO or WELCOME, checksum included.
   package init(_ frame: FrameView) throws(CloseReason) {
     guard frame.isIntact(.none) else { throw .badChecksum }
-    guard frame.length == Greeting.frameCount, !frame.isLong, frame.count == 0, frame.id == 0,
-      frame.u32(24) == Greeting.magic
+    let keyed = frame.kind == .hello ? Greeting.keyedHelloCount : Greeting.keyedWelcomeCount
+    guard frame.length == Greeting.frameCount || frame.length == keyed, frame.flags == 0, frame.count == 0,
+      frame.id == 0, frame.u32(24) == Greeting.magic
     else { throw .malformed }
+    if frame.length == keyed { nonce = FrameID(frame.base + 104) }
     version = frame.u16(28)
     guard version > 0 else { throw .version }
     guard let role = FrameRole(rawValue: frame.base.load(fromByteOffset: 30, as: UInt8.self)) else { throw .role }

@@ -7,6 +7,8 @@
   case value = 2
   /// A sentence that says why the operation was refused.
   case sentence = 3
+  /// A value that isn't a record's, behind eight bytes: the milliseconds it has left to live.
+  case mortalValue = 4
 }
 
 /// A result of a REPLY frame: a head of 24 bytes, then what was asked for. Little-endian.

@@ -7,14 +7,40 @@
   case increment = 4
   /// Puts the value behind the one that is stored.
   case append = 5
+  /// Reads, sets or removes what a JSON Pointer (RFC 6901) names in the value.
+  case pointerGet = 6
+  case pointerSet = 7
+  case pointerRemove = 8
+  /// Applies the value to the one that is stored: RFC 7396 and RFC 6902.
+  case mergePatch = 9
+  case jsonPatch = 10
+  /// Lists keys of a map; the key is the prefix behind one byte.
+  case list = 11
 
   /// Whether it is an increment, whose value is a number.
   @inlinable package var isIncrement: Bool { if case .increment = self { true } else { false } }
   /// Whether its record is one with a value; that of the others is a `remove`, which has none.
   @inlinable package var hasValue: Bool {
     switch self {
-    case .get, .delete: false
+    case .get, .delete, .pointerGet, .pointerRemove, .list: false
     default: true
+    }
+  }
+}
+
+extension FrameOperation {
+  /// Whether its answer is the point of it.
+  @inlinable var wantsReply: Bool {
+    switch self {
+    case .get, .pointerGet, .list: true
+    default: false
+    }
+  }
+  /// Whether it names a place inside the value.
+  @inlinable package var hasPointer: Bool {
+    switch self {
+    case .pointerGet, .pointerSet, .pointerRemove: true
+    default: false
     }
   }
 }
@@ -46,12 +72,17 @@
 /// ```
 ///  0  u8   operation
 ///  1  u8   level of answer
-///  2  u16  conditions: 0x01 revision, 0x02 minimum revision, 0x04 idempotency key; all others 0
+///  2  u16  conditions: a bit for each of those below that is there; all others 0
 ///  4  u32  length: bytes of the operation without the padding that aligns the next one
 ///  8       the conditions that are there, in this order:
 ///          0x01  16 bytes: the revision the key must have (`FrameRevision`)
 ///          0x02  16 bytes: a revision that the node must have reached
 ///          0x04  u16 length and bytes of the idempotency key, zeros up to a multiple of 8
+///          0x08  the same of a list of entity tags, one of which the key must have (If-Match)
+///          0x10  the same of such a list, none of which the key may have (If-None-Match)
+///          0x20  the same of a JSON Pointer
+///          0x40  8 bytes: write concern, read level and time-out (`FrameConcern`)
+///          0x80  16 bytes: where a listing goes on (`FrameListing`)
 ///          the record: see `RecordLayout`
 /// ```
 ///
@@ -64,6 +95,13 @@ public enum OperationLayout {
   @inlinable package static var revisionCondition: UInt16 { 0x01 }
   @inlinable package static var minimumCondition: UInt16 { 0x02 }
   @inlinable package static var idempotencyCondition: UInt16 { 0x04 }
+  @inlinable package static var matchCondition: UInt16 { 0x08 }
+  @inlinable package static var noneMatchCondition: UInt16 { 0x10 }
+  @inlinable package static var pointerCondition: UInt16 { 0x20 }
+  @inlinable package static var concernCondition: UInt16 { 0x40 }
+  @inlinable package static var listingCondition: UInt16 { 0x80 }
+  /// The bit behind the last.
+  @inlinable static var conditionsEnd: UInt16 { 0x100 }
 }
 
 /// A revision as frames carry it: 16 bytes, little-endian.
@@ -138,41 +176,71 @@ public enum FrameRevision {
 
   /// Bytes of the conditions.
   @usableFromInline package var conditionCount: Int {
-    var count = idempotencyStart - OperationLayout.headCount
-    if conditions & OperationLayout.idempotencyCondition != 0 {
-      count += FrameLayout.padded(2 + idempotencyKey.count)
-    }
-    return count
+    start(of: OperationLayout.conditionsEnd) - OperationLayout.headCount
   }
 
-  private var idempotencyStart: Int {
-    var start = OperationLayout.headCount
-    if conditions & OperationLayout.revisionCondition != 0 { start += FrameRevision.count }
-    if conditions & OperationLayout.minimumCondition != 0 { start += FrameRevision.count }
-    return start
+  /// Where the condition of this bit lies, or would lie, in bytes from the operation's start.
+  private func start(of wanted: UInt16) -> Int {
+    var at = OperationLayout.headCount
+    var bit = UInt16(1)
+    while bit < wanted {
+      if conditions & bit != 0 { at += size(of: bit, at: at) }
+      bit <<= 1
+    }
+    return at
+  }
+
+  /// Bytes of the condition of this bit, which lies at `at`.
+  private func size(of bit: UInt16, at: Int) -> Int {
+    switch bit {
+    case OperationLayout.revisionCondition, OperationLayout.minimumCondition: FrameRevision.count
+    case OperationLayout.concernCondition: FrameConcern.count
+    case OperationLayout.listingCondition: FrameListing.count
+    default: FrameLayout.padded(2 + textCount(at))
+    }
+  }
+
+  private func textCount(_ at: Int) -> Int {
+    Int(UInt16(littleEndian: base.loadUnaligned(fromByteOffset: at, as: UInt16.self)))
+  }
+
+  /// The text of a condition; nil when it isn't there.
+  private func text(_ bit: UInt16) -> UnsafeRawBufferPointer? {
+    guard conditions & bit != 0 else { return nil }
+    let at = start(of: bit)
+    return UnsafeRawBufferPointer(start: base + at + 2, count: textCount(at))
   }
 
   /// The revision the key must have.
   package var revision: Revision? {
     guard conditions & OperationLayout.revisionCondition != 0 else { return nil }
-    return FrameRevision.read(base + OperationLayout.headCount)
+    return FrameRevision.read(base + start(of: OperationLayout.revisionCondition))
   }
 
   /// The revision the node must have reached.
   package var minimum: Revision? {
     guard conditions & OperationLayout.minimumCondition != 0 else { return nil }
-    let hasRevision = conditions & OperationLayout.revisionCondition != 0
-    return FrameRevision.read(base + OperationLayout.headCount + (hasRevision ? FrameRevision.count : 0))
+    return FrameRevision.read(base + start(of: OperationLayout.minimumCondition))
   }
 
   /// The idempotency key; empty when there is none.
   package var idempotencyKey: UnsafeRawBufferPointer {
-    guard conditions & OperationLayout.idempotencyCondition != 0 else {
-      return UnsafeRawBufferPointer(start: nil, count: 0)
-    }
-    let start = base + idempotencyStart
-    let count = UInt16(littleEndian: start.loadUnaligned(as: UInt16.self))
-    return UnsafeRawBufferPointer(start: start + 2, count: Int(count))
+    text(OperationLayout.idempotencyCondition) ?? UnsafeRawBufferPointer(start: nil, count: 0)
+  }
+  /// Entity tags as in If-Match, If-None-Match; nil when there are none.
+  package var match: UnsafeRawBufferPointer? { text(OperationLayout.matchCondition) }
+  package var noneMatch: UnsafeRawBufferPointer? { text(OperationLayout.noneMatchCondition) }
+  /// The JSON Pointer; nil when there is none.
+  package var pointer: UnsafeRawBufferPointer? { text(OperationLayout.pointerCondition) }
+  /// Write concern, read level and time-out, as far as they are named.
+  package var concern: FrameConcern? {
+    guard conditions & OperationLayout.concernCondition != 0 else { return nil }
+    return FrameConcern(base + start(of: OperationLayout.concernCondition))
+  }
+  /// Where a listing goes on.
+  package var listing: FrameListing? {
+    guard conditions & OperationLayout.listingCondition != 0 else { return nil }
+    return FrameListing(base + start(of: OperationLayout.listingCondition))
   }
 
   /// Whether the operation and everything in it lies within `room` bytes and says nothing that no writer writes.
@@ -183,7 +251,8 @@ public enum FrameRevision {
     guard room >= OperationLayout.headCount &+ RecordLayout.headerCount else { return false }
     guard let operation = FrameOperation(rawValue: base.load(as: UInt8.self)),
       let answer = AnswerLevel(rawValue: base.load(fromByteOffset: 1, as: UInt8.self)),
-      operation != .get || answer == .reply
+      !operation.wantsReply || answer == .reply,
+      operation.rawValue <= FrameOperation.append.rawValue || isRareSound(operation)
     else { return false }
     let length = self.length
     guard isLong || length <= room else { return false }
@@ -196,12 +265,25 @@ public enum FrameRevision {
 
   @inline(never)
   private func areConditionsSound(room: Int) -> Bool {
-    let known =
-      OperationLayout.revisionCondition | OperationLayout.minimumCondition | OperationLayout.idempotencyCondition
-    guard conditions & ~known == 0 else { return false }
-    let start = idempotencyStart
-    guard start + 2 <= room else { return false }
-    return OperationLayout.headCount + conditionCount + RecordLayout.headerCount <= room
+    guard conditions < OperationLayout.conditionsEnd else { return false }
+    var at = OperationLayout.headCount
+    var bit = UInt16(1)
+    while bit < OperationLayout.conditionsEnd {
+      if conditions & bit != 0 {
+        guard at + 8 <= room else { return false }
+        at += size(of: bit, at: at)
+      }
+      bit <<= 1
+    }
+    guard at + RecordLayout.headerCount <= room else { return false }
+    return (concern?.isSound ?? true) && (listing?.isSound ?? true)
+  }
+
+  /// Whether an operation that names a pointer or a listing has it.
+  @inline(never)
+  private func isRareSound(_ operation: FrameOperation) -> Bool {
+    if operation.hasPointer && conditions & OperationLayout.pointerCondition == 0 { return false }
+    return operation != .list || conditions & OperationLayout.listingCondition != 0
   }
 }
 
@@ -219,12 +301,11 @@ extension RecordView {
     }
     let start = valueStart
     let length = self.length
-    if isLong { return start == room && start <= length && operation == .put }
+    if isLong { return start == room && start <= length && operation.hasValue && operation != .increment }
     guard length <= room, start <= length else { return false }
     switch operation {
-    case .put, .append: return true
-    case .get, .delete: return start == length
     case .increment: return start == length || length &- start == 8
+    default: return operation.hasValue || start == length
     }
   }
 

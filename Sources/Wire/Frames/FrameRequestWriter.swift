@@ -11,17 +11,39 @@ package struct OperationTerms {
   /// At most 65535 bytes; empty for none.
   package var idempotencyKey = UnsafeRawBufferPointer(start: nil, count: 0)
 
+  /// Entity tags as in If-Match, If-None-Match, and a JSON Pointer: at most 65535 bytes each; nil for none.
+  package var match: UnsafeRawBufferPointer?
+  package var noneMatch: UnsafeRawBufferPointer?
+  package var pointer: UnsafeRawBufferPointer?
+  /// Write concern, read level and time-out; nil for what the node has by itself.
+  package var concern: FrameConcern?
+  /// Where a listing goes on.
+  package var listing: FrameListing?
+
   package init() {}
+
+  private var idempotencyText: UnsafeRawBufferPointer? { idempotencyKey.isEmpty ? nil : idempotencyKey }
 
   var conditions: UInt16 {
     (revision == nil ? 0 : OperationLayout.revisionCondition)
       | (minimum == nil ? 0 : OperationLayout.minimumCondition)
       | (idempotencyKey.isEmpty ? 0 : OperationLayout.idempotencyCondition)
+      | (match == nil ? 0 : OperationLayout.matchCondition)
+      | (noneMatch == nil ? 0 : OperationLayout.noneMatchCondition)
+      | (pointer == nil ? 0 : OperationLayout.pointerCondition)
+      | (concern == nil ? 0 : OperationLayout.concernCondition)
+      | (listing == nil ? 0 : OperationLayout.listingCondition)
   }
 
   var conditionCount: Int {
     (revision == nil ? 0 : FrameRevision.count) + (minimum == nil ? 0 : FrameRevision.count)
-      + (idempotencyKey.isEmpty ? 0 : FrameLayout.padded(2 + idempotencyKey.count))
+      + OperationTerms.count(idempotencyText) + OperationTerms.count(match) + OperationTerms.count(noneMatch)
+      + OperationTerms.count(pointer) + (concern == nil ? 0 : FrameConcern.count)
+      + (listing == nil ? 0 : FrameListing.count)
+  }
+
+  private static func count(_ text: UnsafeRawBufferPointer?) -> Int {
+    text.map { FrameLayout.padded(2 + $0.count) } ?? 0
   }
 
   func write(to target: UnsafeMutableRawPointer) {
@@ -31,11 +53,19 @@ package struct OperationTerms {
       FrameRevision.write(revision, to: at)
       at += FrameRevision.count
     }
-    guard !idempotencyKey.isEmpty else { return }
-    let count = FrameLayout.padded(2 + idempotencyKey.count)
-    at.storeBytes(of: 0, toByteOffset: count - 8, as: UInt64.self)
-    at.storeBytes(of: UInt16(idempotencyKey.count).littleEndian, as: UInt16.self)
-    (at + 2).copyMemory(from: idempotencyKey.baseAddress!, byteCount: idempotencyKey.count)
+    for text in [idempotencyText, match, noneMatch, pointer] {
+      guard let text else { continue }
+      let count = OperationTerms.count(text)
+      at.storeBytes(of: 0, toByteOffset: count - 8, as: UInt64.self)
+      at.storeBytes(of: UInt16(text.count).littleEndian, as: UInt16.self)
+      if let start = text.baseAddress { (at + 2).copyMemory(from: start, byteCount: text.count) }
+      at += count
+    }
+    if let concern {
+      concern.write(to: at)
+      at += FrameConcern.count
+    }
+    listing?.write(to: at)
   }
 }
 
@@ -74,18 +104,54 @@ package struct RequestWriter: ~Copyable {
     _ operation: FrameOperation, _ answer: AnswerLevel, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
     value: UnsafeRawBufferPointer, terms: OperationTerms = OperationTerms()
   ) -> Bool {
-    let head = RequestWriter.head(operation, terms)
+    let room = RequestWriter.room(operation, map: map, key: key, value: value.count, terms: terms)
+    guard end + room <= capacity, count < Int(UInt16.max) else { return false }
+    RequestWriter.write(operation, answer, map: map, key: key, value: value, terms: terms, to: base + end)
+    end += room
+    count += 1
+    return true
+  }
+
+  /// Bytes that an operation takes in a frame, padding included.
+  package static func room(
+    _ operation: FrameOperation, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer, value: Int,
+    terms: OperationTerms
+  ) -> Int {
+    FrameLayout.padded(
+      OperationLayout.headCount + terms.conditionCount + head(operation, terms).prefixCount + map.count + key.count
+        + value)
+  }
+
+  /// Writes an operation with its padding: as many bytes as `room` says.
+  package static func write(
+    _ operation: FrameOperation, _ answer: AnswerLevel, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
+    value: UnsafeRawBufferPointer, terms: OperationTerms, to at: UnsafeMutableRawPointer
+  ) {
+    let head = head(operation, terms)
     let start = OperationLayout.headCount + terms.conditionCount
     let valueStart = start + head.prefixCount + map.count + key.count
     let length = valueStart + value.count
-    guard end + FrameLayout.padded(length) <= capacity, count < Int(UInt16.max) else { return false }
-    let at = base + end
     at.storeBytes(of: 0, toByteOffset: FrameLayout.padded(length) - 8, as: UInt64.self)
-    RequestWriter.write(operation, answer, head, map, key, terms, length: length, to: at)
+    write(operation, answer, head, map, key, terms, length: length, to: at)
     if let bytes = value.baseAddress { (at + valueStart).copyMemory(from: bytes, byteCount: value.count) }
-    end += FrameLayout.padded(length)
-    count += 1
-    return true
+  }
+
+  /// Writes an operation whose value follows its frame, up to where the value starts, and returns how many bytes that
+  /// are; at most `longCount` without a frame's head.
+  ///
+  /// - Parameters:
+  ///   - value: bytes of the value.
+  ///   - hash: the XXH3-64 (seed 0) of the value.
+  package static func writeLong(
+    _ operation: FrameOperation, _ answer: AnswerLevel, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
+    value: Int, hash: UInt64, terms: OperationTerms, to at: UnsafeMutableRawPointer
+  ) -> Int {
+    let head = head(operation, terms)
+    let start = OperationLayout.headCount + terms.conditionCount
+    let valueStart = start + head.prefixCount + map.count + key.count
+    write(operation, answer, head, map, key, terms, length: valueStart + value, to: at)
+    RecordLayout.seal(at + start, valueStart: valueStart - start, valueHash: hash)
+    return valueStart
   }
 
   /// The same for a key of the map "default" without any terms: what most operations are.
@@ -124,13 +190,9 @@ package struct RequestWriter: ~Copyable {
     _ base: UnsafeMutableRawPointer, _ answer: AnswerLevel, map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer,
     value: UnsafeRawBufferPointer, terms: OperationTerms = OperationTerms(), id: UInt64, _ binding: FrameBinding
   ) -> Int {
-    let head = head(.put, terms)
-    let start = OperationLayout.headCount + terms.conditionCount
-    let valueStart = start + head.prefixCount + map.count + key.count
-    let at = base + FrameLayout.headCount
-    write(.put, answer, head, map, key, terms, length: valueStart + value.count, to: at)
     let hash = xxh3(value.baseAddress, count: value.count, seed: 0)
-    RecordLayout.seal(at + start, valueStart: valueStart - start, valueHash: hash)
+    let valueStart = writeLong(
+      .put, answer, map: map, key: key, value: value.count, hash: hash, terms: terms, to: base + FrameLayout.headCount)
     let length = FrameLayout.headCount + valueStart
     FrameLayout.seal(base, length: length, .request, isLong: true, count: 1, id: id, binding)
     return length

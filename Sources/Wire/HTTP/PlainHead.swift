@@ -1,12 +1,12 @@
 /// The two heads that nearly all answers have, written in one go for a caller that has the fields at hand: the same
 /// bytes as `ResponseHead` writes for them.
-package enum PlainHead {
+public enum PlainHead {
   /// The most bytes that `writeFound` and `writeStored` write.
-  package static var maximumCount: Int { 256 }
+  @inlinable @inline(always) package static var maximumCount: Int { 256 }
 
   /// Writes what `write(into:date:)` writes for a value that was found, of a content type with a code: the same bytes
   /// in one go, for a caller that has the fields at hand.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func writeFound(
     contentLength: Int, contentType: UInt8, revision: Revision, date: UnsafeRawPointer,
     to room: UnsafeMutableRawPointer
@@ -27,7 +27,7 @@ package enum PlainHead {
   }
 
   /// The same for a value that was stored.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func writeStored(
     isNew: Bool, revision: Revision, date: UnsafeRawPointer, to room: UnsafeMutableRawPointer
   ) -> Int {
@@ -40,7 +40,7 @@ package enum PlainHead {
   }
 
   /// The end of both: the revision, and everything behind it.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func writeRevisionAndDate(
     _ revision: Revision, _ date: UnsafeRawPointer, to bytes: UnsafeMutablePointer<UInt8>
   ) -> Int {

@@ -4,21 +4,28 @@ import CXXHash
 ///
 /// All take a pointer and a count, touch nothing beyond them, allocate nothing, and answer nil (or -1) for junk. The
 /// writers state how many bytes they need at most; the caller has that room.
-package enum Text {
+public enum Text {
   /// Eight bytes as one little-endian word.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func word8(_ bytes: UnsafePointer<UInt8>) -> UInt64 {
     UInt64(littleEndian: UnsafeRawPointer(bytes).loadUnaligned(as: UInt64.self))
   }
 
   /// Four bytes as one little-endian word.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func word4(_ bytes: UnsafePointer<UInt8>) -> UInt32 {
     UInt32(littleEndian: UnsafeRawPointer(bytes).loadUnaligned(as: UInt32.self))
   }
 
+  /// Where the first byte at or after `from` is that ends or marks a request target (space, controls, '#', '?', '%',
+  /// bytes from 0x7F up), `count` without one.
+  @inlinable @inline(always)
+  package static func findTargetMark(_ bytes: UnsafePointer<UInt8>, from: Int, _ count: Int) -> Int {
+    kvd_find_target_mark(bytes, from, count)
+  }
+
   /// Copies a literal, whose count is a constant once this is inlined, and answers that count.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func write(_ literal: StaticString, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
     let count = literal.utf8CodeUnitCount
     UnsafeMutableRawPointer(bytes).copyMemory(from: literal.utf8Start, byteCount: count)
@@ -29,7 +36,7 @@ package enum Text {
   ///
   /// Setting bit 0x20 folds letters; the only other byte it could take for one of the literal's is a control
   /// character, so the bytes must be free of controls.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func matches(_ bytes: UnsafePointer<UInt8>, _ count: Int, folded literal: StaticString) -> Bool {
     guard count == literal.utf8CodeUnitCount else { return false }
     let wanted = literal.utf8Start
@@ -55,13 +62,13 @@ package enum Text {
   }
 
   /// Whether the bytes are exactly a literal's.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func equals(_ bytes: UnsafePointer<UInt8>, _ count: Int, _ literal: StaticString) -> Bool {
     count == literal.utf8CodeUnitCount && kvd_equal(bytes, literal.utf8Start, count) != 0
   }
 
   /// Whether a byte may stand in a token (RFC 9110, section 5.6.2).
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func isToken(_ byte: UInt8) -> Bool {
     // Bit maps of !#$%&'*+-.0-9 (code points 0-63) and A-Z^_`a-z|~ (64-127).
     let low: UInt64 = 0x03FF_6CFA_0000_0000

@@ -3,7 +3,7 @@ extension Text {
   package static var maximumDecimal: Int { 20 }
 
   /// All numbers below 100, two digits each.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   static var digitPairs: UnsafePointer<UInt8> {
     let pairs: StaticString = """
       0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
@@ -13,14 +13,14 @@ extension Text {
   }
 
   /// Writes the two digits of a number below 100.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   static func writePair(_ value: UInt32, to bytes: UnsafeMutablePointer<UInt8>) {
     let pair = UnsafeRawPointer(digitPairs + Int(value &* 2)).loadUnaligned(as: UInt16.self)
     UnsafeMutableRawPointer(bytes).storeBytes(of: pair, as: UInt16.self)
   }
 
   /// Writes a number in decimal and answers how many bytes that took, at most `maximumDecimal`.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func writeDecimal(_ value: UInt64, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
     if value < 10 {
       bytes[0] = UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: value)

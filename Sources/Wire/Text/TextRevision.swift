@@ -3,7 +3,7 @@ extension Text {
   package static var maximumRevision: Int { 36 }
 
   /// Writes a revision as `partition-epoch-offset`, for example "17-1-42": at most `maximumRevision` bytes.
-  @inlinable @inline(__always)
+  @inlinable @inline(always)
   package static func writeRevision(_ revision: Revision, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
     var at = writeDecimal(UInt64(revision.partition.rawValue), to: bytes)
     bytes[at] = UInt8(ascii: "-")

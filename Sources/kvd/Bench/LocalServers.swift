@@ -40,7 +40,7 @@ struct LocalServers: ~Copyable {
     let (http, peer) = (try LocalServers.freePort(), try LocalServers.freePort())
     let arguments = [
       "kvd", "serve", "--http", "127.0.0.1:\(http)", "--peer", "127.0.0.1:\(peer)", "--cores", "1", "--log-level",
-      "error",
+      "error", "--cluster", "bench-\(getpid())-\(http)",
     ]
     var pid: pid_t = 0
     var words = arguments.map { strdup($0) } + [nil]

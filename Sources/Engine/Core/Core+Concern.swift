@@ -1,0 +1,187 @@
+import Wire
+
+// Write concerns (`w`, `timeout`): who decides, who waits, and who tells whom.
+//
+// The core that owns a partition executes its writes. What other nodes hold of them is replication's business. The two
+// meet in this file and nowhere else:
+//
+//   the core asks, in this order                                       replication answers
+//   1. before a write: `admit`                                         nil, or why it isn't applied (503)
+//   2. behind it, for what it answers with success: `isHeld`           whether enough nodes hold that revision already
+//   3. if not: the answer is parked, and `watch` names it              it remembers the token beside the revision
+//   4. the time is over: `unwatch`                                     it may forget the token
+//
+//   replication says                                                   the core does
+//   `concernMet(token)`                                                gives the parked answer
+//   `concernFailed(token, problem)`                                    answers with the problem instead
+//
+// Every one of these happens within a turn, on the core that owns the partition. A token that was answered names
+// nothing any more: to name it again does nothing. A node that replicates nothing has `isReplicated` false, and none
+// of this costs it anything but looking at that once per write.
+extension Core {
+  // MARK: What the core asks of replication
+
+  /// Whether a write of this concern may be applied now: why not, or nil. The one place that may say "not applied".
+  ///
+  /// Called before anything of the write is done; `isReplicated` holds.
+  mutating func admit(_ partition: PartitionID, _ concern: WriteConcern) -> Problem? {
+    #if DEBUG
+      if let concernDesk { return concernDesk.admit(partition, concern) }
+    #endif
+    return refusal(of: concern, in: partition)
+  }
+
+  /// Whether as many nodes as the concern asks for hold the partition's log up to and with this revision.
+  mutating func isHeld(_ revision: Revision, _ concern: WriteConcern) -> Bool {
+    #if DEBUG
+      if let concernDesk { return concernDesk.isHeld(revision, concern) }
+    #endif
+    return isHeld(by: concern, revision)
+  }
+
+  /// Have `concernMet` called with this token as soon as `isHeld` would be true.
+  mutating func watch(_ token: WaitToken, _ revision: Revision, _ concern: WriteConcern) {
+    #if DEBUG
+      if concernDesk != nil {
+        concernDesk!.watched[token] = (revision, concern)
+        return
+      }
+    #endif
+    notify(token, revision, concern)
+  }
+
+  /// Nobody waits for this token any more.
+  mutating func unwatch(_ token: WaitToken, _ partition: PartitionID) {
+    #if DEBUG
+      concernDesk?.watched[token] = nil
+    #endif
+    guard desk.parts != nil else { return }
+    desk.parts![part(partition)].owner?.waiters.remove(token.rawValue)
+  }
+
+  // MARK: What replication tells the core
+
+  /// The write's concern is met: its answer is given. Whether there was one still.
+  @discardableResult
+  mutating func concernMet(_ token: WaitToken) -> Bool {
+    guard let answer = waiting.remove(token) else { return false }
+    give(answer, answer.outcome)
+    return true
+  }
+
+  /// The write's concern will not be met: the answer is this problem, 504 with "unknown" unless it is certain that the
+  /// write is gone. Whether there was one still.
+  @discardableResult
+  mutating func concernFailed(_ token: WaitToken, _ problem: Problem) -> Bool {
+    guard let answer = waiting.remove(token) else { return false }
+    give(answer, Outcome(problem))
+    return true
+  }
+
+  // MARK: What the core does in between
+
+  /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
+  mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
+    var problem = admit(operation.pointee.key.partition, operation.pointee.concern)
+    if problem == nil && waiting.count >= limits.waitingAnswers {
+      metrics.count(.overloaded)
+      problem = .overloaded
+    }
+    guard let problem else {
+      let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
+      store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
+      defer { store.writeFlags = 0 }
+      return execute(operation)
+    }
+    if let staged = operation.pointee.staged { discard(staged) }
+    return Outcome(problem)
+  }
+
+  /// Whether the answer to an executed write has to wait for other nodes.
+  mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
+    outcome.status < 300 && outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+  }
+
+  /// Keeps the answer to a write until its concern is met or its time is over.
+  mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    metrics.count(.parked)
+    let token = waiting.add(
+      target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
+      now: monotonicMilliseconds, outcome: outcome)
+    watch(token, outcome.revision, operation.pointee.concern)
+  }
+
+  /// Until when an operation may wait, in monotonic milliseconds.
+  func deadline(of operation: UnsafePointer<Operation>) -> UInt64 {
+    var patience = UInt64(limits.writeTimeout)
+    if operation.pointee.hasOptions && operation.pointee.options.timeout > 0 {
+      patience = UInt64(operation.pointee.options.timeout)
+    }
+    return monotonicMilliseconds + patience
+  }
+
+  /// Tells those who have waited long enough that the outcome is unknown.
+  mutating func expireWaiting() {
+    for token in waiting.expired(now: monotonicMilliseconds) {
+      guard let answer = waiting.remove(token) else { continue }
+      if answer.reason == .copy {
+        // The write is done; only this node's copy lags.
+        give(answer, answer.outcome)
+        continue
+      }
+      metrics.count(.unknown)
+      if answer.reason == .concern { unwatch(token, answer.partition) }
+      give(answer, Outcome(answer.reason == .concern ? .concernNotMet : .noWord))
+    }
+  }
+
+  /// Gives an answer that waited, and frees what it kept.
+  mutating func give(_ answer: WaitingAnswer, _ outcome: Outcome, pin: Pin = .none) {
+    deliver(answer.target, outcome, pin: pin)
+    answer.outcome.value.deallocate()
+  }
+
+  /// Gives an outcome to whoever asked: a connection of this core's, or the core that mailed the operation.
+  mutating func deliver(_ target: AnswerTarget, _ outcome: Outcome, pin: Pin = .none) {
+    if target.core == index {
+      finish(target.reply, outcome, pin: pin)
+    } else {
+      reply(to: target.core, target.reply, outcome)
+    }
+  }
+}
+
+extension Operation {
+  /// How many nodes must hold the write.
+  var concern: WriteConcern { hasOptions ? options.concern : .majority }
+}
+
+extension Problem {
+  static var concernNotMet: Problem {
+    Problem(
+      504,
+      """
+      Unknown: the write is applied at its owner, but not enough nodes have confirmed it in time. Read the key, or \
+      retry with an Idempotency-Key.
+      """
+    )
+  }
+  static var noWord: Problem {
+    Problem(
+      504,
+      "Unknown: the node that owns the key did not answer in time. Read the key, or retry with an Idempotency-Key.")
+  }
+}
+
+#if DEBUG
+  /// Replication as tests play it.
+  final class ConcernDesk {
+    var refusal: Problem?
+    var isHeld = false
+    var watched: [WaitToken: (revision: Revision, concern: WriteConcern)] = [:]
+
+    func admit(_ partition: PartitionID, _ concern: WriteConcern) -> Problem? { refusal }
+
+    func isHeld(_ revision: Revision, _ concern: WriteConcern) -> Bool { isHeld }
+  }
+#endif

@@ -1,0 +1,200 @@
+import Wire
+
+/// Whom an operation's outcome goes to: a gap, an element of a gather or a frame's operation, on this core or on the
+/// one that mailed the operation here.
+struct AnswerTarget {
+  var reply: ReplyTarget
+  var core: Int
+}
+
+/// An answer that waits. It names nothing any more once the answer was given, so a late word about it does no harm.
+package struct WaitToken: Equatable, Hashable, Sendable {
+  /// The slot plus one, and the slot's generation above it; 0 for none.
+  package let rawValue: UInt64
+
+  init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  init(slot: Int, generation: UInt32) { rawValue = UInt64(generation) << 32 | UInt64(slot + 1) }
+
+  var slot: Int { Int(truncatingIfNeeded: rawValue & 0xFFFF_FFFF) - 1 }
+  var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }
+}
+
+/// What an answer waits for.
+enum WaitReason: UInt8 {
+  /// The write was executed here; its concern isn't met yet.
+  case concern
+  /// The operation was sent to the node that owns its partition.
+  case forward
+  /// The owner has executed the write; this node's own copy doesn't have it yet.
+  case copy
+}
+
+/// An answer that can't be given yet.
+struct WaitingAnswer {
+  var target: AnswerTarget
+  var reason: WaitReason
+  var kind: OperationKind
+  var partition: PartitionID
+  /// Monotonic milliseconds when whoever asked is told that the outcome is unknown.
+  var deadline: UInt64
+  /// What is answered once the concern is met; its value is a copy of its own, freed with the slot.
+  var outcome: Outcome
+  fileprivate var generation: UInt32
+  /// Neighbours in the wheel's bucket, or the next free slot; -1 for none.
+  fileprivate var next: Int32
+  fileprivate var previous: Int32
+  fileprivate var isUsed: Bool
+}
+
+/// All answers of a core that wait, and a hashed timing wheel (Varghese and Lauck, 1987, scheme 6) over their
+/// deadlines: adding and removing take constant time, since nearly all are removed long before.
+struct WaitingAnswers: ~Copyable {
+  private var slots: UnsafeMutablePointer<WaitingAnswer>
+  private var capacity = 64
+  private var used = 0
+  private var free: Int32 = -1
+  /// How many wait.
+  private(set) var count = 0
+  private var buckets: [Int32]
+  /// The last tick of the wheel that was looked at.
+  private var tick: UInt64 = 0
+
+  /// Buckets, and milliseconds each stands for: a turn of the wheel takes two seconds.
+  private static var bucketCount: Int { 256 }
+  private static var tickMilliseconds: UInt64 { 8 }
+
+  init() {
+    slots = .allocate(capacity: capacity)
+    buckets = [Int32](repeating: -1, count: Self.bucketCount)
+  }
+
+  deinit {
+    for slot in 0..<used where slots[slot].isUsed { slots[slot].outcome.value.deallocate() }
+    slots.deallocate()
+  }
+
+  /// Adds an answer; `outcome`'s value is copied.
+  mutating func add(
+    _ target: AnswerTarget, _ reason: WaitReason, _ operation: OperationKind, _ partition: PartitionID,
+    deadline: UInt64, now: UInt64, outcome: Outcome
+  ) -> WaitToken {
+    if count == 0 { tick = now / Self.tickMilliseconds }
+    let slot = takeSlot()
+    let generation = slots[slot].generation &+ 1
+    slots[slot] = WaitingAnswer(
+      target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
+      outcome: Self.copy(outcome), generation: generation, next: -1, previous: -1, isUsed: true)
+    link(slot)
+    count += 1
+    return WaitToken(slot: slot, generation: generation)
+  }
+
+  /// The answer, while it waits.
+  func find(_ token: WaitToken) -> WaitingAnswer? {
+    guard token.slot >= 0, token.slot < used else { return nil }
+    let answer = slots[token.slot]
+    return answer.isUsed && answer.generation == token.generation ? answer : nil
+  }
+
+  /// Makes it wait for something else.
+  mutating func change(_ token: WaitToken, _ reason: WaitReason, _ outcome: Outcome) {
+    guard find(token) != nil else { return }
+    slots[token.slot].outcome.value.deallocate()
+    slots[token.slot].outcome = Self.copy(outcome)
+    slots[token.slot].reason = reason
+  }
+
+  /// Ends the waiting. The caller frees the outcome's value.
+  mutating func remove(_ token: WaitToken) -> WaitingAnswer? {
+    guard let answer = find(token) else { return nil }
+    unlink(token.slot)
+    slots[token.slot].isUsed = false
+    slots[token.slot].next = free
+    free = Int32(token.slot)
+    count -= 1
+    return answer
+  }
+
+  /// When the wheel must be turned next, in monotonic milliseconds; nil while nothing waits.
+  var deadline: UInt64? { count == 0 ? nil : (tick + 1) * Self.tickMilliseconds }
+
+  /// Turns the wheel and answers who has waited too long.
+  mutating func expired(now: UInt64) -> [WaitToken] {
+    guard count > 0 else { return [] }
+    let last = now / Self.tickMilliseconds
+    guard last > tick else { return [] }
+    var late: [WaitToken] = []
+    var left = min(last - tick, UInt64(Self.bucketCount))
+    tick = last - left
+    while left > 0 {
+      tick += 1
+      left -= 1
+      var slot = buckets[Int(tick % UInt64(Self.bucketCount))]
+      while slot >= 0 {
+        let answer = slots[Int(slot)]
+        if answer.deadline <= now { late.append(WaitToken(slot: Int(slot), generation: answer.generation)) }
+        slot = answer.next
+      }
+    }
+    return late
+  }
+
+  private static func copy(_ outcome: Outcome) -> Outcome {
+    var kept = outcome
+    kept.isInLog = false
+    if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
+    let block = UnsafeMutableRawBufferPointer.allocate(byteCount: outcome.value.count, alignment: 8)
+    block.copyMemory(from: outcome.value)
+    kept.value = UnsafeRawBufferPointer(block)
+    return kept
+  }
+
+  private mutating func takeSlot() -> Int {
+    if free >= 0 {
+      let slot = Int(free)
+      free = slots[slot].next
+      return slot
+    }
+    if used == capacity {
+      let larger = UnsafeMutablePointer<WaitingAnswer>.allocate(capacity: capacity * 2)
+      larger.moveInitialize(from: slots, count: used)
+      slots.deallocate()
+      slots = larger
+      capacity *= 2
+    }
+    used += 1
+    let nobody = ReplyTarget(connection: ConnectionID(index: 0, generation: 0), gap: nil, gather: 0, element: 0)
+    (slots + used - 1).initialize(
+      to: WaitingAnswer(
+        target: AnswerTarget(reply: nobody, core: 0), reason: .concern, kind: .get, partition: PartitionID(0),
+        deadline: 0, outcome: Outcome(status: 500), generation: 0, next: -1, previous: -1, isUsed: false))
+    return used - 1
+  }
+
+  // MARK: The wheel
+
+  private func bucket(_ slot: Int) -> Int {
+    // The tick at whose end the deadline has passed.
+    let due = (slots[slot].deadline + Self.tickMilliseconds - 1) / Self.tickMilliseconds
+    return Int(max(due, tick + 1) % UInt64(Self.bucketCount))
+  }
+
+  private mutating func link(_ slot: Int) {
+    let bucket = bucket(slot)
+    slots[slot].next = buckets[bucket]
+    slots[slot].previous = -1 - Int32(bucket) - 1  // the bucket itself, below -1
+    if buckets[bucket] >= 0 { slots[Int(buckets[bucket])].previous = Int32(slot) }
+    buckets[bucket] = Int32(slot)
+  }
+
+  private mutating func unlink(_ slot: Int) {
+    let (next, previous) = (slots[slot].next, slots[slot].previous)
+    if next >= 0 { slots[Int(next)].previous = previous }
+    if previous >= 0 {
+      slots[Int(previous)].next = next
+    } else {
+      buckets[Int(-2 - previous)] = next
+    }
+  }
+}

@@ -1,0 +1,345 @@
+import Wire
+
+// Sending operations on to the node that owns their partition ("relaying", to tell it from the mail between cores).
+//
+// An operation is relayed at most twice: by the node that a client asked, and once more by the same node when the first
+// one said that it isn't the owner. A node never relays what another one relayed to it.
+extension Core {
+  /// Why an operation can't be relayed now, as its outcome; nil if it can. It is surely not executed then.
+  mutating func refusal(_ place: Place, _ operation: UnsafePointer<Operation>) -> Outcome? {
+    if operation.pointee.isForwarded { return wrongOwner(operation.pointee.key.partition) }
+    let isCutOff = operation.pointee.kind.isWrite && !standing.hasLease
+    guard let index = place.link else { return Outcome(isCutOff ? .readOnly : .noOwner) }
+    let link = links[index]
+    guard link.pointee.isUsable else { return Outcome(isCutOff ? .readOnly : .ownerUnreachable) }
+    let size = operation.pointee.body.count + (operation.pointee.staged?.filled ?? 0)
+    guard link.pointee.bytes == 0 || link.pointee.bytes + size <= limits.linkBytes,
+      waiting.count < limits.waitingAnswers
+    else {
+      metrics.count(.overloaded)
+      return Outcome(.ownerBusy)
+    }
+    return nil
+  }
+
+  /// What a node says of an operation that another one relayed to it by mistake: the epoch of the partition and the
+  /// version of the topology that it knows.
+  mutating func wrongOwner(_ partition: PartitionID) -> Outcome {
+    metrics.count(.wrongOwner)
+    var outcome = Outcome(.wrongOwner)
+    outcome.hasRevision = true
+    let epoch = routes.entries.isEmpty ? Epoch(0) : routes.entries[Int(partition.rawValue)].epoch
+    outcome.revision = Revision(partition: partition, epoch: epoch, offset: Offset(routes.version))
+    return outcome
+  }
+
+  /// Sends an operation over a link; `refusal` has let it through.
+  mutating func relay(_ operation: UnsafePointer<Operation>, over link: Int, _ target: ReplyTarget) {
+    metrics.count(.relayed)
+    // The owner keeps the time; this node only makes sure that somebody answers.
+    let token = waiting.add(
+      AnswerTarget(reply: target, core: index), .forward, operation.pointee.kind, operation.pointee.key.partition,
+      deadline: deadline(of: operation) + UInt64(limits.linkGrace), now: monotonicMilliseconds,
+      outcome: Outcome(status: 504))
+    write(operation, token, to: links[link], isRetry: false)
+  }
+
+  /// Writes an operation into the frame that is open, or into one of its own.
+  private mutating func write(
+    _ operation: UnsafePointer<Operation>, _ token: WaitToken, to link: UnsafeMutablePointer<Link>, isRetry: Bool
+  ) {
+    let kind = operation.pointee.kind.frameOperation
+    let key = operation.pointee.key
+    let name = UnsafeRawBufferPointer(start: key.key, count: key.keyCount)
+    let map = UnsafeRawBufferPointer(start: key.map, count: key.mapCount)
+    let terms = terms(of: operation)
+    var delta = operation.pointee.hasOptions ? operation.pointee.options.delta.littleEndian : 1
+    withUnsafeBytes(of: &delta) { number in
+      let body = operation.pointee.kind == .increment ? number : operation.pointee.body
+      if operation.pointee.staged != nil || body.count > limits.stagedBody {
+        return writeLong(operation, token, to: link, terms, isRetry: isRetry)
+      }
+      let room = RequestWriter.room(kind, map: map, key: name, value: body.count, terms: terms)
+      let frame = frame(of: link, room: room)
+      RequestWriter.write(
+        kind, .reply, map: map, key: name, value: body, terms: terms, to: frame.pointee.base + frame.pointee.end)
+      frame.pointee.add(token, room: room, isRetry: isRetry)
+      link.pointee.bytes += room
+    }
+    link.pointee.operations += 1
+  }
+
+  /// The frame that takes `room` bytes more: the open one while it has room.
+  private mutating func frame(of link: UnsafeMutablePointer<Link>, room: Int) -> UnsafeMutablePointer<LinkFrame> {
+    let most = link.pointee.frameLimit > 0 ? min(LinkFrame.blockCount, link.pointee.frameLimit) : 4096
+    if let open = link.pointee.queue.last, !open.pointee.isLong, open.pointee.end + room <= most,
+      open.pointee.end + room <= open.pointee.capacity, open.pointee.count < Int(UInt16.max)
+    {
+      return open
+    }
+    let frame = UnsafeMutablePointer<LinkFrame>.allocate(capacity: 1)
+    frame.initialize(to: LinkFrame(capacity: max(LinkFrame.blockCount, FrameLayout.headCount + room)))
+    link.pointee.queue.append(frame)
+    return frame
+  }
+
+  /// An operation whose value follows its frame: a staged value is sent from where it is, another is copied once.
+  private mutating func writeLong(
+    _ operation: UnsafePointer<Operation>, _ token: WaitToken, to link: UnsafeMutablePointer<Link>,
+    _ terms: OperationTerms, isRetry: Bool
+  ) {
+    let key = operation.pointee.key
+    let name = UnsafeRawBufferPointer(start: key.key, count: key.keyCount)
+    let map = UnsafeRawBufferPointer(start: key.map, count: key.mapCount)
+    let body = operation.pointee.staged?.value ?? operation.pointee.body
+    let hash = operation.pointee.staged?.valueHash ?? xxh3(body.baseAddress, count: body.count, seed: 0)
+    let frame = UnsafeMutablePointer<LinkFrame>.allocate(capacity: 1)
+    frame.initialize(
+      to: LinkFrame(capacity: RequestWriter.longCount(map: map.count, key: name.count, terms: terms)))
+    let count = RequestWriter.writeLong(
+      operation.pointee.kind.frameOperation, .reply, map: map, key: name, value: body.count, hash: hash, terms: terms,
+      to: frame.pointee.base + FrameLayout.headCount)
+    frame.pointee.isLong = true
+    frame.pointee.valueCount = body.count
+    frame.pointee.staged = operation.pointee.staged
+    if operation.pointee.staged == nil {
+      frame.pointee.block = .allocate(byteCount: max(1, body.count), alignment: 16)
+      frame.pointee.block!.copyMemory(from: body.baseAddress!, byteCount: body.count)
+    }
+    frame.pointee.add(token, room: count, isRetry: isRetry)
+    link.pointee.queue.append(frame)
+    link.pointee.bytes += frame.pointee.end - FrameLayout.headCount + body.count
+  }
+
+  /// What the owner must know of an operation beside its key and value.
+  private func terms(of operation: UnsafePointer<Operation>) -> OperationTerms {
+    var terms = OperationTerms()
+    terms.contentType = operation.pointee.contentType
+    guard operation.pointee.hasOptions else { return terms }
+    let options = operation.pointee.options
+    terms.timeToLive = options.timeToLive
+    if options.hasMinRevision { terms.minimum = options.minRevision }
+    terms.idempotencyKey = options.idempotencyKey
+    if options.ifMatch.count > 0 { terms.match = options.ifMatch }
+    if options.ifNoneMatch.count > 0 { terms.noneMatch = options.ifNoneMatch }
+    if operation.pointee.kind.frameOperation.hasPointer { terms.pointer = options.pointer }
+    if options.concern != .majority || options.readLevel != .local || options.timeout > 0 {
+      terms.concern = FrameConcern(write: options.concern, read: options.readLevel, timeout: options.timeout)
+    }
+    if operation.pointee.kind == .list {
+      let listing = options.listing
+      terms.listing = FrameListing(
+        partition: listing.partition, end: listing.end, tag: listing.tag, keys: listing.keys, slots: listing.slots)
+    }
+    return terms
+  }
+
+  // MARK: Handing over
+
+  /// Hands frames over where the connection has room for more.
+  mutating func pumpLinks() {
+    for link in links where !link.pointee.queue.isEmpty && link.pointee.state == .up { pump(link) }
+  }
+
+  private mutating func pump(_ link: UnsafeMutablePointer<Link>) {
+    guard let connection = connection(link.pointee.connection!), connection.pointee.state == .open else { return }
+    var handed = 0
+    while handed < link.pointee.queue.count, connection.pointee.output.unsent < limits.unsentBytes / 4 {
+      let frame = link.pointee.queue[handed]
+      handed += 1
+      guard frame.pointee.end <= link.pointee.frameLimit else {
+        refuseTooLong(frame, link)
+        continue
+      }
+      handOver(frame, link, connection)
+    }
+    link.pointee.queue.removeFirst(handed)
+  }
+
+  private mutating func handOver(
+    _ frame: UnsafeMutablePointer<LinkFrame>, _ link: UnsafeMutablePointer<Link>,
+    _ connection: UnsafeMutablePointer<Connection>
+  ) {
+    let base = frame.pointee.base
+    let length = frame.pointee.end
+    frame.pointee.id = link.pointee.nextID
+    link.pointee.nextID += 1
+    link.pointee.flight.append(frame)
+    FrameLayout.seal(
+      base, length: length, .request, isLong: frame.pointee.isLong, isForwarded: true, count: frame.pointee.count,
+      id: frame.pointee.id, connection.pointee.peer!.pointee.outgoing)
+    metrics.count(.framesSent)
+    // Small frames are copied behind each other; of a larger one only the head is, and the rest is sent from its place.
+    let copied = length <= limits.copiedValue ? length : FrameLayout.headCount
+    let chunk = reserve(connection, copied)
+    chunk.end.copyMemory(from: base, byteCount: copied)
+    advance(connection, chunk, copied)
+    if copied < length {
+      lend(frame, UnsafeRawBufferPointer(start: base + copied, count: length - copied), chunk, connection)
+    }
+    guard frame.pointee.isLong, frame.pointee.valueCount > 0 else { return }
+    let start = frame.pointee.staged?.value.baseAddress ?? UnsafeRawPointer(frame.pointee.block!)
+    let value = UnsafeRawBufferPointer(start: start, count: frame.pointee.valueCount)
+    if chunk.pointee.tail == nil { return lend(frame, value, chunk, connection) }
+    // A send starts with bytes of a page.
+    let next = chunks.take()
+    connection.pointee.output.append(next)
+    let lead = min(8, value.count)
+    next.end.copyMemory(from: start, byteCount: lead)
+    advance(connection, next, lead)
+    if lead < value.count { lend(frame, UnsafeRawBufferPointer(rebasing: value[lead...]), next, connection) }
+  }
+
+  /// Makes bytes of a frame the tail of a chunk.
+  private mutating func lend(
+    _ frame: UnsafeMutablePointer<LinkFrame>, _ bytes: UnsafeRawBufferPointer, _ chunk: UnsafeMutablePointer<Chunk>,
+    _ connection: UnsafeMutablePointer<Connection>
+  ) {
+    frame.pointee.holds += 1
+    chunk.pointee.tail = bytes.baseAddress
+    chunk.pointee.tailCount = bytes.count
+    chunk.pointee.pin = Pin(kind: .frame, core: 0, segment: 0)
+    chunk.pointee.frame = frame
+    connection.pointee.output.unsent += bytes.count
+  }
+
+  private mutating func refuseTooLong(
+    _ frame: UnsafeMutablePointer<LinkFrame>, _ link: UnsafeMutablePointer<Link>
+  ) {
+    for position in 0..<frame.pointee.count {
+      answer(frame.pointee.entries[position].token, Outcome(.tooLongForOwner))
+    }
+    link.pointee.bytes -= frame.pointee.end + frame.pointee.valueCount - FrameLayout.headCount
+    link.pointee.operations -= frame.pointee.count
+    drop(frame)
+  }
+
+  // MARK: Once more
+
+  /// Gives an answer that waits for another node, if anybody still waits for it.
+  mutating func answer(_ token: WaitToken, _ outcome: Outcome, pin: Pin = .none) {
+    guard let answer = waiting.remove(token) else { return letGo(pin, outcome) }
+    give(answer, outcome, pin: pin)
+  }
+
+  /// An operation that was surely not executed is kept for one more attempt, unless it had it.
+  ///
+  /// - Parameter version: of the topology that should be known before; 0 for any newer or after a moment.
+  mutating func tryAgain(_ entry: LinkFrame.Entry, of frame: UnsafeMutablePointer<LinkFrame>, version: UInt64) {
+    guard let answer = waiting.find(entry.token) else { return }
+    // A staged value is still lent to the connection; whoever sent it has it.
+    guard !entry.isRetry, !frame.pointee.isLong, second.count < limits.waitingAnswers else {
+      return self.answer(entry.token, Outcome(answer.kind.isWrite ? .ownerMoved : .ownerMovedRead))
+    }
+    metrics.count(.relayRetries)
+    let view = OperationView(frame.pointee.base + Int(entry.offset))
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: FrameLayout.padded(view.length), alignment: 16)
+    bytes.copyMemory(from: UnsafeRawBufferPointer(start: view.base, count: bytes.count))
+    second.append(
+      SecondAttempt(
+        token: entry.token, bytes: bytes, version: version, known: routes.version, since: monotonicMilliseconds))
+  }
+
+  /// Makes the second attempts that are due: when a newer topology is here, or after a moment if none was announced.
+  mutating func makeSecondAttempts() {
+    let all = second
+    second = []
+    for attempt in all {
+      let age = monotonicMilliseconds - attempt.since
+      let isRefreshed = routes.version > attempt.known && routes.version >= attempt.version
+      if waiting.find(attempt.token) == nil {
+        attempt.bytes.deallocate()
+      } else if isRefreshed || (age >= UInt64(limits.linkRetry) && routes.version >= attempt.version) {
+        run(attempt)
+        attempt.bytes.deallocate()
+      } else if age >= UInt64(limits.linkRefresh) {
+        answer(attempt.token, Outcome(.ownerMoved))
+        attempt.bytes.deallocate()
+      } else {
+        second.append(attempt)
+      }
+    }
+  }
+
+  private mutating func run(_ attempt: SecondAttempt) {
+    runBatch()
+    let view = OperationView(attempt.bytes.baseAddress!)
+    let operation = frames.operations  // the batch is empty
+    do {
+      let record = view.record
+      try prepare(view, record, valueCount: record.length - record.valueStart, into: operation)
+      if view.conditions != 0 || record.hasExpiry || view.operation.isIncrement {
+        try prepareTerms(view, record, operation)
+      }
+    } catch {
+      return answer(attempt.token, Outcome(error))
+    }
+    let place = Place(rawValue: place(of: operation))
+    if place.rawValue < 0 {
+      if let refusal = refusal(place, operation) { return answer(attempt.token, refusal) }
+      write(operation, attempt.token, to: links[place.link!], isRetry: true)
+    } else {
+      runHere(operation, attempt.token, core: place.rawValue)
+    }
+    scratch.reset()
+  }
+
+  /// The partition has become this node's in the meantime.
+  private mutating func runHere(_ operation: UnsafePointer<Operation>, _ token: WaitToken, core: Int) {
+    guard let answer = waiting.remove(token) else { return }
+    answer.outcome.value.deallocate()
+    if core != index { return forward(operation, to: core, answer.target.reply) }
+    if isReplicated && operation.pointee.kind.isWrite {
+      let outcome = executeReplicated(operation)
+      return mustPark(outcome, operation)
+        ? park(outcome, operation, answer.target) : deliver(answer.target, outcome)
+    }
+    var outcome = execute(operation)
+    if answer.target.reply.frame != 0 && operation.pointee.kind == .get {
+      showRecord(&outcome, operation.pointee.key)
+    }
+    deliver(answer.target, outcome)
+  }
+}
+
+/// An operation that a node didn't execute, because it isn't the owner or was lost before it got it, until it is
+/// attempted once more.
+struct SecondAttempt {
+  var token: WaitToken
+  /// The operation as in a REQUEST.
+  var bytes: UnsafeMutableRawBufferPointer
+  /// The version of the topology that the node announced, the one that was known here, and when that was (monotonic
+  /// milliseconds).
+  var version: UInt64
+  var known: UInt64
+  var since: UInt64
+}
+
+extension Problem {
+  static var wrongOwner: Problem {
+    Problem(421, "Not applied: this node does not own the key's partition, and the request has been sent on before.")
+  }
+  static var noOwner: Problem {
+    Problem(503, "Not applied: the key's partition has no owner at the moment. Try again shortly.")
+  }
+  static var ownerUnreachable: Problem {
+    Problem(503, "Not applied: the node that owns the key can't be reached from here. Try again shortly.")
+  }
+  static var ownerBusy: Problem {
+    Problem(503, "Not applied: too much waits for the node that owns the key. Try again shortly.")
+  }
+  static var ownerMoved: Problem {
+    Problem(503, "Not applied: the key's partition is moving to another node. Try again shortly.")
+  }
+  static var ownerMovedRead: Problem {
+    Problem(503, "The key's partition is moving to another node. Try again shortly.")
+  }
+  static var tooLongForOwner: Problem {
+    Problem(413, "Not applied: the operation is longer than the node that owns the key takes (limits.frame).")
+  }
+  static var linkLost: Problem {
+    Problem(
+      504,
+      "Unknown: the connection to the node that owns the key broke. Read the key, or retry with an Idempotency-Key.")
+  }
+}

@@ -1,0 +1,132 @@
+import Wire
+
+/// Where an operation is executed: on a core of this node, over a link, or nowhere for now. One integer, so that the
+/// batch keeps it where it keeps the core.
+struct Place: Equatable {
+  /// A core from 0 on; -1 - n for link n; `nowhere` for a partition that has no owner that takes operations.
+  let rawValue: Int
+
+  init(rawValue: Int) { self.rawValue = rawValue }
+
+  static func link(_ link: Int) -> Place { Place(rawValue: -1 - link) }
+  static var nowhere: Place { Place(rawValue: Int(Int32.min)) }
+
+  /// The link, if it is one.
+  var link: Int? { rawValue < 0 && self != .nowhere ? -1 - rawValue : nil }
+}
+
+/// For each partition, where its operations go: what a core keeps of the topology.
+///
+/// The same for all kinds of operations as long as this node owns everything, as a lone one does: then `isRouted` of
+/// the core is false and nobody looks here.
+struct Routes: ~Copyable {
+  struct Route {
+    /// The owner: a link, or `own`, or `nobody`.
+    var owner: Int16 = Routes.own
+    /// Whether this node's copy may answer reads that are content with any.
+    var isReadable = true
+  }
+
+  static var own: Int16 { -1 }
+  static var nobody: Int16 { -2 }
+
+  let table: UnsafeMutablePointer<Route>
+  /// The topology they were made of: its version, its partitions' entries, and which link leads to which member.
+  var version: UInt64 = 0
+  var entries: [PartitionEntry] = []
+  var linkOfSlot: [Int] = []
+
+  init() {
+    table = .allocate(capacity: partitionCount)
+    table.initialize(repeating: Route(), count: partitionCount)
+  }
+
+  deinit { table.deallocate() }
+}
+
+extension Core {
+  /// Where an operation is executed, as `Place.rawValue`.
+  @inline(__always)
+  func place(of operation: UnsafePointer<Operation>) -> Int {
+    isRouted ? routedPlace(operation) : core(of: operation.pointee.key.partition)
+  }
+
+  @inline(never)
+  private func routedPlace(_ operation: UnsafePointer<Operation>) -> Int {
+    let partition = operation.pointee.key.partition
+    let route = routes.table[Int(partition.rawValue)]
+    if route.owner == Routes.own { return core(of: partition) }
+    if operation.pointee.kind.isWrite {
+      // A node without a majority refuses writes at once instead of waiting for an owner that it can't reach either.
+      return standing.hasLease ? Place(owner: route.owner).rawValue : core(of: partition)
+    }
+    let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
+    let isPatient = operation.pointee.hasOptions && operation.pointee.options.hasMinRevision
+    // The owner has every revision there is; a copy may not have it yet.
+    let prefersOwner = isPatient && route.owner >= 0 && links[Int(route.owner)].pointee.isUsable
+    if isLocal && route.isReadable && !prefersOwner { return core(of: partition) }
+    if route.owner >= 0 && (!isLocal || links[Int(route.owner)].pointee.isUsable) {
+      return Place(owner: route.owner).rawValue
+    }
+    return isLocal ? anyCopy(partition) : Place.nowhere.rawValue
+  }
+
+  /// Another node that has all of the partition, for a read while its owner can't be asked.
+  private func anyCopy(_ partition: PartitionID) -> Int {
+    for slot in routes.entries[Int(partition.rawValue)].synced where Int(slot) < routes.linkOfSlot.count {
+      let link = routes.linkOfSlot[Int(slot)]
+      if link >= 0 && links[link].pointee.isUsable { return Place.link(link).rawValue }
+    }
+    return Place.nowhere.rawValue
+  }
+
+  // MARK: Topology
+
+  /// Takes the cluster's newest topology: opens links to members it names, closes those to nodes it doesn't, and sends
+  /// operations by it from now on. Within a turn, or before the first.
+  package mutating func adopt(topology: Topology, me: NodeID) {
+    let cluster = FrameID(high: topology.cluster.high, low: topology.cluster.low)
+    guard topology.version != routes.version || cluster != clusterID || selfID != me.frameID else { return }
+    runBatch()
+    selfID = me.frameID
+    clusterID = cluster
+    linkMembers(topology, me)
+    let own = topology.slot(of: me)
+    isRouted = false
+    for (partition, entry) in topology.partitions.enumerated() {
+      var route = Routes.Route(owner: Routes.nobody, isReadable: false)
+      if let owner = entry.owner, entry.isActive {
+        let link = Int(owner) < routes.linkOfSlot.count ? routes.linkOfSlot[Int(owner)] : -1
+        route.owner = owner == own ? Routes.own : link >= 0 ? Int16(link) : Routes.nobody
+      }
+      if let own { route.isReadable = entry.synced.contains(own) || route.owner == Routes.own }
+      routes.table[partition] = route
+      if route.owner != Routes.own { isRouted = true }
+    }
+    routes.version = topology.version
+    routes.entries = topology.partitions
+    replicate(by: topology, as: own)
+  }
+
+  /// Makes the links fit the members.
+  private mutating func linkMembers(_ topology: Topology, _ me: NodeID) {
+    var linkOfSlot = [Int](repeating: -1, count: topology.members.count)
+    for (slot, member) in topology.members.enumerated() {
+      guard let member, member.id != me else { continue }
+      let known = links.firstIndex { $0.pointee.isWanted && $0.pointee.node == member.id }
+      linkOfSlot[slot] = known ?? addLink(to: member)
+      readdress(links[linkOfSlot[slot]], member.peer)
+    }
+    for link in links.indices where links[link].pointee.isWanted && !linkOfSlot.contains(link) { removeLink(link) }
+    routes.linkOfSlot = linkOfSlot
+  }
+}
+
+extension NodeID {
+  /// The node's name in frames.
+  var frameID: FrameID { FrameID(high: high, low: low) }
+}
+
+extension Place {
+  init(owner: Int16) { self = owner == Routes.nobody ? .nowhere : .link(Int(owner)) }
+}

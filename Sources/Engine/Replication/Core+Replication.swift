@@ -1,0 +1,211 @@
+import Wire
+
+// Replication at work in a core: what the topology, time and the core's own writes ask of its partitions. What comes
+// from other nodes is in `Core+ReplicationIn`, what goes to them in `Core+ReplicationOut`.
+extension Core {
+  // MARK: The topology
+
+  /// Takes the newest topology. A node that is and was alone replicates nothing, and pays nothing for it.
+  mutating func replicate(by topology: Topology, as slot: MemberSlot?) {
+    guard desk.parts != nil || topology.memberCount > 1 else { return }
+    if desk.parts == nil { beginReplication() }
+    desk.slot = slot
+    desk.copies = Int(topology.copies)
+    let members = topology.members
+    desk.around.isUp = members.map { $0 != nil && $0!.state != .down }
+    desk.around.isActive = members.map { $0?.state == .active }
+    let active = desk.around.isActive.count { $0 }
+    desk.around.replicationFactor = UInt8(clamping: max(1, min(Int(topology.copies), active)))
+    takePeers(members, own: slot)
+    for partition in partitions { adopt(topology.partitions[partition], partition, slot) }
+    desk.nextTick = min(desk.nextTick, monotonic + ReplicationDesk.tick)
+  }
+
+  private mutating func beginReplication() {
+    isReplicated = true
+    desk.begin(partitions.count)
+    for partition in partitions {
+      let last = store.nextOffset(of: PartitionID(UInt16(partition))).previous
+      desk.parts![partition - partitions.lowerBound].replica.begin(upTo: last)
+    }
+  }
+
+  private mutating func takePeers(_ members: [Member?], own: MemberSlot?) {
+    for slot in 0..<max(members.count, desk.peers.count) {
+      let member = slot < members.count && slot != own.map(Int.init) ? members[slot] : nil
+      if slot == desk.peers.count { desk.peers.append(nil) }
+      if let peer = desk.peers[slot], peer.node != member?.id {
+        peer.deallocate()
+        desk.peers[slot] = nil
+        for part in 0..<partitions.count { desk.parts![part].owner?.forget(MemberSlot(slot), now: monotonic) }
+      }
+      if desk.peers[slot] == nil, let member { desk.peers[slot] = ReplicationPeer(member.id) }
+    }
+  }
+
+  private mutating func adopt(_ entry: PartitionEntry, _ partition: Int, _ slot: MemberSlot?) {
+    let part = partition - partitions.lowerBound
+    let id = PartitionID(UInt16(partition))
+    var deposed: [UInt64] = []
+    desk.around.replicas = entry.replicas
+    let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
+    if change.resetsLog {
+      store.reset(id)
+      desk.dropAssembly(part)
+    }
+    if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
+    store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
+    for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
+    if desk.parts![part].owner != nil { connectFollowers(part) }
+    desk.touch(part)
+    updateWish(part)
+  }
+
+  // MARK: Connections
+
+  /// Tells owners which of their followers can be reached.
+  private mutating func connectFollowers(_ part: Int) {
+    for follower in desk.parts![part].owner!.followers where follower.phase == .idle {
+      guard isConnected(follower.slot) else { continue }
+      desk.parts![part].owner!.connected(follower.slot, now: monotonic)
+      desk.touch(part)
+    }
+  }
+
+  private func isConnected(_ slot: MemberSlot) -> Bool {
+    Int(slot) < desk.peers.count && desk.peers[Int(slot)]?.isConnected == true
+  }
+
+  /// Looks which links came up or were lost since the last turn.
+  mutating func noteLinks() {
+    for slot in desk.peers.indices {
+      guard let peer = desk.peers[slot] else { continue }
+      let link = slot < routes.linkOfSlot.count ? routes.linkOfSlot[slot] : -1
+      let isUp = link >= 0 && links[link].pointee.state == .up && links[link].pointee.node == peer.node
+      let session = isUp ? links[link].pointee.sessions : peer.session
+      guard isUp != peer.isConnected || session != peer.session else { continue }
+      if peer.isConnected {
+        peer.writer.pointee.removeAll()
+        for part in 0..<partitions.count {
+          desk.parts![part].owner?.disconnected(MemberSlot(slot), now: monotonic)
+        }
+      }
+      desk.peers[slot]!.isConnected = isUp
+      desk.peers[slot]!.session = session
+      guard isUp else { continue }
+      for part in 0..<partitions.count {
+        desk.parts![part].owner?.connected(MemberSlot(slot), now: monotonic)
+        desk.touch(part)
+      }
+    }
+  }
+
+  // MARK: Writes
+
+  /// The index of a partition of this core.
+  @inline(__always) func part(_ partition: PartitionID) -> Int { Int(partition.rawValue) - partitions.lowerBound }
+
+  /// Why a write of this concern isn't applied now; nil if it is.
+  mutating func refusal(of concern: WriteConcern, in partition: PartitionID) -> Problem? {
+    guard standing.hasLease else { return .readOnly }
+    let part = part(partition)
+    guard let owner = desk.parts![part].owner, owner.isActive else { return .fenced }
+    if owner.successor != nil { return .fenced }
+    // A majority or all copies that are in force must be there now. A number may be waited for as long as so many are
+    // configured.
+    let isNumber = concern != .majority && concern != .all
+    if isNumber ? concern.members(of: 0) > max(desk.copies, owner.synced.count) : !owner.canReach(concern) {
+      return isNumber ? .concernUnreachable : .notInStep
+    }
+    return store.uncommitted(partition) < limits.uncommitted ? nil : .overloaded
+  }
+
+  /// Whether a write of this concern may be answered before a majority holds it.
+  func isUnsafe(_ concern: WriteConcern, _ partition: PartitionID) -> Bool {
+    guard concern != .majority, let owner = desk.parts?[part(partition)].owner else { return false }
+    return concern.members(of: owner.replicationFactor) < WriteConcern.majority(of: owner.replicationFactor)
+  }
+
+  /// Whether a revision is held as the concern says.
+  mutating func isHeld(by concern: WriteConcern, _ revision: Revision) -> Bool {
+    let part = part(revision.partition)
+    guard desk.parts![part].owner != nil, revision.epoch <= desk.parts![part].owner!.epoch else { return false }
+    desk.parts![part].appended(upTo: store.nextOffset(of: revision.partition).previous)
+    let last = desk.parts![part].replica.last
+    return desk.parts![part].owner!.isHeld(revision.offset, concern, last: last)
+  }
+
+  /// Has the token answered when the revision is held.
+  mutating func notify(_ token: WaitToken, _ revision: Revision, _ concern: WriteConcern) {
+    let part = part(revision.partition)
+    guard desk.parts![part].owner != nil else {
+      concernFailed(token, .ownerDeposed)
+      return
+    }
+    desk.parts![part].owner!.waiters.add(concern, revision.offset, token.rawValue)
+    desk.touch(part)
+  }
+
+  // MARK: Time
+
+  /// Looks after followers that say nothing, and at what is to be wished for.
+  mutating func tickReplication() {
+    desk.nextTick = monotonic + ReplicationDesk.tick
+    let floors = monotonic >= desk.nextFloor
+    if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
+    for part in 0..<partitions.count {
+      if desk.parts![part].owner != nil {
+        let last = desk.parts![part].replica.last
+        desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
+        connectFollowers(part)
+        desk.touch(part)
+      }
+      updateWish(part)
+      if floors { moveFloor(part) }
+    }
+  }
+
+  /// Removals that every follower has passed need not be kept; nor those that aren't committed be thought about.
+  private mutating func moveFloor(_ part: Int) {
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    var floor = desk.parts![part].replica.committed.next
+    for follower in desk.parts![part].owner?.followers ?? [] { floor = min(floor, follower.next) }
+    store.setTombstoneFloor(floor, of: id)
+  }
+
+  /// Asks a partition what it wishes for.
+  mutating func updateWish(_ part: Int) {
+    desk.around.replicas = desk.parts![part].entry.replicas
+    let wish = desk.parts![part].wish(desk.around, now: monotonic).map {
+      PartitionWish(
+        partition: PartitionID(UInt16(part + partitions.lowerBound)), epoch: desk.parts![part].entry.epoch, wish: $0)
+    }
+    if desk.wishes[part] != wish {
+      desk.wishes[part] = wish
+      desk.hasNewWishes = true
+    }
+  }
+
+  /// What this core's partitions want of the control plane, all of it; nil if that is no news. For
+  /// `ControlPlane.setWishes`, together with what the other cores' want.
+  package mutating func takeWishes() -> [PartitionWish]? {
+    guard desk.hasNewWishes else { return nil }
+    desk.hasNewWishes = false
+    return desk.wishes.sorted { $0.key < $1.key }.map(\.value)
+  }
+}
+
+extension Problem {
+  static var notInStep: Problem {
+    Problem(
+      503,
+      "Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1."
+    )
+  }
+  static var ownerDeposed: Problem {
+    Problem(
+      504,
+      "Unknown: the key's partition changed its owner before enough nodes had confirmed the write. Read the key, or retry with an Idempotency-Key."
+    )
+  }
+}

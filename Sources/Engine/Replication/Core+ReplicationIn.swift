@@ -1,0 +1,210 @@
+import Wire
+
+// What comes from other members: sections for this core's partitions, or for another core's.
+extension Core {
+  /// Takes a REPLICATE frame whose checksum fits; false if it isn't sound.
+  mutating func takeReplication(_ frame: FrameView, from node: NodeID) -> Bool {
+    guard let cursor = try? SectionCursor(frame.payload) else { return false }
+    runBatch()
+    guard desk.parts != nil, let slot = desk.peers.firstIndex(where: { $0?.node == node }) else { return true }
+    var sections = cursor
+    while let section = sections.take() {
+      let core = core(of: section.partition)
+      if core == index {
+        take(section, from: MemberSlot(slot))
+      } else {
+        let payload = outboxes[core].begin(.replicate, 8 + section.length)
+        payload.storeBytes(of: UInt64(slot), as: UInt64.self)
+        (payload + 8).copyMemory(from: section.base, byteCount: section.length)
+      }
+    }
+    return true
+  }
+
+  /// Takes a section that another core received.
+  mutating func receiveReplication(_ payload: UnsafeRawPointer) {
+    guard desk.parts != nil else { return }
+    take(SectionView(checked: payload + 8), from: MemberSlot(payload.load(as: UInt64.self)))
+  }
+
+  private mutating func take(_ section: SectionView, from slot: MemberSlot) {
+    let part = part(section.partition)
+    desk.touch(part)
+    switch section.kind {
+    case .open: handle(.open, section, slot, part)
+    case .truncate:
+      handle(.truncate(LogEnd(epoch: section.markEpoch, offset: section.markOffset)), section, slot, part)
+    case .start:
+      let entries = (0..<section.epochCount).map {
+        EpochHistory.Entry(epoch: section.epoch($0).epoch, first: section.epoch($0).first)
+      }
+      guard let history = EpochHistory(entries) else { return }
+      let resets = section.flags & SectionLayout.resets != 0
+      handle(.start(resets: resets, next: section.offset, history), section, slot, part)
+    case .append:
+      handle(
+        .append(first: section.offset, end: section.end, committed: section.committed), section, slot, part)
+    case .piece: assemble(section, slot, part)
+    case .position:
+      answered(.position(LogEnd(epoch: section.markEpoch, offset: section.markOffset)), section, slot, part)
+    case .acknowledge: answered(.acknowledge(section.offset), section, slot, part)
+    case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
+    case .result: remember(section, slot, part)
+    }
+  }
+
+  // MARK: As a replica
+
+  private mutating func handle(
+    _ message: ReplicationMessage, _ section: SectionView, _ slot: MemberSlot, _ part: Int
+  ) {
+    let action = receive(message, section.epoch, section.stream, slot, part)
+    guard action == .append else { return }
+    append(section.payload, upTo: section.end, committed: section.committed, part)
+  }
+
+  /// What a message of an owner means, and what it asks of the log but for records.
+  private mutating func receive(
+    _ message: ReplicationMessage, _ epoch: Epoch, _ stream: UInt32, _ slot: MemberSlot, _ part: Int
+  ) -> PartitionReplication.Action {
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    // A range that begins far beyond the log's end would cost memory for nothing.
+    if case .append(let first, _, _) = message, first != desk.parts![part].replica.last.next {
+      desk.dropAssembly(part)
+    }
+    var deposed: [UInt64] = []
+    let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
+    for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
+    if desk.parts![part].owner == nil { store.setReplicated(id, isFollower: true) }
+    switch action {
+    case .nothing, .append: break
+    case .reset:
+      desk.dropAssembly(part)
+      store.reset(id)
+    case .truncate(let offset):
+      desk.dropAssembly(part)
+      truncate(id, behind: offset, part)
+    }
+    return action
+  }
+
+  private mutating func truncate(_ id: PartitionID, behind offset: Offset, _ part: Int) {
+    let now = wall
+    var ledger = LossLedger()
+    swap(&ledger, &desk.ledger)
+    let before = ledger.total
+    let isDone = store.truncate(id, behind: offset) { record in
+      if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, now: now) }
+    }
+    swap(&ledger, &desk.ledger)
+    for entry in desk.ledger.newest(Int(min(desk.ledger.total - before, 100))) { logLoss(entry) }
+    // Without memory even for that: all is fetched again. The owner sees it by the position.
+    if !isDone {
+      store.reset(id)
+      desk.parts![part].replica.reset()
+    }
+  }
+
+  private mutating func logLoss(_ entry: LossLedger.Entry) {
+    var line: [UInt8] = []
+    appendJSON("\"message\":\"acknowledged write lost\",\"type\":\"LOST\",\"key\":", to: &line)
+    appendJSONString(String(decoding: entry.key, as: UTF8.self), to: &line)
+    appendJSON(",\"map\":", to: &line)
+    appendJSONString(String(decoding: entry.map, as: UTF8.self), to: &line)
+    let revision = entry.revision
+    appendJSON(",\"revision\":", to: &line)
+    appendJSONString(
+      "\(revision.partition.rawValue)-\(revision.epoch.rawValue)-\(revision.offset.rawValue)", to: &line)
+    appendJSON(",\"written\":", to: &line)
+    appendJSONInteger(entry.written, to: &line)
+    let text = logScratch.copy(line)
+    effects.append(.log(.warning, text.baseAddress!, count: text.count))
+  }
+
+  /// The record flag of a write that was answered before a majority held it.
+  static var unsafelyAnswered: UInt8 { 0x08 }
+
+  /// Appends records that were accepted; if there is no memory for all of them, the log ends before.
+  private mutating func append(
+    _ payload: UnsafeRawBufferPointer, upTo end: Offset, committed: Offset, _ part: Int
+  ) {
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    store.commit(id, upTo: min(committed, end))
+    var rest = payload
+    while rest.count > 0 {
+      let record = RecordView(rest.baseAddress!)
+      do {
+        try store.append(record, to: id, time: wall)
+      } catch {
+        // The owner hears nothing, and asks again.
+        metrics.count(.overloaded)
+        desk.parts![part].replica.didTruncate(to: record.offset.previous)
+        desk.parts![part].replica.stopListening()
+        return
+      }
+      rest = UnsafeRawBufferPointer(rebasing: rest[record.room...])
+    }
+    store.cover(id, upTo: end)
+  }
+
+  /// A piece of a long record; with the last one the record is there.
+  private mutating func assemble(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
+    let replica = desk.parts![part].replica
+    guard replica.isListening(section.epoch, stream: section.stream), section.offset == replica.last.next,
+      section.recordCount <= limits.value + RecordLayout.maximumExtras + RecordLayout.headerCount + (64 << 10) + 256
+    else { return }
+    if section.pieceStart == 0 {
+      desk.dropAssembly(part)
+      let room = RecordLayout.padded(section.recordCount)
+      desk.assemblies[part] = RecordAssembly(
+        epoch: section.epoch, stream: section.stream, first: section.offset, end: section.end,
+        bytes: .allocate(byteCount: room, alignment: 16))
+    }
+    guard var assembly = desk.assemblies[part], assembly.epoch == section.epoch, assembly.stream == section.stream,
+      assembly.first == section.offset, assembly.filled == section.pieceStart,
+      assembly.filled + section.payload.count <= assembly.bytes.count
+    else { return desk.dropAssembly(part) }
+    (assembly.bytes.baseAddress! + assembly.filled).copyMemory(
+      from: section.payload.baseAddress!, byteCount: section.payload.count)
+    assembly.filled += section.payload.count
+    desk.assemblies[part] = assembly
+    guard assembly.filled == assembly.bytes.count else { return }
+    defer { desk.dropAssembly(part) }
+    let bytes = UnsafeRawBufferPointer(assembly.bytes)
+    guard let record = try? RecordView(checking: bytes), record.room == bytes.count, record.offset == section.end,
+      PartitionID(hash: record.hash) == section.partition
+    else { return }
+    let message = ReplicationMessage.append(first: section.offset, end: section.end, committed: section.committed)
+    guard receive(message, section.epoch, section.stream, slot, part) == .append else { return }
+    append(bytes, upTo: section.end, committed: section.committed, part)
+  }
+
+  /// The result of a write with an idempotency key.
+  private mutating func remember(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
+    guard desk.parts![part].replica.isListening(section.epoch, stream: section.stream) else { return }
+    var outcome = Outcome(status: section.status)
+    outcome.value = section.resultValue
+    if section.offset > .none {
+      outcome.hasRevision = true
+      outcome.revision = Revision(partition: section.partition, epoch: section.epoch, offset: section.offset)
+    }
+    dedup.remember(
+      section.resultKey, section.partition, fingerprint: section.fingerprint, outcome, now: section.time, limits: limits
+    )
+  }
+
+  // MARK: As an owner
+
+  private mutating func answered(
+    _ message: ReplicationMessage, _ section: SectionView, _ slot: MemberSlot, _ part: Int
+  ) {
+    let id = section.partition
+    desk.parts![part].appended(ifOwner: store.nextOffset(of: id).previous)
+    let moves = desk.parts![part].receive(
+      answer: message, section.epoch, stream: section.stream, from: slot, keepsFrom: store.removalsKept(from: id),
+      now: monotonic)
+    if moves { settle(part) }
+    guard let owner = desk.parts![part].owner else { return }
+    if !owner.isActive || owner.successor != nil { updateWish(part) }
+  }
+}

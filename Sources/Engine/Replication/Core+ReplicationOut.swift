@@ -1,0 +1,229 @@
+import Wire
+
+// What goes to other members at the end of a turn: at most one frame to each, unless it would be too long.
+extension Core {
+  /// Bytes that may wait for a link before followers behind it are left behind.
+  private static var congestion: Int { 1 << 20 }
+  /// Bytes of records that a follower which lags gets in one turn.
+  private static var catchUp: Int { 256 << 10 }
+
+  /// Says what the partitions have to say, and answers what may be answered.
+  mutating func turnReplication() {
+    noteLinks()
+    if monotonic >= desk.nextTick { tickReplication() }
+    for index in store.takeTouched() { desk.touch(index) }
+    for part in desk.backlog { desk.touch(part) }
+    for part in desk.stalled { desk.touch(part) }
+    desk.backlog.removeAll(keepingCapacity: true)
+    desk.stalled.removeAll(keepingCapacity: true)
+    for part in desk.takeDirty() { say(part) }
+    for slot in desk.peers.indices { sendFrame(to: slot) }
+  }
+
+  private mutating func say(_ part: Int) {
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    guard desk.parts![part].owner != nil else { return answer(part, id) }
+    let last = store.nextOffset(of: id).previous
+    desk.parts![part].appended(upTo: last)
+    settle(part)
+    let epoch = desk.parts![part].owner!.epoch
+    var isBehind = false
+    var isStalled = false
+    var place = 0
+    while place < desk.parts![part].owner!.followers.count {
+      let follower = desk.parts![part].owner!.followers[place]
+      let slot = Int(follower.slot)
+      defer { place += 1 }
+      guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      let instruction = desk.parts![part].owner!.instruction(place, last: last)
+      switch instruction {
+      case .nothing: continue
+      case .open(let stream):
+        makeRoom(16, slot)
+        peer.writer.pointee.open(id, epoch, stream: stream)
+      case .truncate(let stream, let bound):
+        makeRoom(32, slot)
+        peer.writer.pointee.mark(.truncate, id, epoch, stream: stream, at: bound.epoch, bound.offset)
+      case .start(let stream, let resets, let next):
+        makeRoom(24 + 16 * EpochHistory.maximumCount, slot)
+        let epochs = desk.parts![part].replica.history.entries.map { (epoch: $0.epoch, first: $0.first) }
+        peer.writer.pointee.start(id, epoch, stream: stream, resets: resets, next: next, epochs: epochs)
+      case .append(let stream, let from):
+        if sendRecords(part, id, epoch, stream, place, slot, from: from, last: last) {
+          if mayTake(slot) { isBehind = true } else { isStalled = true }
+        }
+        continue
+      }
+      // What follows it needn't wait for the next turn.
+      if case .start = instruction { isBehind = true }
+    }
+    if !desk.results.isEmpty { sendResults(part, id, epoch) }
+    store.noteScanned(id)
+    if isBehind { desk.backlog.append(part) }
+    if isStalled { desk.stalled.append(part) }
+  }
+
+  /// Sends records to a follower; whether some are left.
+  private mutating func sendRecords(
+    _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ place: Int, _ slot: Int, from: Offset,
+    last: Offset
+  ) -> Bool {
+    guard mayTake(slot) else { return true }
+    let committed = desk.parts![part].replica.committed
+    desk.records.removeAll()
+    let partial = desk.parts![part].owner!.followers[place].partial
+    let next = store.scanNew(id, from: from, maximumBytes: Core.catchUp, into: &desk.records)
+    var covered = from
+    for index in 0..<desk.records.count {
+      let record = desk.records[index]
+      guard store.isNeeded(record, of: id) else { continue }
+      let length = record.length
+      if SectionLayout.appendCount + record.room > ReplicationPeer.frameCount - FrameLayout.headCount {
+        let done = sendPieces(
+          record, from: index == 0 || covered == from ? partial : 0, first: covered, part, id, epoch, stream, place,
+          slot)
+        desk.parts![part].owner!.didSend(
+          place, upTo: done ? record.offset : covered.previous, partial: done ? 0 : nil, now: monotonic)
+        if !done { return true }
+        covered = record.offset.next
+        continue
+      }
+      makeRoom(SectionLayout.appendCount + FrameLayout.padded(length), slot)
+      desk.peers[slot]!.writer.pointee.append(
+        record, from: covered, id, epoch, stream: stream, committed: committed)
+      covered = record.offset.next
+    }
+    let end = next?.previous ?? last
+    if covered <= end {
+      makeRoom(SectionLayout.appendCount, slot)
+      desk.peers[slot]!.writer.pointee.cover(
+        from: covered, to: end, id, epoch, stream: stream, committed: committed)
+    }
+    desk.parts![part].owner!.didSend(place, upTo: end, partial: 0, now: monotonic)
+    return next != nil
+  }
+
+  /// Has followers remember the result of a write that had an idempotency key, so that a retry gets it after a failover.
+  mutating func replicate(resultOf options: OperationOptions, _ partition: PartitionID, _ outcome: Outcome) {
+    let part = part(partition)
+    guard desk.parts![part].owner != nil, outcome.value.count <= limits.copiedValue || outcome.isInLog else { return }
+    let result = ReplicatedResult(
+      key: [UInt8](options.idempotencyKey), fingerprint: options.fingerprint, time: wall, status: outcome.status,
+      offset: outcome.hasRevision ? outcome.revision.offset : .none,
+      value: outcome.isInLog ? [] : [UInt8](outcome.value))
+    desk.results[part, default: []].append(result)
+    desk.touch(part)
+  }
+
+  private mutating func sendResults(_ part: Int, _ id: PartitionID, _ epoch: Epoch) {
+    guard let results = desk.results.removeValue(forKey: part) else { return }
+    for follower in desk.parts![part].owner!.followers where follower.phase == .streaming {
+      let slot = Int(follower.slot)
+      guard mayTake(slot), let peer = desk.peers[slot] else { continue }
+      for result in results {
+        makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
+        result.key.withUnsafeBytes { key in
+          result.value.withUnsafeBytes { value in
+            peer.writer.pointee.result(
+              id, epoch, stream: follower.stream, offset: result.offset, fingerprint: result.fingerprint,
+              time: result.time, status: result.status, key: key, value: value)
+          }
+        }
+      }
+    }
+  }
+
+  /// Sends a record that is too long for a frame, as far as the link takes it; whether all of it was.
+  private mutating func sendPieces(
+    _ record: RecordView, from partial: Int, first: Offset, _ part: Int, _ id: PartitionID, _ epoch: Epoch,
+    _ stream: UInt32, _ place: Int, _ slot: Int
+  ) -> Bool {
+    let most = (ReplicationPeer.frameCount - FrameLayout.headCount - SectionLayout.pieceCount) & ~7
+    var start = partial
+    let committed = desk.parts![part].replica.committed
+    while start < record.length {
+      guard mayTake(slot) else {
+        desk.parts![part].owner!.didSendPart(place, bytes: start)
+        return false
+      }
+      let count = min(most, record.length - start)
+      makeRoom(SectionLayout.pieceCount + FrameLayout.padded(count), slot)
+      desk.peers[slot]!.writer.pointee.piece(
+        record, from: start, count: count, first: first, id, epoch, stream: stream, committed: committed)
+      start += count
+    }
+    return true
+  }
+
+  /// A replica's answer to its owner.
+  private mutating func answer(_ part: Int, _ id: PartitionID) {
+    guard let source = desk.parts![part].replica.source, Int(source) < desk.peers.count,
+      let peer = desk.peers[Int(source)], peer.isConnected
+    else { return }
+    let (epoch, stream) = (desk.parts![part].replica.streamEpoch, desk.parts![part].replica.stream)
+    guard let reply = desk.parts![part].replica.takeReply() else { return }
+    makeRoom(32, Int(source))
+    switch reply {
+    case .position(let end):
+      peer.writer.pointee.mark(.position, id, epoch, stream: stream, at: end.epoch, end.offset)
+    case .acknowledge(let offset): peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset)
+    case .refuse(let promised): peer.writer.pointee.refuse(id, epoch, stream: stream, promised: promised)
+    }
+  }
+
+  /// Answers those whose writes are held by enough members.
+  mutating func settle(_ part: Int) {
+    var answered: [UInt64] = []
+    if desk.parts![part].settle({ answered.append($0) }) {
+      let id = PartitionID(UInt16(part + partitions.lowerBound))
+      store.commit(id, upTo: desk.parts![part].replica.committed)
+    }
+    for token in answered { concernMet(WaitToken(rawValue: token)) }
+  }
+
+  // MARK: Frames
+
+  /// Whether a member's link has room for more.
+  private func mayTake(_ slot: Int) -> Bool {
+    guard let connection = replicationConnection(slot) else { return false }
+    return connection.pointee.output.unsent < Core.congestion
+  }
+
+  private func replicationConnection(_ slot: Int) -> UnsafeMutablePointer<Connection>? {
+    guard let peer = desk.peers[slot], peer.isConnected, slot < routes.linkOfSlot.count else { return nil }
+    let link = routes.linkOfSlot[slot]
+    guard link >= 0, links[link].pointee.state == .up, let id = links[link].pointee.connection,
+      let connection = connection(id), connection.pointee.state == .open
+    else { return nil }
+    return connection
+  }
+
+  /// Sees to it that the frame being written has room for a section of `count` bytes.
+  private mutating func makeRoom(_ count: Int, _ slot: Int) {
+    if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
+  }
+
+  /// Ends the frame that is being written to a member, if it has anything, and hands it over.
+  private mutating func sendFrame(to slot: Int) {
+    guard let peer = desk.peers[slot], !peer.writer.pointee.isEmpty else { return }
+    defer { peer.writer.pointee.removeAll() }
+    guard let connection = replicationConnection(slot) else { return }
+    let length = peer.writer.pointee.count
+    let base = peer.writer.pointee.base
+    FrameLayout.seal(
+      base, length: length, .replicate, count: min(peer.writer.pointee.sections, Int(UInt16.max)), id: 0,
+      connection.pointee.peer!.pointee.outgoing)
+    // A small frame is copied behind what is there; of a larger one only the head is, and the rest is its own block.
+    let copied = length <= limits.copiedValue ? length : FrameLayout.headCount
+    let chunk = reserve(connection, copied)
+    chunk.end.copyMemory(from: base, byteCount: copied)
+    didWriteFrame(connection, chunk, copied)
+    guard copied < length else { return }
+    let block = UnsafeMutableRawPointer.allocate(byteCount: length - copied, alignment: 16)
+    block.copyMemory(from: base + copied, byteCount: length - copied)
+    chunk.pointee.tail = UnsafeRawPointer(block)
+    chunk.pointee.tailCount = length - copied
+    chunk.pointee.pin = Pin(kind: .heap, core: 0, segment: 0)
+    connection.pointee.output.unsent += length - copied
+  }
+}

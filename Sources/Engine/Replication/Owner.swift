@@ -1,0 +1,194 @@
+import Wire
+
+/// The one that orders a partition's writes, or is about to: the candidate of a fence, until it is activated.
+///
+/// Pure: it decides what is sent to whom and what counts as held; records, time and messages are arguments. The owner's
+/// own log is its `Replica`'s. Slot.tla: `role` is this, and its `ep`, `ver`, `S`, `rf`, `rem`, `add`, `nrf` are
+/// `epoch`, `version`, `synced`, `replicationFactor` and `pending`; `acks` is `Follower.acked`.
+package struct Owner: Sendable {
+  /// The node itself.
+  package let slot: MemberSlot
+  package let epoch: Epoch
+  /// False while the fence isn't over: others are brought in step, and nothing is written.
+  package private(set) var isActive: Bool
+  /// The version of the partition's entry that it has learned; a change it asks for is meant for this one.
+  package private(set) var version: UInt32
+  /// The synced set S, itself in it.
+  package private(set) var synced: [MemberSlot]
+  package private(set) var replicationFactor: UInt8
+  /// The change of S that it asked for and of which it doesn't know whether it was made.
+  package internal(set) var pending: PendingResize?
+  /// It gives the partition to this one and takes no writes, until it learns that it did or can't.
+  package internal(set) var successor: MemberSlot?
+  var successorSince: UInt64 = 0
+  /// Everyone who takes its records.
+  package internal(set) var followers: [Follower] = []
+  /// Held by a majority, by the rules below; never goes back.
+  package private(set) var committed = Offset.none
+  /// The last record that anybody was told is held by two or more.
+  package private(set) var acknowledged = Offset.none
+  package internal(set) var waiters = Waiters()
+  /// Since when a candidate waits for the others; to be activated in time with what there is.
+  let since: UInt64
+
+  #if DEBUG
+    /// A planted bug, for tests of the checkers.
+    package var mutation: ReplicationMutation?
+  #endif
+
+  /// A change of the synced set and the factor that goes with it.
+  package struct PendingResize: Equatable, Sendable {
+    /// The member that goes, or the one that comes.
+    package var removed: MemberSlot?
+    package var added: MemberSlot?
+    /// The factor from then on.
+    package var replicationFactor: UInt8
+  }
+
+  /// The candidate of a fence (Slot.tla: `Choose`), or an owner that is active at once.
+  /// - Parameter committed: what it knew, as a replica, to be held by a majority.
+  package init(_ slot: MemberSlot, _ entry: PartitionEntry, committed: Offset, now: UInt64) {
+    self.slot = slot
+    epoch = entry.epoch
+    isActive = entry.isActive
+    version = entry.version
+    synced = entry.synced
+    replicationFactor = entry.replicationFactor
+    self.committed = committed
+    acknowledged = committed
+    since = now
+  }
+
+  // MARK: Learning
+
+  /// The fence is over (Slot.tla: `Activate`), or a change was made, maybe the one that was asked for (`Learn`). The entry
+  /// is of this epoch and names this node as its owner.
+  package mutating func learn(_ entry: PartitionEntry) {
+    guard entry.epoch == epoch, entry.isActive, !isActive || entry.version > version else { return }
+    isActive = true
+    version = entry.version
+    synced = entry.synced
+    replicationFactor = entry.replicationFactor
+    pending = nil
+    successor = nil
+  }
+
+  /// Sends records to these nodes and no others.
+  package mutating func setFollowers(_ slots: [MemberSlot], now: UInt64) {
+    followers.removeAll { !slots.contains($0.slot) }
+    for slot in slots where slot != self.slot && !followers.contains(where: { $0.slot == slot }) {
+      followers.append(Follower(slot, now: now))
+    }
+  }
+
+  // MARK: What counts
+
+  /// The follower that is this member.
+  func index(of slot: MemberSlot) -> Int? { followers.firstIndex { $0.slot == slot } }
+
+  /// How far a member holds this log.
+  func held(by slot: MemberSlot, last: Offset) -> Offset {
+    slot == self.slot ? last : index(of: slot).map { followers[$0].acked } ?? .none
+  }
+
+  /// The members whose word counts: S without the one that goes ★.
+  private func counts(_ slot: MemberSlot) -> Bool {
+    #if DEBUG
+      if mutation == .shrinksEarly { return true }
+    #endif
+    return pending?.removed != slot
+  }
+
+  /// The last record that `count` of the members that count hold; with `isNew`, of the set that was asked for.
+  func held(byAtLeast count: Int, isNew: Bool = false, last: Offset) -> Offset {
+    guard count > 1 else { return last }
+    var best = Offset.none
+    let added = isNew ? pending?.added : nil
+    func holders(of offset: Offset) -> Int {
+      var holders = 0
+      for slot in synced where counts(slot) && held(by: slot, last: last) >= offset { holders += 1 }
+      if let added, !synced.contains(added), held(by: added, last: last) >= offset { holders += 1 }
+      return holders
+    }
+    func consider(_ slot: MemberSlot) {
+      let offset = held(by: slot, last: last)
+      if offset > best, holders(of: offset) >= count { best = offset }
+    }
+    for slot in synced where counts(slot) { consider(slot) }
+    if let added { consider(added) }
+    return best
+  }
+
+  /// The last record that may be answered at this concern: held by enough of the old set and of the one that was asked
+  /// for ★ (Slot.tla: `AckQ`).
+  func held(at concern: WriteConcern, last: Offset) -> Offset {
+    let old = held(byAtLeast: concern.members(of: replicationFactor), last: last)
+    guard let pending, concern != .one else { return old }
+    #if DEBUG
+      if mutation == .forgetsNewFactor { return old }
+    #endif
+    return min(old, held(byAtLeast: concern.members(of: pending.replicationFactor), isNew: true, last: last))
+  }
+
+  /// Looks how far a majority holds the log; returns whether that is further than before.
+  package mutating func updateCommitted(last: Offset) -> Bool {
+    guard isActive else { return false }
+    let held = held(at: .majority, last: last)
+    guard held > committed else { return false }
+    committed = held
+    acknowledged = max(acknowledged, held)
+    return true
+  }
+
+  /// Whether a write at this concern could be answered now, if all members are in order. Others are "not applied".
+  package func canReach(_ concern: WriteConcern) -> Bool {
+    guard isActive, successor == nil else { return false }
+    let there = synced.count - (pending?.removed == nil ? 0 : 1)
+    return concern.members(of: replicationFactor) <= there
+  }
+
+  // MARK: Acknowledgements
+
+  /// A member holds this log up to here. Returns whether something may be answered by that.
+  package mutating func acknowledge(_ slot: MemberSlot, upTo offset: Offset, last: Offset, now: UInt64) -> Bool {
+    guard let index = index(of: slot), offset <= last, offset > followers[index].acked else { return false }
+    followers[index].acked = offset
+    followers[index].progressAt = now
+    return true
+  }
+
+  /// Those who waited for what is held now are to be answered.
+  package mutating func takeAnswered(last: Offset, _ answer: (UInt64) -> Void) {
+    guard !waiters.isEmpty else { return }
+    let majority = committed
+    var highest = acknowledged
+    waiters.takeMajority(upTo: majority, answer)
+    if waiters.hasOthers {
+      var waiting = Waiters()
+      swap(&waiting, &waiters)
+      waiting.takeOthers(
+        { held(at: $0, last: last) },
+        { offset, token in
+          highest = max(highest, offset)
+          answer(token)
+        })
+      swap(&waiting, &waiters)
+    }
+    acknowledged = highest
+  }
+
+  /// Whether the record is held as the concern says; if so, somebody may be told.
+  package mutating func isHeld(_ offset: Offset, _ concern: WriteConcern, last: Offset) -> Bool {
+    if concern == .one { return true }
+    guard held(at: concern, last: last) >= offset else { return false }
+    acknowledged = max(acknowledged, offset)
+    return true
+  }
+
+  /// Has `token` answered when the record is held as the concern says; true if it is at once.
+  package mutating func wait(_ concern: WriteConcern, for offset: Offset, token: UInt64, last: Offset) -> Bool {
+    if isHeld(offset, concern, last: last) { return true }
+    waiters.add(concern, offset, token)
+    return false
+  }
+}

@@ -1,0 +1,188 @@
+import Wire
+
+/// A node's part in the replication of one partition: always a replica, sometimes the owner or a fence's candidate.
+///
+/// Pure: entries of the topology, messages and time go in; `Owner.instruction`, `Replica.takeReply` and `wish` say what
+/// is to go out, when a turn ends. The log is elsewhere: what must be done to it is returned.
+package struct PartitionReplication: Sendable {
+  /// The node's own slot; nil while it is no member.
+  package private(set) var slot: MemberSlot?
+  package internal(set) var replica = Replica()
+  /// While this node is the partition's owner or candidate.
+  package internal(set) var owner: Owner?
+  /// The entry as it was learned last.
+  package private(set) var entry = PartitionEntry()
+  private var hasEntry = false
+
+  #if DEBUG
+    /// A planted bug, for tests of the checkers.
+    package var mutation: ReplicationMutation? {
+      didSet {
+        replica.mutation = mutation
+        owner?.mutation = mutation
+      }
+    }
+  #endif
+
+  package init() {}
+
+  /// What an entry asks of the log and of those who wait.
+  package struct Change: Equatable, Sendable {
+    /// The log is to be emptied: all that held the partition is gone.
+    package var resetsLog = false
+    /// The node is the owner no more: those who wait won't learn what becomes of their writes.
+    package var isDeposed = false
+    /// It is the owner now and may write, in this epoch.
+    package var leads = false
+  }
+
+  /// Whether the entry makes this node the owner, lease aside.
+  package var isOwner: Bool { owner?.isActive == true }
+
+  // MARK: The topology
+
+  /// Takes the partition's entry from a topology that is later than the last one.
+  package mutating func adopt(
+    _ new: PartitionEntry, slot own: MemberSlot?, _ around: Surroundings, now: UInt64, deposed: (UInt64) -> Void
+  ) -> Change {
+    var change = Change()
+    let old = entry
+    entry = new
+    slot = own
+    guard !hasEntry || new != old || owner != nil else { return change }
+    hasEntry = true
+    if new.losses != old.losses {
+      stepDown(&change, deposed)
+      replica.reset()
+      change.resetsLog = true
+    }
+    // Having applied a fence is a promise ★, whoever held the partition (Slot.tla: `Promise`).
+    replica.promise(new.epoch)
+    if let owner, owner.epoch < new.epoch { stepDown(&change, deposed) }
+    // A later epoch was heard of already: this entry is history.
+    guard let own, replica.promised == new.epoch else { return change }
+    if new.isActive ? new.owner == own : new.candidate == own {
+      let wasActive = isOwner
+      if owner == nil { lead(own, new, now) } else { owner!.learn(new) }
+      change.leads = isOwner && !wasActive
+      follow(around, now)
+    } else if owner != nil {
+      stepDown(&change, deposed)
+    }
+    return change
+  }
+
+  private mutating func lead(_ own: MemberSlot, _ entry: PartitionEntry, _ now: UInt64) {
+    replica.lead(entry.epoch)
+    owner = Owner(own, entry, committed: replica.committed, now: now)
+    #if DEBUG
+      owner!.mutation = mutation
+    #endif
+  }
+
+  /// An owner streams to S, to those that should hold the partition, and to one it asked to add.
+  private mutating func follow(_ around: Surroundings, _ now: UInt64) {
+    var slots = owner!.synced
+    if owner!.isActive {
+      for slot in around.replicas where around.isUp(slot) && !slots.contains(slot) { slots.append(slot) }
+      if let added = owner!.pending?.added, !slots.contains(added) { slots.append(added) }
+    }
+    owner!.setFollowers(slots, now: now)
+  }
+
+  private mutating func stepDown(_ change: inout Change, _ deposed: (UInt64) -> Void) {
+    guard owner != nil else { return }
+    owner!.waiters.takeAll(deposed)
+    owner = nil
+    replica.stopListening()
+    change.isDeposed = true
+  }
+
+  // MARK: Messages to a replica
+
+  /// What a message asks of the log.
+  package enum Action: Equatable, Sendable {
+    case nothing
+    /// Drop all records behind this one.
+    case truncate(Offset)
+    /// Drop everything.
+    case reset
+    /// Append the records that came with the message.
+    case append
+  }
+
+  /// Takes a message of an owner or a candidate. One of a later epoch deposes this node if it is the owner.
+  package mutating func receive(
+    _ message: ReplicationMessage, _ epoch: Epoch, stream: UInt32, from source: MemberSlot,
+    deposed: (UInt64) -> Void
+  ) -> Action {
+    if let owner, epoch > owner.epoch {
+      var change = Change()
+      stepDown(&change, deposed)
+    }
+    // Two can't own one epoch: only a message that lost its way comes here.
+    guard owner == nil else { return .nothing }
+    switch message {
+    case .open:
+      replica.open(epoch, stream: stream, from: source)
+      return .nothing
+    case .truncate(let bound):
+      return replica.truncate(epoch, stream: stream, to: bound).map { $0 == .none ? .reset : .truncate($0) } ?? .nothing
+    case .start(let resets, let next, let history):
+      let isStarted = replica.start(epoch, stream: stream, resets: resets, history: history, at: next)
+      return isStarted && resets ? .reset : .nothing
+    case .append(let first, let end, let committed):
+      let verdict = replica.accept(epoch, stream: stream, first: first, end: end, committed: committed)
+      return verdict == .take ? .append : .nothing
+    case .position, .acknowledge, .refuse: return .nothing
+    }
+  }
+
+  // MARK: Answers to an owner
+
+  /// Takes a follower's answer. Returns whether something may be answered by that; call `settle` then.
+  package mutating func receive(
+    answer message: ReplicationMessage, _ epoch: Epoch, stream: UInt32, from slot: MemberSlot, keepsFrom: Offset,
+    now: UInt64
+  ) -> Bool {
+    guard owner != nil, owner!.epoch == epoch else { return false }
+    switch message {
+    case .position(let end):
+      return owner!.receive(
+        position: end, from: slot, stream: stream, history: replica.history, last: replica.last, keepsFrom: keepsFrom,
+        now: now)
+    case .acknowledge(let offset):
+      return owner!.receive(acknowledgement: offset, from: slot, stream: stream, last: replica.last, now: now)
+    // The topology will tell.
+    case .refuse, .open, .truncate, .start, .append: return false
+    }
+  }
+
+  /// Answers those whose writes are held by enough now. Returns whether the majority's watermark moved.
+  package mutating func settle(_ answer: (UInt64) -> Void) -> Bool {
+    guard owner != nil else { return false }
+    let moved = owner!.updateCommitted(last: replica.last)
+    if moved { replica.commit(upTo: owner!.committed) }
+    owner!.takeAnswered(last: replica.last, answer)
+    return moved
+  }
+
+  // MARK: Writing
+
+  /// The owner appended records up to this one (Slot.tla: `Write`).
+  package mutating func appended(upTo offset: Offset) { replica.appended(upTo: offset) }
+
+  /// The same, if it is the owner.
+  package mutating func appended(ifOwner offset: Offset) { if owner != nil { replica.appended(upTo: offset) } }
+
+  // MARK: Wishes
+
+  /// What to ask the control plane for now.
+  package mutating func wish(_ around: Surroundings, now: UInt64) -> Wish? {
+    if owner != nil { return owner!.wish(around, last: replica.last, now: now) }
+    guard let slot, !entry.isActive, entry.epoch > Epoch(0), entry.candidate == nil, entry.synced.contains(slot),
+      replica.promised == entry.epoch
+    else { return nil }
+    return .promise(replica.end)
+  }
+}

@@ -1,0 +1,124 @@
+import Wire
+
+/// What goes from this core to one other member: sections that are being written into a frame, and whole frames.
+struct ReplicationPeer {
+  /// Who has the slot; another node there is another peer.
+  let node: NodeID
+  /// The link's number of connections so far: a stream belongs to one of them.
+  var session: UInt64 = 0
+  /// Whether its link is up.
+  var isConnected = false
+  /// The frame that is being written.
+  let writer: UnsafeMutablePointer<SectionWriter>
+
+  /// Bytes of a frame: as long as a link's.
+  static var frameCount: Int { 64 << 10 }
+
+  init(_ node: NodeID) {
+    self.node = node
+    writer = .allocate(capacity: 1)
+    writer.initialize(to: SectionWriter(capacity: ReplicationPeer.frameCount))
+  }
+
+  func deallocate() {
+    writer.deinitialize(count: 1)
+    writer.deallocate()
+  }
+}
+
+/// A long record that arrives in pieces.
+struct RecordAssembly {
+  let epoch: Epoch
+  let stream: UInt32
+  let first: Offset
+  let end: Offset
+  let bytes: UnsafeMutableRawBufferPointer
+  var filled = 0
+}
+
+/// The result of a write with an idempotency key.
+struct ReplicatedResult {
+  let key: [UInt8]
+  let fingerprint: UInt64
+  let time: UInt64
+  let status: UInt16
+  /// Of the write; none for one that was refused.
+  let offset: Offset
+  let value: [UInt8]
+}
+
+/// A core's replication: its partitions' parts in it, and what goes to other members.
+struct ReplicationDesk: ~Copyable {
+  /// By partition of this core; nil while the node was never one of several.
+  var parts: UnsafeMutablePointer<PartitionReplication>?
+  private(set) var count = 0
+  /// This node's slot.
+  var slot: MemberSlot?
+  /// What all partitions have in common of their surroundings.
+  var around = Surroundings(replicas: [], replicationFactor: 1, isUp: [], isActive: [])
+  /// Copies that users asked for.
+  var copies = 1
+  /// By slot; nil for this node and where nobody is.
+  var peers: [ReplicationPeer?] = []
+  /// Partitions that have something to say when the turn ends, and whether each is among them.
+  var dirty: [Int] = []
+  private var isDirty: [Bool] = []
+  /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
+  var backlog: [Int] = []
+  var stalled: [Int] = []
+  /// What is wished for, by partition, and whether that is news.
+  var wishes: [Int: PartitionWish] = [:]
+  var hasNewWishes = false
+  /// Results of writes with idempotency keys that followers have yet to hear of, by partition.
+  var results: [Int: [ReplicatedResult]] = [:]
+  /// Long records that arrive, by partition.
+  var assemblies: [Int: RecordAssembly] = [:]
+  var ledger = LossLedger()
+  /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any more
+  /// are let go.
+  var nextTick = UInt64.max
+  var nextFloor: UInt64 = 0
+  var records = RecordList()
+
+  static var tick: UInt64 { 50_000_000 }
+  static var patience: UInt64 { 1_000_000_000 }
+  static var floorInterval: UInt64 { 1_000_000_000 }
+
+  /// Begins to replicate `count` partitions.
+  mutating func begin(_ count: Int) {
+    let parts = UnsafeMutablePointer<PartitionReplication>.allocate(capacity: count)
+    parts.initialize(repeating: PartitionReplication(), count: count)
+    self.parts = parts
+    self.count = count
+    isDirty = [Bool](repeating: false, count: count)
+  }
+
+  deinit {
+    if let parts {
+      parts.deinitialize(count: count)
+      parts.deallocate()
+    }
+    for case let peer? in peers { peer.deallocate() }
+    for assembly in assemblies.values { assembly.bytes.deallocate() }
+  }
+
+  /// The partition has something to say when the turn ends.
+  mutating func touch(_ part: Int) {
+    guard !isDirty[part] else { return }
+    isDirty[part] = true
+    dirty.append(part)
+  }
+
+  /// Those that had something to say.
+  mutating func takeDirty() -> [Int] {
+    for part in dirty { isDirty[part] = false }
+    defer { dirty.removeAll(keepingCapacity: true) }
+    return dirty
+  }
+
+  /// Forgets a record that was arriving.
+  mutating func dropAssembly(_ part: Int) {
+    guard let assembly = assemblies.removeValue(forKey: part) else { return }
+    assembly.bytes.deallocate()
+  }
+}

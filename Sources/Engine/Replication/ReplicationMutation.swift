@@ -1,0 +1,18 @@
+#if DEBUG
+  /// Bugs that tests plant to see the checkers find them: each takes out one rule that PROTOCOL.md marks ★. They exist
+  /// in debug builds only.
+  package enum ReplicationMutation: UInt8, CaseIterable, Sendable {
+    /// Identity: a node that lost its memory comes back as the one it was.
+    case keepsIdentity
+    /// Fence: one promise is enough for a new owner.
+    case choosesEarly
+    /// Reconcile: a partition is activated with members that don't have the owner's log yet.
+    case activatesEarly
+    /// Shrink: a member is removed although the others don't hold everything acknowledged.
+    case shrinksEarly
+    /// Resize: only the old synced set and factor count while a change is under way.
+    case forgetsNewFactor
+    /// A replica takes records of an epoch older than the one it promised.
+    case takesOldEpochs
+  }
+#endif

@@ -1,0 +1,127 @@
+"""Real nodes on a network of their own hold every write several times: one is killed, others come and go."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from cluster import Cluster
+from namespaces import Network, require_network
+from node import until
+
+
+@pytest.fixture(scope="module")
+def network():
+    require_network()
+    with Network(3) as network:
+        yield network
+
+
+@pytest.fixture
+def cluster(network, io):
+    cluster = Cluster(network, io)
+    yield cluster
+    cluster.stop()
+    network.heal()
+
+
+class Writers:
+    """Clients that write counters without a pause, and what they were told."""
+
+    def __init__(self, nodes, keys=300):
+        self.acknowledged = {}
+        self.times = []
+        self.refused = {}
+        self._stop = False
+        self._threads = [threading.Thread(target=self._write, args=(node, f"w{number}", keys))
+                         for number, node in enumerate(nodes)]
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, node, name, keys):
+        connection = node.connect()
+        number = 0
+        while not self._stop:
+            key = f"{name}-{number % keys}"
+            answer = connection.call("PUT", f"/{key}?timeout=3s", str(number).encode())
+            if answer.status in (200, 201):
+                self.acknowledged[key] = number
+                self.times.append((time.monotonic(), key))
+            else:
+                self.refused[answer.status] = self.refused.get(answer.status, 0) + 1
+            number += 1
+
+    def stop(self):
+        self._stop = True
+        for thread in self._threads:
+            thread.join()
+
+    def lost(self, nodes):
+        """Acknowledged writes that a node doesn't have, or has something older instead of."""
+        def has(node, key, number):
+            answer = node.call("GET", f"/{key}")
+            return answer.status == 200 and int(answer.body) >= number
+        return [key for key, number in self.acknowledged.items() if not all(has(node, key, number) for node in nodes)]
+
+
+def fill(node, count):
+    for number in range(count):
+        assert node.call("PUT", f"/k{number}", f"v{number}").status in (200, 201)
+
+
+def held(node, count):
+    return sum(node.call("GET", f"/k{number}").body == f"v{number}".encode() for number in range(count))
+
+
+@pytest.mark.parametrize("victim_leads", [False, True], ids=["a duck", "the goose"])
+def test_no_acknowledged_write_is_lost_when_a_node_is_killed(cluster, victim_leads, record_property):
+    nodes = cluster.start()
+    cluster.until_one(nodes)
+    fill(nodes[0], 100)
+    goose = cluster.goose()
+    victim = next(node for node in nodes if (node is goose) == victim_leads)
+    others = [node for node in nodes if node is not victim]
+    ring = {key: victim.call("GET", f"/v1/ring?key={key}").json().get("owner") for key in
+            [f"w{n}-{k}" for n in range(2) for k in range(300)]}
+    name = cluster.status(victim)["node"]["name"]
+    writers = Writers(others)
+    time.sleep(0.7)
+    killed = time.monotonic()
+    cluster.kill(victim)
+    time.sleep(3)
+    writers.stop()
+    gap = min(at for at, key in writers.times if at > killed + 0.05 and ring[key] == name) - killed
+    record_property("seconds_to_first_write", gap)
+    print(f"{cluster.io}: first acknowledged write on the dead node's partitions after {gap:.2f} s")
+    assert gap < 2
+    assert set(writers.refused) <= {503, 504}
+    assert writers.lost(others) == []
+    assert [held(node, 100) for node in others] == [100, 100]
+
+
+def test_nodes_join_and_leave_under_load_without_a_refused_or_lost_write(cluster):
+    first, = cluster.start([cluster.network.hosts[0]])
+    fill(first, 500)
+    large = os.urandom(2_000_000)
+    assert first.call("PUT", "/large", large).status == 201
+    writers = Writers([first])
+    others = cluster.start(cluster.network.hosts[1:])
+    cluster.until_one([first, *others])
+
+    def is_spread():
+        members = cluster.view(first)["members"]
+        return all(member["replicas"] == 1024 and member["partitions"] > 200 for member in members)
+
+    until(is_spread, "a balanced cluster", 15)
+    time.sleep(0.5)
+    writers.stop()
+    assert writers.refused == {}
+    assert writers.lost([first, *others]) == []
+    for node in (first, *others):
+        assert held(node, 500) == 500
+        assert node.call("GET", "/large").body == large
+    first.stop()
+    assert [held(node, 500) for node in others] == [500, 500]
+    assert all(node.call("GET", "/large").body == large for node in others)
+    assert writers.lost(others) == []

@@ -1,0 +1,134 @@
+import Testing
+
+@testable import Engine
+@testable import Wire
+
+@Suite("Writes that several nodes hold")
+struct CoreReplicationTests {
+  private func put(_ client: TestClient, _ key: String, _ value: String, _ query: String = "") {
+    client.send(request("PUT", "/\(key)\(query)", body: value))
+  }
+
+  @Test("a write is answered when a majority has it, and all have it soon", arguments: [nil, 1, 2, 3])
+  func majority(seed: UInt64?) {
+    let cluster = TestCluster(3, cores: seed == nil ? 1 : 2, seed: seed, factor: 3)
+    cluster.settle()
+    let clients = cluster.nodes.map { $0.connect() }
+    for number in 0..<60 { put(clients[number % 3], "k\(number)", "v\(number)") }
+    cluster.settle()
+    for client in clients { #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 20)) }
+    #expect(cluster.nodes.map(\.keys) == [60, 60, 60])
+    for number in stride(from: 0, to: 60, by: 2) {
+      clients[0].send(request("DELETE", "/k\(number)"))
+      put(clients[1], "k\(number + 1)", "w\(number)")
+    }
+    cluster.settle()
+    #expect(clients[0].takeAnswers().map(\.status) == Array(repeating: 204, count: 30))
+    #expect(clients[1].takeAnswers().map(\.status) == Array(repeating: 200, count: 30))
+    for node in cluster.nodes {
+      #expect(node.keys == 30)
+      for number in stride(from: 0, to: 60, by: 2) { #expect(node.ask("GET", "/k\(number + 1)").text == "w\(number)") }
+    }
+    cluster.checkAtRest()
+  }
+
+  @Test("a long value goes in pieces")
+  func long() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let value = bytes(700_000, 5)
+    let client = cluster.nodes[0].connect()
+    client.send(request("PUT", "/long", [], value))
+    cluster.settle()
+    cluster.advance(100)
+    #expect(client.takeAnswers().map(\.status) == [201])
+    for node in cluster.nodes { #expect(node.ask("GET", "/long").body == value) }
+    cluster.checkAtRest()
+  }
+
+  @Test("w says how many must have it; what isn't so in time is unknown")
+  func concerns() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    cluster.hold(0, 2)
+    put(client, key, "1")
+    put(client, key, "2", "?w=all&timeout=300ms")
+    put(client, key, "3", "?w=1")
+    put(client, key, "4", "?w=9")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [201])
+    cluster.advance(400)
+    #expect(client.takeAnswers().map(\.status) == [504, 200, 503])
+    cluster.hold(0, 1)
+    put(client, key, "5", "?timeout=200ms")
+    cluster.settle()
+    #expect(client.takeAnswers().isEmpty)
+    cluster.advance(300)
+    #expect(client.takeAnswers().map(\.status) == [504])
+    #expect(cluster.nodes[0].ask("GET", "/\(key)").text == "5")
+    #expect(cluster.nodes[1].ask("GET", "/\(key)").text == "3")
+    cluster.hold(0, 1, false)
+    cluster.hold(0, 2, false)
+    cluster.settle()
+    for node in cluster.nodes { #expect(node.ask("GET", "/\(key)").text == "5") }
+  }
+
+  @Test("when an owner dies, another one has what a majority held and goes on", arguments: [nil, 1, 2, 3, 4])
+  func failover(seed: UInt64?) {
+    let cluster = TestCluster(3, cores: seed == nil ? 1 : 2, seed: seed, factor: 3)
+    cluster.settle()
+    let clients = cluster.nodes.map { $0.connect() }
+    for number in 0..<90 { put(clients[number % 3], "k\(number)", "v\(number)") }
+    cluster.settle()
+    for client in clients { #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 30)) }
+    cluster.kill(0)
+    cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
+    cluster.publish()
+    cluster.govern()
+    for _ in 0..<6 {
+      cluster.advance(100)
+      cluster.govern()
+    }
+    #expect(cluster.topology.partitions.allSatisfy { $0.isActive && $0.owner != 0 && !$0.synced.contains(0) })
+    #expect(cluster.topology.partitions.allSatisfy { $0.replicationFactor == 2 })
+    for number in 0..<90 { #expect(cluster.nodes[1].ask("GET", "/k\(number)").text == "v\(number)") }
+    for number in 0..<90 { put(clients[1 + number % 2], "k\(number)", "w\(number)") }
+    cluster.settle()
+    for client in clients[1...] { #expect(client.takeAnswers().map(\.status) == Array(repeating: 200, count: 45)) }
+    for node in cluster.nodes[1...] {
+      for number in 0..<90 { #expect(node.ask("GET", "/k\(number)").text == "w\(number)") }
+    }
+  }
+
+  @Test("what only a deposed owner had is taken back when it returns, and is in the ledger")
+  func deposed() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    put(client, key, "old")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [201])
+    cluster.hold(0, 1)
+    cluster.hold(0, 2)
+    put(client, key, "lost", "?w=1")
+    put(client, key, "unknown", "?timeout=10s")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [200])
+    // The others go on without it.
+    cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
+    cluster.publish(to: [1, 2])
+    cluster.govern()
+    for _ in 0..<4 {
+      cluster.advance(100)
+      cluster.govern()
+    }
+    #expect(cluster.nodes[1].ask("GET", "/\(key)").text == "old")
+    let other = cluster.nodes[1].connect()
+    put(other, key, "new")
+    cluster.settle()
+    #expect(other.takeAnswers().map(\.status) == [200])
+  }
+}
