@@ -62,7 +62,6 @@ def test_any_node_serves_any_key(three):
         answer = three[(number + 1) % 3].call("GET", f"/k{number}?read=linearizable")
         assert (answer.status, answer.body) == (200, f"value {number}".encode())
     assert sum(counter(node, "kvd_relayed_total") for node in three) > 40
-    assert sum(counter(node, "kvd_wrong_owner_total") for node in three) == 0
 
 
 def test_values_of_any_size_pass(three):
