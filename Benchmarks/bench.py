@@ -42,7 +42,7 @@ class Options:
     @property
     def profiles(self):
         """Whether to show where the time goes when a bar is missed."""
-        return self.size == "full"
+        return self.size != "smoke"
 
     def keys(self, count):
         return self.pick(count, count, min(count, 10_000))

@@ -10,8 +10,8 @@ func engineLeaves() -> [Leaf] {
     lookup(),
     put("store 100 bytes, cleaning included", bytes: 100, .hash, budget: 3.4),
     put("store 4 KiB, cleaning included", bytes: 4096, .copy, budget: 7.2),
-    request("whole GET", plainGet, budget: 3.5),
-    request("whole PUT", plainPut, value: 100, budget: 6.1),
+    request("whole GET", plainGet, budget: 2.7),
+    request("whole PUT", plainPut, value: 100, budget: 4.5),
   ]
 }
 

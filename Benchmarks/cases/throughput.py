@@ -84,6 +84,10 @@ class Throughput:
         for text, mine, other, target in self.bars:
             if other in figures:
                 result.bars.append(at_least(text, figures[mine].over(figures[other]), target))
+                mark = figures.get("null io_uring")
+                if mark and other != "null io_uring" and result.bars[-1].met is False:
+                    result.notes.append(f"{text}: the null server, which does nothing but receive and send, comes to "
+                                        f"{mark.over(figures[other]).median:.2f}x.")
         return result
 
 

@@ -22,14 +22,23 @@ def profile(server, load, seconds, lines=16):
         recorder.terminate()
         recorder.wait(30)
     report = subprocess.run(
-        ["perf", "report", "-i", str(data), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.5"],
+        ["perf", "report", "-i", str(data), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.01"],
         capture_output=True, text=True).stdout
-    found = re.findall(r"^ +([\d.]+)% +\S+ +(\S+) +\[(.)\] (\S+)", report, re.M)[:lines]
+    found = re.findall(r"^ +([\d.]+)% +\S+ +(\S+) +\[(.)\] (\S+)", report, re.M)
     if not found:
         return None
-    names = demangled([symbol for *_, symbol in found])
-    return "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
-                     for (share, where, kind, _), name in zip(found, names))
+    names = demangled([symbol for *_, symbol in found[:lines]])
+    top = "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
+                    for (share, where, kind, _), name in zip(found, names))
+    return f"{shares(found)}\n\n{top}"
+
+
+def shares(found):
+    """How much of the time the kernel, kvd itself and its libraries take."""
+    sums = {"kernel": 0.0, "kvd": 0.0, "libraries": 0.0}
+    for share, where, kind, _ in found:
+        sums["kernel" if kind == "k" else "kvd" if where.startswith("kvd") else "libraries"] += float(share)
+    return ", ".join(f"{name} {100 * part / sum(sums.values()):.0f} %" for name, part in sums.items())
 
 
 def demangled(symbols):

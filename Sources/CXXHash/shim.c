@@ -11,6 +11,17 @@ uint64_t kvd_xxh3_long(const void *bytes, size_t count, uint64_t seed) {
   return seed ? XXH3_64bits_withSeed(bytes, count, seed) : XXH3_64bits(bytes, count);
 }
 
+/* Heads and most values have 17 to 128 bytes: that path is in line, twice. */
+static inline uint64_t hash(const void *bytes, size_t count, uint64_t seed) {
+  if (count - 17 < 112)
+    return XXH3_len_17to128_64b((const xxh_u8 *)bytes, count, XXH3_kSecret, sizeof XXH3_kSecret, seed);
+  return kvd_xxh3_long(bytes, count, seed);
+}
+
+uint64_t kvd_xxh3_pair(const void *head, size_t head_count, const void *value, size_t value_count) {
+  return hash(head, head_count, hash(value, value_count, 0));
+}
+
 kvd_xxh3_stream *kvd_xxh3_stream_create(uint64_t seed) {
   kvd_xxh3_stream *stream = aligned_alloc(64, sizeof(kvd_xxh3_stream)); /* XXH3_state_t wants 64-byte alignment */
   if (!stream) abort();

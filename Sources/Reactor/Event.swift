@@ -1,25 +1,25 @@
 /// A socket of one loop: its slot and the slot's generation, so that a late event never reaches a slot's next user.
 ///
 /// Ids are meaningful only to the loop that gave them. `rawValue` 0 is no socket.
-@frozen package struct SocketID: Equatable, Hashable, Sendable {
-  package let rawValue: UInt64
+@frozen public struct SocketID: Equatable, Hashable, Sendable {
+  @usableFromInline package let rawValue: UInt64
 
-  @inlinable package init(rawValue: UInt64) { self.rawValue = rawValue }
+  @inlinable @inline(__always) package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  @inlinable package init(index: UInt32, generation: UInt32) {
+  @inlinable @inline(__always) package init(index: UInt32, generation: UInt32) {
     rawValue = UInt64(generation) << 32 | UInt64(index)
   }
 
   /// The slot, below `LoopOptions.slots`: an owner can keep its own state in an array of that many entries.
-  @inlinable package var index: Int { Int(truncatingIfNeeded: rawValue & 0xFFFF_FFFF) }
-  @inlinable package var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }
+  @inlinable @inline(__always) package var index: Int { Int(truncatingIfNeeded: rawValue & 0xFFFF_FFFF) }
+  @inlinable @inline(__always) package var generation: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }
 
   /// No socket: what events that concern none carry.
   @inlinable package static var none: SocketID { SocketID(rawValue: 0) }
 }
 
 /// What happened. One loop turn hands out a run of these; see `Loop.poll`.
-@frozen package enum EventKind: UInt8, Sendable {
+@frozen public enum EventKind: UInt8, Sendable {
   /// Nothing any more: the socket was closed earlier in this turn. Skip it.
   case stale = 0
   /// A connection came in at the listener `tag`; it is already being read. `isOverflow` says that the owner's limit of
@@ -51,26 +51,26 @@
 }
 
 /// One event, 32 bytes, trivial; valid until the next `poll` of its loop.
-@frozen package struct Event: Sendable {
+@frozen public struct Event: Sendable {
   /// What happened.
-  package internal(set) var kind: EventKind
+  @usableFromInline package internal(set) var kind: EventKind
   /// With `accepted`: the owner's limit of connections is passed. With `datagram`: `isTruncated`.
-  package let isOverflow: Bool
+  @usableFromInline package let isOverflow: Bool
   /// The owner's number for a listener, a watched descriptor or a datagram socket.
-  package let tag: UInt16
+  @usableFromInline package let tag: UInt16
   /// An errno (`failed`) or a signal's number (`signal`).
-  package let code: Int32
-  package let socket: SocketID
+  @usableFromInline package let code: Int32
+  @usableFromInline package let socket: SocketID
   /// With `received` and `datagram`; else a valid address of no bytes.
-  package nonisolated(unsafe) let bytes: UnsafePointer<UInt8>
+  @usableFromInline package nonisolated(unsafe) let bytes: UnsafePointer<UInt8>
   @usableFromInline let length: UInt32
   /// The previous event of the same socket in this turn plus one, 0 if there is none: `close` makes them stale. With
   /// `datagram`, the id of its socket, for the same purpose.
-  let previous: UInt32
+  @usableFromInline let previous: UInt32
 
   /// Bytes received, at most `LoopOptions.receiveBytes` or what `Loop.receive` asked for, or `datagramBytes` of a
   /// datagram.
-  @inlinable package var count: Int { Int(truncatingIfNeeded: length) }
+  @inlinable @inline(__always) package var count: Int { Int(truncatingIfNeeded: length) }
 }
 
 /// The events of one turn: a fixed array that `poll` fills.

@@ -6,6 +6,8 @@ struct Checker {
   private let options: SimulationOptions
   private(set) var violation: Violation?
   private(set) var elections = 0
+  /// What each host sent in the last whole second.
+  private(set) var traffic: [Traffic]
   private var clusters: [ClusterRecord] = []
   private var views: [NodeView]
   /// When each directed link was open last: answers may go one way now and come the other way later.
@@ -37,24 +39,30 @@ struct Checker {
   private struct NodeView {
     var id = NodeID.none
     var incarnation = 0
-    /// Until when it does nothing.
+    /// Until when it does nothing, and when it was last seen doing something.
     var pausedUntil: UInt64 = 0
+    var lastActive: UInt64 = 0
     var cluster: Int?
     var applied = LogIndex(0)
     var term = Term(0)
-    var topology: Topology?
+    /// Of each partition; a whole topology would have to be copied whenever the node changes its own.
+    var versions = [(version: UInt32, epoch: Epoch)](repeating: (0, Epoch(0)), count: partitionCount)
     /// What it owns by its own topology.
     var owned = PartitionSet()
     var wasLeader = false
     var hadQuorum: UInt64 = 0
+    /// Some of the datagrams that it was given.
+    var taken: Set<UInt64> = []
     /// Datagrams of this second by their kind.
     var sent = [Int](repeating: 0, count: 64)
+    var sentBytes = 0
   }
 
   init(_ count: Int, _ options: SimulationOptions) {
     self.options = options
     views = [NodeView](repeating: NodeView(), count: count)
     lastOpen = [UInt64](repeating: 0, count: count * count)
+    traffic = [Traffic](repeating: Traffic(), count: count)
   }
 
   mutating func violate(_ invariant: Violation.Invariant, _ detail: String, _ now: UInt64) {
@@ -115,23 +123,42 @@ struct Checker {
 
   // MARK: Each step
 
-  /// A datagram meant for another node must have changed nothing.
+  /// A datagram meant for another node must have changed nothing, nor one that was taken before, nor an outsider's.
   mutating func delivered(
-    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, misdirectedBefore before: Int, _ key: BeaconKey?,
-    _ now: UInt64
+    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, _ before: IgnoredDatagrams, isOutsiders: Bool,
+    _ key: BeaconKey?, _ now: UInt64
   ) {
-    guard let beacon = try? Beacon(decoding: datagram, key: key), control.restart == nil else { return }
-    guard beacon.destination != .none, beacon.destination != control.id, beacon.source != control.id else { return }
-    if control.ignored[.misdirected] != before + 1 {
-      violate(
-        .ignoresStrangers, "\(name(of: control.id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now
-      )
+    guard control.restart == nil else { return }
+    let beacon = try? Beacon(decoding: datagram, key: key)
+    let kind = beacon.map { "\($0.body.kind)" } ?? "datagram"
+    // A node's own word comes back to it without a count.
+    guard beacon?.source != control.id else { return }
+    if isOutsiders {
+      if control.ignored.total != before.total + 1 {
+        violate(.takesOnce, "\(name(of: control.id)) took an outsider's \(kind)", now)
+      }
+      return
+    }
+    guard let beacon else { return }
+    // A beacon comes by several ways: that it is taken once isn't counted.
+    if case .hello = beacon.body { return }
+    if beacon.destination != control.id {
+      if control.ignored[.misdirected] != before[.misdirected] + 1 {
+        violate(.ignoresStrangers, "\(name(of: control.id)) took a \(kind) for \(name(of: beacon.destination))", now)
+      }
+    } else if beacon.sequence % 4 == 0 {
+      // A sample is enough, and small.
+      let isTaken = control.ignored.total == before.total
+      if isTaken, !views[number].taken.insert(beacon.source.low &+ beacon.sequence).inserted {
+        violate(.takesOnce, "\(name(of: control.id)) took a \(kind) twice", now)
+      }
     }
   }
 
   /// Counts what a node sends.
   mutating func sent(_ datagram: [UInt8], _ number: Int) {
     views[number].sent[Int(datagram[4] & 63)] += 1
+    views[number].sentBytes += datagram.count
   }
 
   /// Looks at a node after something happened to it.
@@ -194,18 +221,17 @@ struct Checker {
 
   /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
   private mutating func checkTopology(_ place: Int, _ topology: Topology, _ number: Int, _ now: UInt64) {
-    let before = views[number].topology
     let ownSlot = topology.slot(of: views[number].id)
     for (partition, entry) in topology.partitions.enumerated() {
-      if let old = before?.partitions[partition] {
-        if old.version == entry.version, old == entry { continue }
-        views[number].owned.remove(partition)
-        if entry.version <= old.version || entry.epoch < old.epoch {
-          violate(
-            .versionsGrow,
-            "partition \(partition) at n\(number): version \(old.version) to \(entry.version), "
-              + "epoch \(old.epoch.rawValue) to \(entry.epoch.rawValue)", now)
-        }
+      let old = views[number].versions[partition]
+      if old.version == entry.version, old.epoch == entry.epoch { continue }
+      views[number].owned.remove(partition)
+      views[number].versions[partition] = (entry.version, entry.epoch)
+      if entry.version <= old.version || entry.epoch < old.epoch {
+        violate(
+          .versionsGrow,
+          "partition \(partition) at n\(number): version \(old.version) to \(entry.version), "
+            + "epoch \(old.epoch.rawValue) to \(entry.epoch.rawValue)", now)
       }
       guard entry.isActive, let owner = entry.owner, let id = topology.members[Int(owner)]?.id else { continue }
       if owner == ownSlot { views[number].owned.insert(partition) }
@@ -224,7 +250,6 @@ struct Checker {
       clusters[place].voters = topology.voters
     }
     if topology.isWritten { clusters[place].isWritten = true }
-    views[number].topology = topology
   }
 
   /// No two nodes may write a partition at the same moment, each by its own clock and topology.
@@ -251,8 +276,11 @@ struct Checker {
     for from in hosts.indices {
       for to in hosts.indices where !network.isCut(from, to) { lastOpen[from * hosts.count + to] = now }
     }
-    for number in hosts.indices { views[number].pausedUntil = hosts[number].pausedUntil }
-    let present = hosts.indices.filter { views[$0].cluster != nil && views[$0].pausedUntil <= now }
+    for number in hosts.indices {
+      views[number].pausedUntil = hosts[number].pausedUntil
+      if views[number].pausedUntil <= now { views[number].lastActive = now }
+    }
+    let present = hosts.indices.filter { views[$0].cluster != nil && views[$0].lastActive + Checker.patience > now }
     for number in hosts.indices where views[number].cluster != nil { checkQuorum(number, present, hosts, now) }
   }
 
@@ -261,6 +289,9 @@ struct Checker {
     for number in hosts.indices where views[number].cluster != nil {
       hosts[number].control!.raft!.checkInvariants()
       if !hosts[number].control!.effects.isEmpty { violate(.boundedQueues, "n\(number) kept effects", now) }
+      for (queue, count, bound) in hosts[number].control!.queues where count > bound {
+        violate(.boundedQueues, "n\(number) has \(count) in \(queue), which has room for \(bound)", now)
+      }
     }
     observe(hosts, network, now)
     if samples % 10 == 0 { checkTraffic(hosts, now) }
@@ -305,14 +336,28 @@ struct Checker {
           .map { "\(sent[$0]) \(BeaconKind(rawValue: UInt8($0)).map { "\($0)" } ?? "?")" }
         violate(.boundedTraffic, "n\(number) sent in a second \(kinds.joined(separator: ", "))", now)
       }
+      traffic[number] = Traffic(datagrams: total, bytes: views[number].sentBytes)
+      views[number].sentBytes = 0
       for kind in sent.indices { views[number].sent[kind] = 0 }
     }
   }
 
   // MARK: The second phase
 
+  private func words(_ slot: MemberSlot, _ topology: Topology) -> String {
+    topology.members[Int(slot)].map { "\(name(of: $0.id)) \($0.state)" } ?? "nobody"
+  }
+
+  /// A leader's log and voters in words.
+  private func state(of leader: ControlPlane) -> String {
+    let raft = leader.raft!
+    let voters = raft.voters.map { "\(name(of: $0)) at \(raft.match($0).map { "\($0.rawValue)" } ?? "?")" }
+    return "\(name(of: leader.id)) leads, last \(raft.lastIndex.rawValue), committed \(raft.commit.rawValue), applied "
+      + "\(raft.applied.rawValue), voters \(voters.joined(separator: " "))\(raft.mayChangeVoters ? "" : ", fixed")"
+  }
+
   /// What still names a member: why it wasn't removed.
-  private static func uses(of id: NodeID, _ topology: Topology) -> String {
+  private func uses(of id: NodeID, _ topology: Topology) -> String {
     guard let slot = topology.slot(of: id) else { return "" }
     let using = topology.partitions.indices.filter {
       topology.partitions[$0].owner == slot || topology.partitions[$0].synced.contains(slot)
@@ -320,7 +365,7 @@ struct Checker {
     guard let first = using.first else { return topology.voters.contains(id) ? ", a voter" : "" }
     let entry = topology.partitions[first]
     return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
-      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") synced \(entry.synced) "
+      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") synced \(entry.synced.map { words($0, topology) }) "
       + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue)"
   }
 
@@ -362,12 +407,14 @@ struct Checker {
     }
     // The last one can't leave.
     if nodes.contains(where: { $0.isLeaving }) {
-      return nodes.contains { !$0.isLeaving } ? "some are leaving" : nil
+      let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology))" }
+      guard leaving.count < nodes.count else { return nil }
+      return "some are leaving: " + leaving.joined(separator: ", ") + "; " + state(of: leader)
     }
     if topology.memberCount != core.count {
       let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
       return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
-        + odd.map { "\(name(of: $0.id)) \($0.state)\(Checker.uses(of: $0.id, topology))" }.joined(separator: ", ")
+        + odd.map { "\(name(of: $0.id)) \($0.state)\(uses(of: $0.id, topology))" }.joined(separator: ", ")
     }
     let voters = min(5, core.count - (1 - core.count % 2))
     if topology.voters.count != voters { return "\(topology.voters.count) voters" }

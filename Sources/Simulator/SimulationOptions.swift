@@ -29,8 +29,13 @@ package struct SimulationOptions: Sendable {
 
   /// Milliseconds between faults on the mean; 0 for none.
   package var partitions: UInt64 = 0
+  package var clogs: UInt64 = 0
+  package var strandings: UInt64 = 0
   package var crashes: UInt64 = 0
+  package var massacres: UInt64 = 0
+  package var rolls: UInt64 = 0
   package var pauses: UInt64 = 0
+  package var slowness: UInt64 = 0
   package var jumps: UInt64 = 0
   package var leaves: UInt64 = 0
   package var writes: UInt64 = 0
@@ -78,8 +83,17 @@ package struct SimulationOptions: Sendable {
     options.mayLoseMajority = chance.permille(100)
     options.isKeyed = chance.permille(500)
     if chance.permille(400) { options.forgery = [2, 20][chance.below(2)] }
+    if chance.permille(300) { options.clogs = [1000, 5000][chance.below(2)] }
+    if chance.permille(200) { options.strandings = 8000 }
+    if chance.permille(200) { options.massacres = 15_000 }
+    if chance.permille(200) { options.rolls = 30_000 }
+    if chance.permille(300) { options.slowness = [2000, 8000][chance.below(2)] }
+    if chance.permille(200) { options.settings.electionSpread = [10, 100, 1500][chance.below(3)] * 1_000_000 }
     return options
   }
+
+  /// Whether datagrams may come that must be ignored.
+  var isHostile: Bool { replay > 0 || corruption > 0 || forgery > 0 || duplication > 0 }
 
   /// A calm run of some hosts, to measure speed and traffic.
   package static func calm(hosts: Int, seconds: UInt64, seed: UInt64 = 1) -> SimulationOptions {
@@ -91,55 +105,10 @@ package struct SimulationOptions: Sendable {
   }
 }
 
-/// How many faults of each kind were injected.
-package struct FaultCounts: Equatable, Sendable {
-  package init() {}
-
-  /// Datagrams that were lost.
-  package var lost = 0
-  /// Datagrams that were doubled.
-  package var duplicated = 0
-  /// Datagrams that were changed.
-  package var corrupted = 0
-  /// Old datagrams that came again.
-  package var replayed = 0
-  /// Datagrams that an outsider made.
-  package var forged = 0
-  /// Datagrams that were overtaken.
-  package var reordered = 0
-  /// Datagrams that a partition swallowed.
-  package var swallowed = 0
-  package var symmetricPartitions = 0
-  package var oneWayPartitions = 0
-  package var singleLinks = 0
-  package var isolations = 0
-  package var flaps = 0
-  package var crashes = 0
-  package var leaderCrashes = 0
-  package var restarts = 0
-  package var pauses = 0
-  package var longPauses = 0
-  package var jumps = 0
-  package var leaves = 0
-  package var joins = 0
-
-  /// Adds another run's.
-  package static func += (a: inout FaultCounts, b: FaultCounts) {
-    for path in FaultCounts.named { a[keyPath: path.path] += b[keyPath: path.path] }
-  }
-
-  /// All kinds by name.
-  package static var named: [(name: String, path: WritableKeyPath<FaultCounts, Int>)] {
-    [
-      ("lost", \.lost), ("duplicated", \.duplicated), ("corrupted", \.corrupted), ("replayed", \.replayed),
-      ("forged", \.forged),
-      ("reordered", \.reordered), ("swallowed by partitions", \.swallowed),
-      ("symmetric partitions", \.symmetricPartitions), ("one-way partitions", \.oneWayPartitions),
-      ("single links cut", \.singleLinks), ("isolations", \.isolations), ("flaps", \.flaps), ("crashes", \.crashes),
-      ("crashes of leaders", \.leaderCrashes), ("restarts", \.restarts), ("pauses", \.pauses),
-      ("pauses over a lease", \.longPauses), ("clock jumps", \.jumps), ("leaves", \.leaves), ("joins", \.joins),
-    ]
-  }
+/// Datagrams that a host sent in a second, and their bytes.
+package struct Traffic: Equatable, Sendable {
+  package var datagrams = 0
+  package var bytes = 0
 }
 
 /// The outcome of one run.
@@ -153,6 +122,9 @@ package struct SimulationReport: Sendable {
   package var events = 0
   package var datagrams = 0
   package var elections = 0
+  /// What each host sent in the last whole second, and which host led at the end.
+  package var traffic: [Traffic] = []
+  package var leader: Int?
   package var faults = FaultCounts()
   /// How long after the faults ended the cluster was whole; nil when that isn't promised.
   package var convergence: UInt64?

@@ -13,6 +13,11 @@ struct Host {
   /// It does nothing before this time; what arrives waits, up to a bound.
   var pausedUntil: UInt64 = 0
   var waiting = 0
+  /// Before this time it takes up to `slowness` for each datagram and tick.
+  var slowUntil: UInt64 = 0
+  var slowness: UInt64 = 0
+  /// Its tick was put off already.
+  var isLate = false
   /// When its next tick is due.
   var wake = UInt64.max
   /// It doesn't come back by itself.
@@ -44,7 +49,7 @@ package struct World {
   /// A host that stays cut off or dead in the second phase.
   var sacrificed: Int?
   /// Datagrams of the past that may come again.
-  var past: [(to: Int, from: Int, datagram: [UInt8])] = []
+  var past: [(to: Int, from: Int, incarnation: Int, datagram: [UInt8])] = []
   private var scratch: [ClusterEffect] = []
   /// What the nodes seal their datagrams with, if they do.
   let key: BeaconKey?
@@ -87,6 +92,7 @@ package struct World {
     report = SimulationReport(seed: options.seed)
     for number in 0..<count {
       var host = Host()
+      if options.drift > 0 { report.faults.driftingClocks += 1 }
       host.drift = options.drift == 0 ? 0 : Int64(chance.below(2 * options.drift + 1) - options.drift)
       host.offset = chance.below(1000 * World.second)
       hosts.append(host)
@@ -122,6 +128,8 @@ package struct World {
     report.nanoseconds = now - start
     report.violation = checker.violation
     report.elections = checker.elections
+    report.traffic = checker.traffic
+    report.leader = leader
     if let violation = checker.violation { trace.add(now, "", "VIOLATION: \(violation)") }
     report.trace = trace.lines
   }
@@ -134,7 +142,7 @@ package struct World {
       if now < hosts[number].pausedUntil {
         // It waits in the socket's buffer.
         guard hosts[number].waiting < World.maximumWaiting else {
-          report.faults.lost += 1
+          report.faults.overflowed += 1
           return
         }
         hosts[number].waiting += 1
@@ -148,6 +156,12 @@ package struct World {
         hosts[number].wake = hosts[number].pausedUntil
         return queue.push(.wake, at: hosts[number].wake, host: number)
       }
+      if now < hosts[number].slowUntil, !hosts[number].isLate {
+        hosts[number].isLate = true
+        hosts[number].wake = now + chance.below(hosts[number].slowness)
+        return queue.push(.wake, at: hosts[number].wake, host: number)
+      }
+      hosts[number].isLate = false
       hosts[number].wake = .max
       hosts[number].waiting = 0
       let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
@@ -178,7 +192,10 @@ package struct World {
       id: NodeID(high: drawn.high, low: drawn.low), name: "n\(number)",
       http: PeerAddress(v4: 0x0A00_0000 + UInt32(number) + 1, port: 3000))
     if hosts[number].incarnation > 1 { report.faults.restarts += 1 }
-    if hosts[number].incarnation == 1, number >= options.hosts { report.faults.joins += 1 }
+    if hosts[number].incarnation == 1, number >= options.hosts {
+      report.faults.joins += 1
+      if isJoining { report.faults.joinsInJoins += 1 }
+    }
     hosts[number].control = ControlPlane(
       identity, settings: options.settings, key: key, now: hosts[number].clock(now))
     hosts[number].isUp = true
@@ -202,10 +219,11 @@ package struct World {
   private mutating func deliver(_ datagram: [UInt8], to number: Int, from: Int) {
     guard hosts[number].isUp else { return }
     let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
-    let before = hosts[number].control!.ignored[.misdirected]
+    let before = hosts[number].control!.ignored
     hosts[number].control!.receive(datagram, from: World.address(from), clock, &chances[number])
-    if options.replay > 0 || options.corruption > 0 || hosts[number].incarnation > 1 {
-      checker.delivered(datagram, number, hosts[number].control!, misdirectedBefore: before, key, now)
+    if options.isHostile || hosts[number].incarnation > 1 {
+      let isOutsiders = from == hosts.count
+      checker.delivered(datagram, number, hosts[number].control!, before, isOutsiders: isOutsiders, key, now)
     }
     afterStep(number)
   }

@@ -1,3 +1,5 @@
+import CXXHash
+
 /// A content type as a record stores it.
 @frozen public struct RecordContentType {
   /// 0: none is stored. 255: `literal`. Anything else is a code of the content type table.
@@ -100,6 +102,15 @@ extension RecordLayout {
   /// Completes a record whose bytes from 8 to the value's end are written: stores the checksum.
   @inlinable package static func seal(_ base: UnsafeMutableRawPointer, valueStart: Int, valueHash: UInt64) {
     let sum = checksum(base, valueStart: valueStart, valueHash: valueHash)
+    base.storeBytes(of: sum.littleEndian, toByteOffset: 4, as: UInt32.self)
+  }
+
+  /// The same, of a value that lies in one piece somewhere.
+  @inlinable @inline(__always)
+  package static func seal(
+    _ base: UnsafeMutableRawPointer, valueStart: Int, value: UnsafeRawPointer?, valueCount: Int
+  ) {
+    let sum = UInt32(truncatingIfNeeded: kvd_xxh3_pair(base + 8, valueStart &- 8, value, valueCount))
     base.storeBytes(of: sum.littleEndian, toByteOffset: 4, as: UInt32.self)
   }
 }

@@ -44,6 +44,9 @@ struct ServerSettings {
     if http == peer && http.port != 0 {
       throw SettingError(sentence: "--http and --peer take different ports, not both \(http).")
     }
+    if peer.port == ClusterSockets.beaconPort {
+      throw SettingError(sentence: "--peer takes another port than \(peer.port), where all nodes listen for beacons.")
+    }
     name = try ServerSettings.name(values["name"] ?? ServerSettings.hostName)
     cores = try ServerSettings.cores(values["cores"])
     cluster = try ClusterOptions(values, peer: peer)

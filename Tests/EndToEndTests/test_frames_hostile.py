@@ -54,7 +54,7 @@ BAD = {
     "fewer operations than counted": ("malformed", sealed(lambda name: operation(PUT, name), count=2)),
     "more operations than counted": ("malformed", sealed(lambda name: operation(PUT, name), bytes(40), count=1)),
     "an operation beyond the frame": ("malformed", sealed(lambda name: operation(PUT, name)[:-8])),
-    "an unknown operation": ("malformed", sealed(lambda name: b"\x09" + operation(PUT, name)[1:])),
+    "an unknown operation": ("malformed", sealed(lambda name: b"\x7f" + operation(PUT, name)[1:])),
     "an unknown level": ("malformed", sealed(lambda name: operation(PUT, name, answer=3))),
     "a get without reply": ("malformed", sealed(lambda name: operation(GET, name, answer=WITH_ACK))),
     "a get with a value": ("malformed", sealed(lambda name: operation(GET, name, b"x", record_kind=2))),
@@ -128,7 +128,7 @@ class TestBadInput:
     @pytest.mark.parametrize("greeting, reason", [
         (b"GET / HTTP/1.1\r\nHost: kvd\r\n\r\n", "noGreeting"), (b"\0" * 200, "noGreeting"),
         (frame(PING, 1), "noGreeting"), (request(1, [operation(GET, b"k")]), "noGreeting"),
-        (hello(bytes(16)), "role"), (hello(b"s" * 16, role=2), "role"), (hello(b"s" * 16, role=9), "role"),
+        (hello(bytes(16)), "role"), (hello(b"s" * 16, role=2), "cluster"), (hello(b"s" * 16, role=9), "role"),
         (hello(b"s" * 16, version=0), "version"), (hello(b"s" * 16, magic=b"kvd2"), "malformed"),
         (hello(b"s" * 16, cluster=b"c" * 16), "cluster"), (hello(b"s" * 16, receiver=b"r" * 16), "destination"),
         (hello(b"s" * 16, last=1), "malformed"), (hello(b"s" * 16)[:-1] + b"\1", "badChecksum"),

@@ -60,6 +60,7 @@ class TestStart:
         (["--colour", "red"], "colour"), (["--io", "kqueue"], "kqueue"), (["--cores", "0"], "cores"),
         (["--cores", "many"], "cores"), (["--memory", "lots"], "memory"), (["--memory", "-1"], "memory"),
         (["--http", "nowhere"], "http"), (["--http", "127.0.0.1:99999"], "99999"),
+        (["--peer", "0.0.0.0:3099"], "beacons"),
         (["--http", "300.1.1.1:80"], "300.1.1.1"),
         (["--log", "xml"], "xml"), (["--log-level", "loud"], "loud"), (["--config", "/nowhere.json"], "/nowhere.json"),
         (["--evict", "maybe"], "maybe"), (["--huge-pages", "some"], "some"), (["extra"], "extra"),

@@ -29,6 +29,10 @@ struct CoreClusterTests {
     for partition in 0..<partitionCount {
       topology.partitions[partition].owner = owns(partition) ? 0 : 1
       topology.partitions[partition].replicas = [0, 1]
+      // As after an activation with one copy in force: what the owner has is what a majority has.
+      topology.partitions[partition].epoch = Epoch(1)
+      topology.partitions[partition].version = 1
+      topology.partitions[partition].replicationFactor = 1
       topology.partitions[partition].synced = [0, 1]
       topology.partitions[partition].isActive = true
     }

@@ -368,4 +368,57 @@ struct CoreLinkTests {
     thief.end()
     cluster.checkAtRest()
   }
+
+  @Test("who writes through a node with a copy reads the write there", arguments: [nil, 1, 2, 3])
+  func readsOwnWrites(seed: UInt64?) {
+    let cluster = TestCluster(3, cores: seed == nil ? 1 : 2, seed: seed, factor: 3)
+    cluster.settle()
+    let clients = (0..<4).map { cluster.nodes[0].connect($0 % cluster.nodes[0].count) }
+    // The owner's records reach node 2 and thus a majority, but not node 0.
+    cluster.hold(from: 1, to: 0)
+    for (n, client) in clients.enumerated() { put(cluster, client, n) }
+    cluster.settle()
+    #expect(cluster.nodes[2].keys == 4)
+    for client in clients { #expect(client.takeAnswers().isEmpty) }
+    cluster.hold(from: 1, to: 0, false)
+    cluster.settle()
+    for (n, client) in clients.enumerated() {
+      #expect(client.takeAnswers().map(\.status) == [201])
+      client.send(request("GET", "/" + cluster.key(of: 1, n)))
+    }
+    let relayed = (0..<cluster.nodes[0].count).map { cluster.nodes[0].cores[$0].metrics.value(.relayed) }
+    cluster.settle()
+    for (n, client) in clients.enumerated() { #expect(client.takeAnswers().map(\.text) == ["v\(n)"]) }
+    #expect(relayed == (0..<cluster.nodes[0].count).map { cluster.nodes[0].cores[$0].metrics.value(.relayed) })
+    // A copy that stays behind holds an answer back for as long as the request may wait, and no longer.
+    cluster.hold(from: 1, to: 0)
+    put(cluster, clients[0], 9, query: "?timeout=200ms")
+    cluster.advance(300)
+    #expect(clients[0].takeAnswers().isEmpty)
+    cluster.advance(300)
+    #expect(clients[0].takeAnswers().map(\.status) == [201])
+    // A revision that must be there is asked of the owner.
+    let key = "/" + cluster.key(of: 1, 9)
+    clients[1].send(request("GET", key))
+    let etag = cluster.nodes[1].ask("GET", key).etag.filter { $0 != "\"" }
+    clients[1].send(request("GET", key + "?min-revision=" + etag))
+    cluster.settle()
+    #expect(clients[1].takeAnswers().map(\.status) == [404, 200])
+    cluster.hold(from: 1, to: 0, false)
+    cluster.checkAtRest()
+  }
+
+  @Test("parked writes never keep a node from hearing that they are held", arguments: [nil, 1, 2, 3])
+  func parkedBehindEachOther(seed: UInt64?) {
+    var limits = TestNode.limits
+    limits.pendingOperations = 4
+    let cluster = TestCluster(2, cores: seed == nil ? 1 : 2, limits: limits, seed: seed, factor: 2)
+    cluster.settle()
+    // Node 1 parks what node 0 relays; node 0's acknowledgements come behind its further requests.
+    let clients = (0..<8).map { _ in cluster.nodes[0].connect() }
+    for (n, client) in clients.enumerated() { for m in 0..<20 { put(cluster, client, of: 1, n * 20 + m) } }
+    cluster.settle()
+    for client in clients { #expect(client.takeAnswers().map(\.status) == [Int](repeating: 201, count: 20)) }
+    cluster.checkAtRest()
+  }
 }

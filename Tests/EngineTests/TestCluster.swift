@@ -95,14 +95,14 @@ final class TestCluster {
 
   private func adopt(_ index: Int) {
     let id = NodeID(high: UInt64(index + 1), low: 7)
-    // A core reads no mail before it knows what the sender knew.
-    let holdsMail = nodes[index].holdsMail
+    // No core takes mail of one that knows a newer topology before it knows it, too.
+    let held = nodes[index].holdsMail
     nodes[index].holdsMail = true
     for core in 0..<nodes[index].count {
       let topology = topology
       nodes[index].turn(core) { $0.adopt(topology: topology, me: id) }
     }
-    nodes[index].holdsMail = holdsMail
+    nodes[index].holdsMail = held
   }
 
   /// The n-th key that a node owns by the founding rule.
@@ -248,6 +248,11 @@ final class TestCluster {
   /// Holds up all connections between two nodes; neither side hears of it.
   func hold(_ a: Int, _ b: Int, _ isDead: Bool = true) {
     for pipe in pipes where [pipe.from, pipe.to].sorted() == [a, b].sorted() { pipe.isDead = isDead }
+  }
+
+  /// Holds up what one node opened to another, and nothing else.
+  func hold(from: Int, to: Int, _ isDead: Bool = true) {
+    for pipe in pipes where pipe.from == from && pipe.to == to { pipe.isDead = isDead }
   }
 
   // MARK: Time

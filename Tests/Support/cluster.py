@@ -48,6 +48,11 @@ class Cluster:
     def view(self, node):
         return node.call("GET", "/v1/cluster").json()
 
+    def holds(self, node, key):
+        """Whether a node has a copy of a key's partition."""
+        ring = node.call("GET", f"/v1/ring?key={key[1:]}").json()
+        return self.status(node)["node"]["name"] in [ring["owner"], *ring["synced"]]
+
     def geese(self, nodes=None):
         """The nodes that say that they lead."""
         nodes = list(self if nodes is None else nodes)
@@ -62,13 +67,15 @@ class Cluster:
             return False
         if not all(state["quorum"] and state["node"]["state"] == "active" for state in states):
             return False
-        if sum(state["status"] == "goose" for state in states) != (1 if len(nodes) == size else 0) and \
-                not any(state["leader"] == state["node"]["name"] for state in states):
+        names = [state["node"]["name"] for state in states]
+        geese = [state["node"]["name"] for state in states if state["status"] == "goose"]
+        if geese != [name for name in names if name == states[0]["leader"]]:
             return False
         for node in nodes:
             members = self.view(node)["members"]
             # A founder's name and HTTP address follow its membership.
-            if len(members) != size or not all(member["http"] for member in members) or sum(member["state"] == "active" for member in members) < len(nodes):
+            active = [member for member in members if member["state"] == "active"]
+            if len(members) != size or len(active) < len(nodes) or not all(member["http"] for member in members):
                 return False
         return True
 

@@ -128,6 +128,11 @@ import Testing
       """)
   }
 
+  /// What a key was asked to compute codes of.
+  private final class Covered: @unchecked Sendable {
+    var messages: [[UInt8]] = []
+  }
+
   @Test("keyed greetings and PROOF are these bytes, and their codes cover these")
   func keyedGreetings() throws {
     var hello = Greeting(
@@ -142,7 +147,9 @@ import Testing
       "kvd PROOF       ": (0x802C_DA6D_092D_CB1F, 0x4DE7_BEA4_C923_94C3),
       "kvd session     ": (0x72F8_8EA8_DD10_397B, 0x9325_4C2B_D757_EF4A),
     ]
+    let covered = Covered()
     let key = BeaconKey { bytes in
+      covered.messages.append([UInt8](bytes))
       let code = bytes.count == 224 ? codes[String(decoding: bytes[..<16], as: UTF8.self)] : nil
       return BeaconCode(first: code?.0.byteSwapped ?? 0, last: code?.1.byteSwapped ?? 0)
     }
@@ -179,6 +186,11 @@ import Testing
       """
       28000000090000003abd6f8e598257950000000000000000802cda6d092dcb1f4de7bea4c92394c3
       """)
+    // What the codes cover is what is sent, whatever was in the memory before.
+    for (message, purpose) in zip(covered.messages, ["kvd WELCOME     ", "kvd session     ", "kvd PROOF       "]) {
+      #expect(message == Array(purpose.utf8) + helloBytes[16..<120] + welcomeBytes[16..<120])
+    }
+    #expect(covered.messages.count == 3)
     #expect(Sample.view(helloBytes) { try? Greeting($0) } == hello)
     #expect(Sample.view(welcomeBytes) { try? Greeting($0) } == welcome)
   }

@@ -14,6 +14,9 @@
 /* XXH3_64 of long inputs, compiled with the target's vector instructions. */
 uint64_t kvd_xxh3_long(const void *_Nullable bytes, size_t count, uint64_t seed);
 
+/* A record's checksum in one call: XXH3_64 of its head, seeded with XXH3_64 of its value. */
+uint64_t kvd_xxh3_pair(const void *_Nonnull head, size_t head_count, const void *_Nullable value, size_t value_count);
+
 /* Streaming XXH3_64 for values that arrive in parts. */
 typedef struct kvd_xxh3_stream kvd_xxh3_stream;
 kvd_xxh3_stream *_Nonnull kvd_xxh3_stream_create(uint64_t seed);

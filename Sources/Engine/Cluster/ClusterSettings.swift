@@ -130,6 +130,12 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case neverResends
   /// A node accepts datagrams that are meant for another.
   case ignoresDestination
+  /// A node takes a datagram as often as it comes, from wherever.
+  case takesReplays
+  /// A queue forgets its bound.
+  case forgetsNothing
+  /// A snapshot leaves out where partitions were fenced.
+  case losesInSnapshots
 }
 
 /// Chance as an argument: SplitMix64 (Steele, Lea and Flood 2014). The process seeds it from the kernel, a simulator

@@ -34,6 +34,9 @@ package final class ClusterView: Sendable {
   package let ignored: IgnoredDatagrams
   /// The node has asked to leave its cluster.
   package let isLeaving: Bool
+  /// The node has no part in a cluster's work yet: it seeks, or follows the log without being active, or the cluster
+  /// hasn't given its partitions owners.
+  package let isForming: Bool
 
   /// What the control plane knows now.
   package init(_ control: borrowing ControlPlane) {
@@ -49,13 +52,11 @@ package final class ClusterView: Sendable {
     rivals = control.rivals.all
     ignored = control.ignored
     isLeaving = control.isLeaving
-  }
-
-  /// Whether the node has no part in a cluster's work yet: it seeks, or follows the log without being active, or the
-  /// cluster hasn't given its partitions owners.
-  package var isForming: Bool {
-    guard let topology, let own = topology.member(identity.id) else { return true }
-    return own.state == .joining || topology.partitions.contains { $0.owner == nil }
+    if let topology, let own = topology.member(control.id) {
+      isForming = own.state == .joining || topology.partitions.contains { $0.owner == nil }
+    } else {
+      isForming = true
+    }
   }
 
   /// Whether other members exist.

@@ -52,7 +52,7 @@ extension ControlPlane {
     }
     if self.address(of: source) == nil {
       heard.removeAll { $0.id == source }
-      if heard.count == ControlPlane.maximumHeard { heard.removeFirst() }
+      if heard.count == ClusterLimits.heard, !settings.has(.forgetsNothing) { heard.removeFirst() }
       heard.append((source, address))
     }
     return true
@@ -110,7 +110,10 @@ extension ControlPlane {
       guard answers(beacon.source), let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
     }
-    if beacon.cluster == cluster { return correct(hello, beacon.source, address) }
+    if beacon.cluster == cluster {
+      if hello.isWritten { heardOfWrite = true }
+      return correct(hello, beacon.source, address)
+    }
     guard beacon.cluster != .none else { return }
     if rivals.note(beacon.cluster, isWritten: hello.isWritten, address, now) {
       effects.append(.event(.rival(beacon.cluster, address)))
@@ -148,7 +151,7 @@ extension ControlPlane {
     }
     let member = Member(id: source, name: join.name, peer: address, http: http, weight: min(max(join.weight, 1), 1000))
     planner.newcomers.removeAll { $0.id == source }
-    guard planner.newcomers.count < Planner.maximumNewcomers else { return }
+    guard planner.newcomers.count < ClusterLimits.newcomers else { return }
     planner.newcomers.append(member)
   }
 
@@ -345,7 +348,7 @@ extension ControlPlane {
     }
     if topology?.slot(of: id) == nil {
       if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
-    } else if topology?.isWritten == false, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
+    } else if topology?.isWritten == false, !heardOfWrite, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
       begin(anew: .orphaned)
     }
   }

@@ -39,7 +39,7 @@ package struct ControlPlane: Sendable {
   var hasTopology = false
   /// Cleared when there was nothing to ask the leader for, until something changes.
   var mayWantRequest = true
-  /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `maximumHeard`.
+  /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `ClusterLimits.heard`.
   var heard: [(id: NodeID, address: PeerAddress)] = []
   var addresses: [(id: NodeID, address: PeerAddress)] = []
   /// Where others reach this node, as one of them said; a node behind an unspecified address doesn't know.
@@ -51,10 +51,10 @@ package struct ControlPlane: Sendable {
   var pendingCommand: [UInt8]?
   var wishes: [PartitionWish] = []
   var nextRequest: UInt64 = 0
+  /// A member said that the cluster took a write, which this node's log doesn't have yet.
+  var heardOfWrite = false
   /// Since when no leader was heard.
   var leaderlessSince: UInt64?
-
-  static let maximumHeard = 16
 
   /// A node that has just started and seeks a cluster; with a key, among the nodes that have the same one.
   package init(_ identity: NodeIdentity, settings: ClusterSettings, key: BeaconKey? = nil, now: UInt64) {
@@ -85,6 +85,22 @@ package struct ControlPlane: Sendable {
   package func mayWrite(_ partition: PartitionID, _ now: UInt64) -> Bool {
     holdsLease(now) && topology?.owns(partition, id) == true
   }
+
+  /// Its queues and tables: how much is in each, and how much may be.
+  package var queues: [(name: String, count: Int, bound: Int)] {
+    var queues = [
+      ("heard", heard.count, ClusterLimits.heard), ("senders", replayFilter.count, ClusterLimits.senders),
+      ("rivals", rivals.all.count, ClusterLimits.rivals),
+      ("newcomers", planner.newcomers.count, ClusterLimits.newcomers),
+    ]
+    queues += discovery.queues
+    if let membership { queues += membership.queues }
+    if let raft { queues += raft.queues }
+    return queues
+  }
+
+  /// Whether this node has found a cluster and asks to be taken in.
+  package var isJoining: Bool { raft == nil && discovery.target != nil }
 
   // MARK: Asking
 
@@ -146,7 +162,7 @@ package struct ControlPlane: Sendable {
     }
     let (deadline, hasLease) = raft!.outlook(now)
     standing.deadline = min(deadline, nextHello)
-    standing.deadline = min(standing.deadline, membership?.outlook() ?? .max)
+    standing.deadline = isAtRest ? nextHello : min(standing.deadline, membership?.outlook() ?? .max)
     standing.hasLease = hasLease && hasTopology
     if raft!.term != standing.term { standing.term = raft!.term }
     if raft!.leader != standing.leader { nextRequest = now }
@@ -154,6 +170,13 @@ package struct ControlPlane: Sendable {
     standing.leader = raft!.leader
     standing.applied = raft!.applied
     if mayWantRequest, wantsRequest { standing.deadline = min(standing.deadline, nextRequest) }
+  }
+
+  /// Whether this leader is alone and has planned everything: it has nothing to do but to announce itself, so that an
+  /// idle node uses no processor time.
+  private var isAtRest: Bool {
+    guard addresses.count < 2, raft!.role == .leader, !planner.hasWishes, let topology else { return false }
+    return topology.version == planner.idleVersion && topology.memberCount == 1 && raft!.applied == raft!.lastIndex
   }
 
   /// Lets time pass.
@@ -213,6 +236,7 @@ package struct ControlPlane: Sendable {
 
   /// Whether a datagram is seen for the first time, and comes from where its sender is.
   private mutating func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+    if settings.has(.takesReplays) { return true }
     let home = self.address(of: beacon.source)
     switch replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
     case .fresh: return true
@@ -247,7 +271,8 @@ package struct ControlPlane: Sendable {
         effects.append(.event(.joined(cluster)))
         nextHello = now
       }
-      if raft != nil, beacon.cluster == cluster { participate(beacon, address, now, &chance) }
+      guard raft != nil, beacon.cluster == cluster else { return ignore(.foreign, address, now) }
+      participate(beacon, address, now, &chance)
     default: ignore(.foreign, address, now)
     }
     takeFounding(now)

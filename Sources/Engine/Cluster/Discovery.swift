@@ -47,7 +47,7 @@ package struct Discovery: Sendable {
   let id: NodeID
   let nameHash: UInt64
   private let settings: ClusterSettings
-  /// In the order of their ids, at most `maximumSeekers`.
+  /// In the order of their ids, at most `ClusterLimits.seekers`.
   private var seekers: [Seeker] = []
   private var set: [NodeID] = []
   private var stableSince: UInt64
@@ -65,8 +65,6 @@ package struct Discovery: Sendable {
   /// Foundings promised lately, the last one last: one of them may have come to be although its promise has run out.
   private var promised: [Founding] = []
 
-  static let maximumSeekers = 64
-
   init(_ id: NodeID, nameHash: UInt64, settings: ClusterSettings, now: UInt64) {
     self.id = id
     self.nameHash = nameHash
@@ -74,6 +72,11 @@ package struct Discovery: Sendable {
     stableSince = now
     nextHello = now
     set = [id]
+  }
+
+  /// See `ControlPlane.queues`.
+  var queues: [(name: String, count: Int, bound: Int)] {
+    [("seekers", seekers.count, ClusterLimits.seekers), ("promises", promised.count, ClusterLimits.promises)]
   }
 
   // MARK: Time
@@ -201,7 +204,7 @@ package struct Discovery: Sendable {
       return output.append(Message(to: (from, address), cluster: .none, body: .decline(reply)))
     }
     if !isRepeated {
-      if promised.count == 4 { promised.removeFirst() }
+      if promised.count == ClusterLimits.promises { promised.removeFirst() }
       promised.append(founding)
     }
     promise = (founding, now + settings.promise)
@@ -277,6 +280,6 @@ package struct Discovery: Sendable {
       seekers.append(seeker)
     }
     // A new seeker may be one that will be heard by all: let it settle, and tell it soon that it was heard.
-    if seekers.count > Discovery.maximumSeekers { seekers.removeLast() }
+    if seekers.count > ClusterLimits.seekers { seekers.removeLast() }
   }
 }

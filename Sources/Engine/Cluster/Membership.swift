@@ -49,14 +49,15 @@ package struct Membership: Sendable {
     let askerSequence: UInt32
   }
 
-  /// Relays that wait for their answer, and rumors that are being passed on: the oldest give way.
-  static let maximumRelays = 32
-  static let maximumRumors = 64
-
   package init(_ id: NodeID, cluster: ClusterID, settings: ClusterSettings) {
     self.id = id
     self.settings = settings
     salt = cluster.low
+  }
+
+  /// See `ControlPlane.queues`.
+  var queues: [(name: String, count: Int, bound: Int)] {
+    [("relays", relays.count, ClusterLimits.relays), ("rumors", rumors.count, ClusterLimits.rumors)]
   }
 
   // MARK: Members
@@ -199,7 +200,7 @@ package struct Membership: Sendable {
   /// Pings a member for another.
   package mutating func receive(request: IndirectProbe, from: NodeID, _ address: PeerAddress) {
     guard let place = index(of: request.target), from != request.target else { return }
-    if relays.count == Membership.maximumRelays { relays.removeFirst() }
+    if relays.count == ClusterLimits.relays { relays.removeFirst() }
     nextRelay &+= 2
     relays.append(
       Relay(
@@ -256,7 +257,7 @@ package struct Membership: Sendable {
   /// Passes a rumor on with the next pings and answers, about three times the logarithm of the members (SWIM, 4.1).
   private mutating func spread(_ rumor: Rumor) {
     rumors.removeAll { $0.rumor.subject == rumor.subject }
-    if rumors.count == Membership.maximumRumors { rumors.removeFirst() }
+    if rumors.count == ClusterLimits.rumors { rumors.removeFirst() }
     let logarithm = Int.bitWidth - subjects.count.leadingZeroBitCount
     rumors.append((rumor, 3 * max(logarithm, 1)))
   }

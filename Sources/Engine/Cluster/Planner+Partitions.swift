@@ -22,7 +22,7 @@ extension ControlPlane {
       }
     }
     // As many entries as there is room for the datagrams that take them to everybody.
-    let most = max(1, min(Planner.maximumEntries, raft!.bulkRoom(now) / max(1, addresses.count)))
+    let most = max(1, min(ClusterLimits.plannedEntries, raft!.bulkRoom(now) / max(1, addresses.count)))
     for command in plan.commands().prefix(most) {
       let index = propose(command, now)
       guard let index, case .fence(let partitions) = command else { continue }
@@ -41,18 +41,10 @@ extension ControlPlane {
       .filter { $0.state == .active || $0.state == .down }
       .map { RingMember($0.id, weight: $0.weight) }.sorted { $0.id < $1.id }
     guard !members.isEmpty else { return }
-    if let ring = planner.ring, ring.members != members, members.contains(where: { !ring.members.contains($0) }) {
-      if planner.newMembers != members {
-        planner.newMembers = members
-        planner.newSince = (first: planner.newSince?.first ?? now, last: now)
-      }
-      let since = planner.newSince!
-      guard now >= min(since.last + settings.placementDelay, since.first + 6 * settings.placementDelay) else {
-        plan.isWaiting = true
-        return
-      }
+    guard mayPlace(members, now) else {
+      plan.isWaiting = true
+      return
     }
-    planner.newSince = nil
     if planner.ring?.members != members || planner.ring?.copies != topology.copies {
       let ring = HashRing(members)
       let assignment = ring.assignment(copies: Int(topology.copies))
@@ -63,6 +55,23 @@ extension ControlPlane {
     where topology.partitions[partition].replicas != replicas {
       plan.placements.append(.init(partition: PartitionID(UInt16(partition)), replicas: replicas))
     }
+  }
+
+  /// Whether the ring may be computed for these members now: not while newcomers keep coming.
+  private mutating func mayPlace(_ members: [RingMember], _ now: UInt64) -> Bool {
+    guard let ring = planner.ring, ring.members != members, members.contains(where: { !ring.members.contains($0) })
+    else {
+      planner.newcomersSince = nil
+      return true
+    }
+    var since = planner.newcomersSince ?? (members, first: now, last: now)
+    if since.members != members { since = (members, first: since.first, last: now) }
+    planner.newcomersSince = since
+    guard now >= min(since.last + settings.placementDelay, since.first + 6 * settings.placementDelay) else {
+      return false
+    }
+    planner.newcomersSince = nil
+    return true
   }
 
   /// What a plan asks of members, by slot.
@@ -137,6 +146,11 @@ extension ControlPlane {
       guard isUntouched || entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
       isLoss = !isUntouched
       if promisers.isEmpty { promisers = entry.replicas.filter(promised) }
+      // All that should hold it may be gone too, and stay members as long as it has no other owner.
+      if promisers.isEmpty {
+        let others = view.isActive.indices.map { MemberSlot($0) }.filter(promised)
+        if !others.isEmpty { promisers = [others[partition % others.count]] }
+      }
     }
     guard let owner = entry.replicas.first(where: { promisers.contains($0) }) ?? promisers.first else { return }
     plan.activations.append(

@@ -14,9 +14,8 @@ struct Planner: Sendable {
   var downSince: [(id: NodeID, time: UInt64)] = []
   /// The ring's members and what it says, so that it isn't computed without need.
   var ring: (members: [RingMember], copies: UInt8, assignment: [[MemberSlot]])?
-  /// Members that the ring doesn't know yet, since when there are some, and since when it is these.
-  var newMembers: [RingMember] = []
-  var newSince: (first: UInt64, last: UInt64)?
+  /// Members with some that the ring doesn't know yet, since when there are some, and since when it is these.
+  var newcomersSince: (members: [RingMember], first: UInt64, last: UInt64)?
   /// The topology's version at which nothing was left to do for partitions.
   var idleVersion: UInt64 = 0
   /// The topology's version that was planned for last; what waits is looked at again with the members.
@@ -31,10 +30,6 @@ struct Planner: Sendable {
   /// What the nodes want for their partitions, and whether any of it is new.
   var wishes = WishBook()
   var hasWishes = false
-
-  static let maximumNewcomers = 64
-  /// Entries that one plan proposes at most: a small part of what the log holds.
-  static let maximumEntries = 32
 
   /// How many members vote: the largest odd number of them, at most 5 (PROTOCOL: two layers).
   static func voterCount(_ members: Int) -> Int { min(5, max(1, members - (1 - members % 2))) }
@@ -203,7 +198,10 @@ extension ControlPlane {
     }
     // The unfit go when there are fit ones enough, or one that can take their place: first they go and then it comes,
     // so that no majority becomes larger. Those that have expired or leave go for good.
-    let unfit = voters.filter { !fit.contains($0) && $0 != id }
+    // Those that are silent go before those that still answer.
+    let unfit =
+      voters.filter { !fit.contains($0) && $0 != id && isSilent($0, now) }
+      + voters.filter { !fit.contains($0) && $0 != id && !isSilent($0, now) }
     // One that leaves is still there: it stays a voter until another can take its place, if there is any.
     let hasReserve = members.contains { $0.state == .active && !voters.contains($0.id) }
     if let gone = unfit.first(where: {

@@ -13,12 +13,8 @@ package struct Rivals: Sendable {
     package fileprivate(set) var heard: UInt64
   }
 
-  /// Those that were heard within `memory`, at most `maximumCount`.
+  /// Those that were heard within `ClusterLimits.rivalMemory`, at most `ClusterLimits.rivals`.
   package private(set) var all: [Rival] = []
-  /// How long one is remembered after it was heard last: over the slowest beacon of a large cluster.
-  static let memory = 60_000 * ClusterSettings.millisecond
-  static let maximumCount = 8
-
   /// Takes news of a rival; returns whether it is new.
   mutating func note(_ cluster: ClusterID, isWritten: Bool, _ address: PeerAddress, _ now: UInt64) -> Bool {
     if let place = all.firstIndex(where: { $0.cluster == cluster }) {
@@ -27,12 +23,12 @@ package struct Rivals: Sendable {
       all[place].heard = now
       return false
     }
-    guard all.count < Rivals.maximumCount else { return false }
+    guard all.count < ClusterLimits.rivals else { return false }
     all.append(Rival(cluster: cluster, isWritten: isWritten, address: address, heard: now))
     return true
   }
 
-  mutating func forget(_ now: UInt64) { all.removeAll { $0.heard + Rivals.memory < now } }
+  mutating func forget(_ now: UInt64) { all.removeAll { $0.heard + ClusterLimits.rivalMemory < now } }
 
   /// The rival that a cluster, never written, should dissolve into: one that was written, or else one of a lower id.
   func successor(of cluster: ClusterID) -> ClusterID? {

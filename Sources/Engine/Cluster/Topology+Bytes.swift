@@ -252,6 +252,10 @@ extension Topology {
       writer.u8(member == nil ? 0 : 1)
       if let member { writer.member(member) }
     }
+    var isMutated = false
+    #if DEBUG
+      isMutated = mutation == .losesInSnapshots
+    #endif
     for entry in partitions {
       writer.u32(entry.epoch.rawValue)
       writer.u32(entry.version)
@@ -259,7 +263,7 @@ extension Topology {
       writer.u8(entry.replicationFactor)
       writer.u16(entry.owner ?? Topology.noOwner)
       writer.u16(entry.candidate ?? Topology.noOwner)
-      writer.u64(entry.fencedAt.rawValue)
+      writer.u64(isMutated ? 0 : entry.fencedAt.rawValue)
       writer.u16(entry.losses)
       writer.slots(entry.replicas)
       writer.slots(entry.synced)

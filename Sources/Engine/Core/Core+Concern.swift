@@ -124,6 +124,11 @@ extension Core {
   mutating func expireWaiting() {
     for token in waiting.expired(now: monotonicMilliseconds) {
       guard let answer = waiting.remove(token) else { continue }
+      if answer.reason == .copy {
+        // The write is done; only this node's copy lags.
+        give(answer, answer.outcome)
+        continue
+      }
       metrics.count(.unknown)
       if answer.reason == .concern { unwatch(token, answer.partition) }
       give(answer, Outcome(answer.reason == .concern ? .concernNotMet : .noWord))

@@ -145,10 +145,7 @@ extension Core {
 
   private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
     if wanted.partition != partition { return .revisionOfOtherPartition }
-    if (wanted.epoch, wanted.offset) >= (store.epoch(of: partition), store.nextOffset(of: partition)) {
-      return .revisionNotReached
-    }
-    return nil
+    return hasReached(wanted) ? nil : .revisionNotReached
   }
 
   /// A write that doesn't happen gives its staged value back.

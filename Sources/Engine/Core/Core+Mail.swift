@@ -35,6 +35,8 @@ extension Core {
     case .release:
       let range = payload.load(as: MailRange.self)
       store.release(range.offset..<(range.offset + range.count))
+    case .awaitCopy: receiveCopyRequest(payload)
+    case .copied: receiveCopied(payload)
     case .replicate: receiveReplication(payload)
     case .gather: receiveGather(payload)
     case .gathered: receiveGathered(payload)

@@ -148,9 +148,8 @@ extension Core {
   mutating func refuseWrite(_ operation: UnsafePointer<Operation>) -> Outcome {
     if let staged = operation.pointee.staged { discard(staged) }
     let partition = operation.pointee.key.partition
-    if operation.pointee.isForwarded && routes.table[Int(partition.rawValue)].owner != Routes.own {
-      return wrongOwner(partition)
-    }
+    let mayKnowMore = standing.gate != .open || routes.table[Int(partition.rawValue)].owner != Routes.own
+    if operation.pointee.isForwarded && mayKnowMore { return wrongOwner(partition) }
     guard let view = standing.view, let topology = view.topology, !view.isForming else { return Outcome(.seeking) }
     guard standing.hasLease else { return Outcome(.readOnly) }
     let entry = topology.partitions[Int(partition.rawValue)]

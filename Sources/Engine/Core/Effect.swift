@@ -2,22 +2,23 @@ import Wire
 
 /// A connection as the reactor names it: a slot and the slot's generation, so that an event or an answer that comes
 /// late can't reach the slot's next tenant.
-package struct ConnectionID: Equatable, Hashable, Sendable {
+@frozen public struct ConnectionID: Equatable, Hashable, Sendable {
   /// The index in the reactor's and the core's flat tables.
-  package let index: UInt32
-  package let generation: UInt32
+  @usableFromInline package let index: UInt32
+  @usableFromInline package let generation: UInt32
 
-  @inlinable package init(index: UInt32, generation: UInt32) {
+  @inlinable @inline(__always) package init(index: UInt32, generation: UInt32) {
     self.index = index
     self.generation = generation
   }
 }
 
 /// The severity of a log line, ordered as in swift-log.
-package enum LogLevel: UInt8, Comparable, Sendable {
+@frozen public enum LogLevel: UInt8, Comparable, Sendable {
   case trace, debug, info, notice, warning, error, critical
 
-  package static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
+  /// Whether a is less severe than b.
+  @inlinable public static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
 }
 
 /// What a core asks of the world. Trivial values in a reused buffer: the engine never calls the kernel.

@@ -16,6 +16,10 @@ enum MailKind: UInt32 {
   case gathered
   /// What another node says of one of the receiver's partitions: the node's slot in 8 bytes, then a section.
   case replicate
+  /// An answer of the sender's waits until the receiver's copy has a revision: `CopyRequest`.
+  case awaitCopy
+  /// It has: the `WaitToken`.
+  case copied
 }
 
 /// The front of every message: its whole length in bytes, a multiple of eight, and its kind.

@@ -77,6 +77,7 @@ struct Operation {
     self.kind = kind
     hasOptions = false
     isStaged = false
+    isForwarded = false
     self.contentType = RecordContentType(code: contentType)
     self.key = key
     self.body = body

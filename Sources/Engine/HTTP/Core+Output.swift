@@ -121,6 +121,7 @@ extension Core {
     case .none: break
     case .segment: unpin(chunk.pointee.pin)
     case .heap: chunk.pointee.tail?.deallocate()
+    case .page: frames.takePage(chunk.pointee.tail)
     case .counted:
       collectedBytes -= chunk.pointee.tailCount
       chunk.pointee.tail?.deallocate()
@@ -148,7 +149,7 @@ extension Core {
     case .counted:
       collectedBytes -= outcome.value.count
       outcome.value.baseAddress?.deallocate()
-    case .frame: preconditionFailure("a frame is no outcome's value")
+    case .page, .frame: preconditionFailure("pages and frames are no outcome's value")
     }
   }
 

@@ -8,6 +8,8 @@ struct Pin {
     case segment
     /// A heap block that is the chunk's own.
     case heap
+    /// A page of results of frames, which goes back to `FrameBatch`.
+    case page
     /// A heap block whose bytes are counted in `Core.collectedBytes`.
     case counted
     /// A frame on its way over a link, held by `Chunk.frame`.
@@ -19,6 +21,7 @@ struct Pin {
   var segment: UInt32
 
   static var none: Pin { Pin(kind: .none, core: 0, segment: 0) }
+  static var page: Pin { Pin(kind: .page, core: 0, segment: 0) }
   static var heap: Pin { Pin(kind: .heap, core: 0, segment: 0) }
 }
 

@@ -80,6 +80,33 @@ extension Core {
     return record.count &- RecordView(record.baseAddress.unsafelyUnwrapped).valueStart > limits.copiedValue
   }
 
+  /// Appends what a plain get found, its whole record, unless that is rather sent from the log.
+  @inline(__always)
+  mutating func writeFound(
+    _ record: RecordView, _ partition: PartitionID, _ entry: UnsafePointer<FrameEntry>
+  ) -> Bool {
+    let count = record.length
+    let room = ResultLayout.headCount &+ FrameLayout.padded(count)
+    // Of the two bounds for what is copied, the first is below the second for all records but those of long keys.
+    guard count <= limits.copiedValue, FrameLayout.headCount &+ room <= Chunk.capacity else { return false }
+    let at = reserveResult(entry.pointee.connection, entry.pointee.id, room)
+    ResultLayout.write(
+      to: at, index: Int(entry.pointee.index), status: 200, .record, length: count,
+      revision: record.revision(in: partition))
+    at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
+    (at + ResultLayout.headCount).copyMemory(from: record.base, byteCount: count)
+    return true
+  }
+
+  /// Appends what became of a plain put.
+  @inline(__always)
+  mutating func writeStored(_ stored: PutResult, _ partition: PartitionID, _ entry: UnsafePointer<FrameEntry>) {
+    let at = reserveResult(entry.pointee.connection, entry.pointee.id, ResultLayout.headCount)
+    ResultLayout.write(
+      to: at, index: Int(entry.pointee.index), status: stored.existed ? 200 : 201, .nothing, length: 0,
+      revision: stored.record.revision(in: partition))
+  }
+
   /// Room for a result in a REPLY to this request.
   @inline(__always)
   private mutating func reserveResult(
@@ -122,9 +149,9 @@ extension Core {
     let peer = connection.pointee.peer.unsafelyUnwrapped
     frames.replyChunk = last
     if last.pointee.tail == nil {
-      let page = UnsafeMutableRawPointer.allocate(byteCount: PeerState.pageCount, alignment: 64)
+      let page = frames.givePage()
       last.pointee.tail = UnsafeRawPointer(page)
-      last.pointee.pin = .heap
+      last.pointee.pin = .page
       peer.pointee.pageChunk = last
       peer.pointee.page = page
     } else if peer.pointee.pageChunk != last || last.pointee.tail != UnsafeRawPointer(peer.pointee.page)

@@ -136,6 +136,10 @@ extension Core {
       case .whole: break
       }
       let frame = FrameView(bytes + used)
+      if standing.gate == .refusesAll && frame.kind == .request && peer.pointee.isGreeted {
+        refuse(connection, .overloaded)
+        return count
+      }
       let isDone = take(frame, connection, peer)
       if !isTaking(connection) { return count }
       guard isDone else { break }
@@ -149,7 +153,8 @@ extension Core {
   private mutating func mustWaitForCluster(
     _ peer: UnsafeMutablePointer<PeerState>, _ bytes: UnsafeRawPointer, _ count: Int
   ) -> Bool {
-    guard peer.pointee.isGreeted, count >= 8 else { return false }
+    // A node that relays knows the cluster; it is told what this one can't do yet, and tries once more.
+    guard peer.pointee.isGreeted, !peer.pointee.isNode, count >= 8 else { return false }
     return FrameView(bytes).kind == .request && mustFramesWaitForCluster()
   }
 

@@ -145,7 +145,12 @@ extension Core {
       let isNumber = answer.kind == .increment
       outcome.contentType = RecordContentType(code: isNumber ? ContentType.plainText : ContentType.json)
     }
-    self.answer(entry.token, outcome)
+    if answer.kind.isWrite && outcome.status < 300 && outcome.hasRevision {
+      guard outcome.revision.partition == answer.partition else { return false }
+      answerWhenCopied(entry.token, outcome)
+    } else {
+      self.answer(entry.token, outcome)
+    }
     return true
   }
 

@@ -8,9 +8,10 @@ extension Core {
   /// Why an operation can't be relayed now, as its outcome; nil if it can. It is surely not executed then.
   mutating func refusal(_ place: Place, _ operation: UnsafePointer<Operation>) -> Outcome? {
     if operation.pointee.isForwarded { return wrongOwner(operation.pointee.key.partition) }
-    guard let index = place.link else { return Outcome(.noOwner) }
+    let isCutOff = operation.pointee.kind.isWrite && !standing.hasLease
+    guard let index = place.link else { return Outcome(isCutOff ? .readOnly : .noOwner) }
     let link = links[index]
-    guard link.pointee.isUsable else { return Outcome(.ownerUnreachable) }
+    guard link.pointee.isUsable else { return Outcome(isCutOff ? .readOnly : .ownerUnreachable) }
     let size = operation.pointee.body.count + (operation.pointee.staged?.filled ?? 0)
     guard link.pointee.bytes == 0 || link.pointee.bytes + size <= limits.linkBytes,
       waiting.count < limits.waitingAnswers

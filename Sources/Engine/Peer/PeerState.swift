@@ -143,6 +143,8 @@ struct FrameBatch: ~Copyable {
   let operations: UnsafeMutablePointer<Operation>
   let entries: UnsafeMutablePointer<FrameEntry>
   var count = 0
+  /// As `Core.fetches`.
+  let fetches: UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>
   /// The REPLY being written behind the bytes of a connection's last chunk, or behind those of the chunk's tail; it
   /// belongs to the connection only when it is sealed. Nothing else may be written to the connection before.
   var reply: UnsafeMutablePointer<Connection>?
@@ -164,6 +166,9 @@ struct FrameBatch: ~Copyable {
   private var blocks: [UnsafeMutableRawPointer] = []
   let blockCount: Int
   private static var keptBlocks: Int { 16 }
+  /// Pages for results that are kept for the same reason, 4 MiB of them.
+  private var pages: [UnsafeMutableRawPointer] = []
+  private static var keptPages: Int { 64 }
 
   /// - Parameter frame: bytes of the longest frame.
   init(frame: Int) {
@@ -171,12 +176,18 @@ struct FrameBatch: ~Copyable {
     blockCount = frame + (32 << 10)
     operations = .allocate(capacity: Core.batchCapacity)
     entries = .allocate(capacity: Core.batchCapacity)
+    let room = Core.batchCapacity + 2 * Core.fetchDistance
+    let partitions = UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>.allocate(capacity: room)
+    partitions.initialize(repeating: nil, count: room)
+    fetches = partitions + Core.fetchDistance
   }
 
   deinit {
     operations.deallocate()
     entries.deallocate()
+    (fetches - Core.fetchDistance).deallocate()
     for block in blocks { block.deallocate() }
+    for page in pages { page.deallocate() }
   }
 
   /// Gives an empty queue a buffer for a whole frame.
@@ -189,6 +200,17 @@ struct FrameBatch: ~Copyable {
   mutating func takeBlock(_ input: inout ByteQueue) {
     guard let block = input.release(capacity: blockCount) else { return }
     if blocks.count < Self.keptBlocks { blocks.append(block) } else { block.deallocate() }
+  }
+
+  /// A page for results.
+  mutating func givePage() -> UnsafeMutableRawPointer {
+    pages.popLast() ?? UnsafeMutableRawPointer.allocate(byteCount: PeerState.pageCount, alignment: 64)
+  }
+
+  /// Takes a page back.
+  mutating func takePage(_ page: UnsafeRawPointer?) {
+    guard let page = UnsafeMutableRawPointer(mutating: page) else { return }
+    if pages.count < Self.keptPages { pages.append(page) } else { page.deallocate() }
   }
 
   /// Whether there is something to run or to seal.

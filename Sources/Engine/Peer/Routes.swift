@@ -61,7 +61,10 @@ extension Core {
       return standing.hasLease ? Place(owner: route.owner).rawValue : core(of: partition)
     }
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
-    if isLocal && route.isReadable { return core(of: partition) }
+    let isPatient = operation.pointee.hasOptions && operation.pointee.options.hasMinRevision
+    // The owner has every revision there is; a copy may not have it yet.
+    let prefersOwner = isPatient && route.owner >= 0 && links[Int(route.owner)].pointee.isUsable
+    if isLocal && route.isReadable && !prefersOwner { return core(of: partition) }
     if route.owner >= 0 && (!isLocal || links[Int(route.owner)].pointee.isUsable) {
       return Place(owner: route.owner).rawValue
     }

@@ -23,12 +23,12 @@ extension Store {
 
   // MARK: The queue of partitions to clean
 
-  /// A death made a third of the log dead: queues the partition if that is worth a sweep.
+  /// A death made more of the log dead than is tolerated: queues the partition if that is worth a sweep.
   @inline(never)
   mutating func considerCleaning(_ p: UnsafeMutablePointer<Partition>) {
     let reclaimable = p.pointee.reclaimable
     let segment = segmentPages(p, room: 0) << PageAllocator.pageShift
-    if reclaimable * 3 > p.pointee.used && reclaimable > segment { enqueue(p) }
+    if reclaimable * cleaningFactor > p.pointee.used && reclaimable > segment { enqueue(p) }
   }
 
   mutating func enqueue(_ p: UnsafeMutablePointer<Partition>) {
@@ -50,6 +50,9 @@ extension Store {
   /// Background work in bounded slices: expires what is due, evicts ahead of the writes, cleans. A slice exceeds
   /// `budget`, in bytes of log passed, by at most one segment. Answers whether more work waits.
   package mutating func maintain(now: UInt64, budget: Int) -> Bool {
+    // What a sweep copies to gain a byte is live/dead: two bytes at a third dead, one at a half (Rosenblum and
+    // Ousterhout 1992). Memory that nobody else wants yet is spent to halve the work.
+    cleaningFactor = countedPages * 2 < limitPages ? 2 : 3
     var left = budget - expireDue(now: now, budget: budget)
     var evictionIsStuck = false
     while left > 0 && !evictionIsStuck && !fits(headroomPages) && evicts {

@@ -5,8 +5,8 @@ import Wire
 // some requests ahead, so that the misses of independent requests overlap (Chen, Ailamaki, Gibbons and Mowry 2004,
 // group prefetching). Nothing here changes anything, and a stale or useless fetch does no harm.
 extension Store {
-  /// Second stage, after the partition itself: fetches the slot where the key's search starts and, since it often goes past the end of a cache
-  /// line, the next line.
+  /// Second stage, after the partition itself: fetches the slot where the key's search starts and, since it often goes
+  /// past the end of a cache line, the next line.
   @inline(__always)
   func prefetchSlot(_ p: UnsafeMutablePointer<Partition>, _ hash: UInt64) {
     let slot = p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity)

@@ -54,11 +54,9 @@ extension Store {
     if let bytes = a.baseAddress { (target + valueStart).copyMemory(from: bytes, byteCount: a.count) }
     if let bytes = b.baseAddress { (target + valueStart + a.count).copyMemory(from: bytes, byteCount: b.count) }
     // Of one piece, the source is hashed: reading what was just written would wait for the copy.
-    let valueHash =
-      b.count == 0
-      ? xxh3(a.baseAddress, count: a.count, seed: 0)
-      : xxh3(target + valueStart, count: a.count &+ b.count, seed: 0)
-    RecordLayout.seal(target, valueStart: valueStart, valueHash: valueHash)
+    RecordLayout.seal(
+      target, valueStart: valueStart, value: b.count == 0 ? a.baseAddress : UnsafeRawPointer(target + valueStart),
+      valueCount: a.count &+ b.count)
     p.pointee.cursor = target + room
     let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)
     if held.a | held.b != 0 { release(held) }
@@ -162,7 +160,11 @@ extension Store {
     liveBytes &-= room
     deadBytes &+= room
     if segment.pointee.dead == segment.pointee.used { freeIfDead(id) }
-    if p.pointee.dead &* 3 > p.pointee.used && !p.pointee.isQueued { considerCleaning(p) }
+    if p.pointee.dead &* cleaningFactor > p.pointee.used && p.pointee.dead > PageAllocator.pageSize
+      && !p.pointee.isQueued
+    {
+      considerCleaning(p)
+    }
   }
 
   // MARK: Removing

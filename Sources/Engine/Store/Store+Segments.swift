@@ -3,15 +3,31 @@ import Wire
 extension Store {
   // MARK: Appending
 
-  /// The size of a partition's next shared segment: a 64th of its log, so that the part of the open one that is empty
-  /// stays small beside the log; but room for eight records like this one where the log has as much, so that what is
-  /// left over at the end of a segment is small beside the segment.
+  /// The size of a partition's next shared segment: a 32nd of its log or little more, so that the part of the open one
+  /// that is empty stays small beside the log; but room for eight records like this one where the log has as much, so that what
+  /// is left over at the end of a segment is small beside the segment.
   func segmentPages(_ p: UnsafeMutablePointer<Partition>, room: Int) -> Int {
-    var bytes = 1 << PageAllocator.order(max(p.pointee.used / 64, PageAllocator.pageSize))
+    var bytes = max(p.pointee.used / 32, PageAllocator.pageSize)
     if room * 8 > bytes {
       bytes = max(bytes, min(1 << PageAllocator.order(room * 8), floorPowerOfTwo(p.pointee.used / 4)))
     }
-    return PageAllocator.pages(max(room, min(bytes, maximumSegment)))
+    let pages = PageAllocator.pages(max(room, min(bytes, maximumSegment)))
+    return room > 0 && pages <= 16 ? fittingPages(pages, room: room) : pages
+  }
+
+  /// Of the sizes up to twice that many pages the one with the smallest share left over at its end, if all records are
+  /// like this one. With 144 bytes each, 5 pages lose 16 bytes, but 2, 3 or 4 pages a 64th.
+  private func fittingPages(_ pages: Int, room: Int) -> Int {
+    var best = pages
+    var bestRest = UInt32(pages << PageAllocator.pageShift) % UInt32(room)
+    for count in pages + 1...2 * pages where count << PageAllocator.pageShift <= maximumSegment {
+      let rest = UInt32(count << PageAllocator.pageShift) % UInt32(room)
+      if Int(rest) * best < Int(bestRest) * count {
+        best = count
+        bestRest = rest
+      }
+    }
+    return best
   }
 
   /// Seals the segment the partition appends to and gives it one with room for a record; a large record gets exactly

@@ -85,6 +85,9 @@ package struct Store: ~Copyable {
   var queueTail: UInt32 = 0
   var reclaimHand = 0
   var evictionHand = 0
+  /// A log is swept when this many times its dead bytes are more than it has: 2 while less than half of the memory
+  /// limit is used, else 3.
+  var cleaningFactor = 3
   /// `deadBytes` when a search for something to clean last came back empty.
   var barrenAt = -1
   /// Extents that other cores lent and that go back to them, in bytes from the base.

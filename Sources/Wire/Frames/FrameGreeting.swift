@@ -96,6 +96,7 @@
     func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
       base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
     }
+    store(UInt64(0), at: 16)  // the id, which a handshake's codes cover
     store(Greeting.magic, at: 24)
     store(version, at: 28)
     store(UInt16(role.rawValue), at: 30)

@@ -69,6 +69,9 @@ extension Raft {
     continueTransfer(now)
   }
 
+  /// Whether the leadership is being handed over.
+  package var isTransferring: Bool { transferTarget != nil }
+
   /// Tells the transfer's target to campaign, as soon as it has the whole log.
   mutating func continueTransfer(_ now: UInt64) {
     guard let target = transferTarget, !isAbdicating, match(target) == log.lastIndex else { return }
@@ -96,6 +99,15 @@ extension Raft {
   /// The entry at `index` if the log keeps it.
   package func entry(at index: LogIndex) -> LogEntry? {
     index > log.start && index <= log.lastIndex ? log[index] : nil
+  }
+
+  /// See `ControlPlane.queues`. The log takes no proposal beyond twice `maximumLog`; a leader's may be longer by what it
+  /// had taken when it began to follow.
+  var queues: [(name: String, count: Int, bound: Int)] {
+    [
+      ("held", held.count, settings.window), ("log", log.count, 2 * settings.maximumLog + settings.logTrail + 200),
+      ("incoming", incoming?.bytes.count ?? 0, ClusterLimits.snapshot),
+    ]
   }
 
   /// Checks what must hold after every call.

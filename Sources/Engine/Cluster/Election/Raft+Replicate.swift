@@ -271,7 +271,8 @@ extension Raft {
         return (false, max(request.previousIndex.previous, commit))
       }
     } else if request.previousIndex > commit {
-      return (false, log.lastIndex)
+      // Something before is missing, or still under way.
+      return hold(request)
     }
     var index = request.previousIndex
     for entry in request.entries {
@@ -281,12 +282,22 @@ extension Raft {
         if term == entry.term { continue }
         log.truncate(from: index)
       }
-      guard index == log.lastIndex.next else { return (false, log.lastIndex) }
       log.append(entry)
     }
     if !request.entries.isEmpty { voters = log.voters }
     commit = max(commit, min(request.commit, end))
-    return (true, end)
+    // What was overtaken by these may follow now.
+    held.removeAll { $0.term != request.term || $0.previousIndex < commit }
+    guard let next = held.firstIndex(where: { $0.previousIndex <= log.lastIndex }) else { return (true, end) }
+    let (isAccepted, match) = append(held.remove(at: next))
+    return (true, isAccepted ? max(match, end) : end)
+  }
+
+  /// Keeps entries that came before those that precede them. All that is known to agree is what was committed.
+  private mutating func hold(_ request: AppendRequest) -> (isAccepted: Bool, match: LogIndex) {
+    held.removeAll { $0.term != request.term || $0.previousIndex <= commit }
+    if !request.entries.isEmpty, held.count < settings.window { held.append(request) }
+    return (true, commit)
   }
 
   mutating func receive(_ piece: SnapshotPiece, _ from: NodeID, _ now: UInt64, _ chance: inout Chance) {
@@ -300,33 +311,27 @@ extension Raft {
         term: term, isAccepted: true, match: commit, applied: applied, sentAt: piece.sentAt, clock: now)
       return send(.appendReply(reply), to: from)
     }
-    guard piece.total <= Raft.maximumSnapshot else {
+    guard piece.total <= ClusterLimits.snapshot else {
       violations += 1
       return
     }
     // An old piece doesn't disturb a newer snapshot.
     if let incoming, incoming.from == from, piece.index < incoming.index { return }
-    if incoming?.index != piece.index || incoming?.from != from || incoming?.total != Int(piece.total) {
-      incoming = Incoming(
-        from: from, index: piece.index, indexTerm: piece.indexTerm, total: Int(piece.total), bytes: [])
+    if incoming?.index != piece.index || incoming?.from != from || incoming?.bytes.count != Int(piece.total) {
+      incoming = Incoming(piece, from: from)
     }
-    if incoming!.bytes.count == Int(piece.offset), incoming!.bytes.count + piece.bytes.count <= incoming!.total {
-      incoming!.bytes += piece.bytes
-    }
-    if incoming!.bytes.count == incoming!.total {
+    incoming!.take(piece)
+    if incoming!.prefix == incoming!.bytes.count {
       received = SnapshotPiece(
         term: piece.term, index: piece.index, indexTerm: piece.indexTerm, sentAt: piece.sentAt, offset: 0,
         total: piece.total, bytes: incoming!.bytes)
       incoming = nil
       return
     }
-    let offset = UInt32(incoming!.bytes.count)
+    let offset = UInt32(incoming!.prefix)
     send(
       .snapshotReply(SnapshotReply(term: term, index: piece.index, sentAt: piece.sentAt, offset: offset)), to: from)
   }
-
-  /// Bytes of a snapshot at most: the largest topology, 1024 members and 255 copies.
-  package static var maximumSnapshot: Int { 2 << 20 }
 
   /// A snapshot that came whole, to be read and given to `restore`.
   package mutating func takeSnapshot() -> SnapshotPiece? {

@@ -70,6 +70,8 @@ package struct Raft: Sendable {
 
   /// Until when, by its own clock, this node may act as an owner.
   var leaseEnd: UInt64 = 0
+  /// Entries of this term that came before those that precede them, at most a window of them.
+  var held: [AppendRequest] = []
   /// The snapshot that is being received.
   var incoming: Incoming?
   /// Whole snapshots that wait for `restore`.
@@ -109,13 +111,40 @@ package struct Raft: Sendable {
     var leaseAfter: LogIndex
   }
 
-  /// A snapshot of which the first bytes are there.
+  /// A snapshot of which some pieces are there; they may come in any order.
   struct Incoming: Sendable {
     let from: NodeID
     let index: LogIndex
     let indexTerm: Term
-    let total: Int
     var bytes: [UInt8]
+    /// By piece.
+    var isThere: [Bool]
+    /// Pieces from the first on without a gap.
+    var whole = 0
+
+    init(_ piece: SnapshotPiece, from: NodeID) {
+      self.from = from
+      index = piece.index
+      indexTerm = piece.indexTerm
+      bytes = [UInt8](repeating: 0, count: Int(piece.total))
+      let pieces = (bytes.count + SnapshotPiece.maximumBytes - 1) / SnapshotPiece.maximumBytes
+      isThere = [Bool](repeating: false, count: pieces)
+    }
+
+    /// Bytes from the first on without a gap.
+    var prefix: Int { min(whole * SnapshotPiece.maximumBytes, bytes.count) }
+
+    /// Takes a piece, which must be cut where the sender cuts them; anything else is no piece of it.
+    mutating func take(_ piece: SnapshotPiece) {
+      let start = Int(piece.offset)
+      let number = start / SnapshotPiece.maximumBytes
+      guard start % SnapshotPiece.maximumBytes == 0, number < isThere.count, !isThere[number],
+        piece.bytes.count == min(SnapshotPiece.maximumBytes, bytes.count - start)
+      else { return }
+      bytes.replaceSubrange(start..<start + piece.bytes.count, with: piece.bytes)
+      isThere[number] = true
+      while whole < isThere.count, isThere[whole] { whole += 1 }
+    }
   }
 
   /// A node that has nothing yet: a learner until a leader's log says otherwise.

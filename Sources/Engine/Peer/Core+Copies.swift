@@ -1,0 +1,74 @@
+import Wire
+
+// A client that writes through this node and then reads here shall see its write: where this node has a copy of the
+// partition, the answer to a write that was relayed waits until the copy has it, too (PROTOCOL: reading).
+extension Core {
+  /// Whether this core's copy of a partition has this revision and all before it.
+  func hasReached(_ wanted: Revision) -> Bool {
+    let partition = wanted.partition
+    guard desk.parts == nil || desk.parts![part(partition)].owner != nil else {
+      return LogEnd(epoch: wanted.epoch, offset: wanted.offset) <= desk.parts![part(partition)].replica.end
+    }
+    return (wanted.epoch, wanted.offset) < (store.epoch(of: partition), store.nextOffset(of: partition))
+  }
+
+  /// Gives the answer to a write that its owner has executed, now or when this node's copy has it.
+  mutating func answerWhenCopied(_ token: WaitToken, _ outcome: Outcome) {
+    let revision = outcome.revision
+    let core = core(of: revision.partition)
+    guard isReplicated, routes.table[Int(revision.partition.rawValue)].isReadable,
+      core != index || !hasReached(revision)
+    else { return answer(token, outcome) }
+    waiting.change(token, .copy, outcome)
+    let request = CopyRequest(
+      token: token, revision: revision, sender: UInt32(index), since: monotonicMilliseconds)
+    if core == index { return copyRequests.append(request) }
+    outboxes[core].begin(.awaitCopy, MemoryLayout<CopyRequest>.stride).storeBytes(of: request, as: CopyRequest.self)
+  }
+
+  /// Another core waits for this core's copy.
+  mutating func receiveCopyRequest(_ payload: UnsafeRawPointer) {
+    var request = payload.load(as: CopyRequest.self)
+    request.since = monotonicMilliseconds
+    copyRequests.append(request)
+  }
+
+  /// Another core's copy has what an answer waits for.
+  mutating func receiveCopied(_ payload: UnsafeRawPointer) { finishCopy(payload.load(as: WaitToken.self)) }
+
+  /// Answers those whose revision this core's copies have reached; once per turn.
+  mutating func settleCopies() {
+    let now = monotonicMilliseconds
+    let patience = UInt64(limits.writeTimeout)
+    let all = copyRequests
+    copyRequests = []
+    for request in all {
+      if hasReached(request.revision) {
+        if Int(request.sender) == index {
+          finishCopy(request.token)
+        } else {
+          outboxes[Int(request.sender)].begin(.copied, MemoryLayout<WaitToken>.stride)
+            .storeBytes(of: request.token, as: WaitToken.self)
+        }
+      } else if now - request.since < patience {
+        // Beyond that its time is over there, too.
+        copyRequests.append(request)
+      }
+    }
+  }
+
+  private mutating func finishCopy(_ token: WaitToken) {
+    guard let answer = waiting.remove(token) else { return }
+    give(answer, answer.outcome)
+  }
+}
+
+/// An answer that waits for a copy; travels between cores as it is.
+struct CopyRequest {
+  var token: WaitToken
+  var revision: Revision
+  /// The core that has the answer.
+  var sender: UInt32
+  /// Monotonic milliseconds.
+  var since: UInt64
+}

@@ -1,0 +1,135 @@
+import Engine
+import Wire
+
+// What fate does to processes and their hosts.
+
+extension World {
+  /// Whether a cluster can live on without these hosts' memory: every configuration that any node has keeps a majority
+  /// of voters whose memory is there.
+  func canSpare(_ victim: Int) -> Bool {
+    let written = hosts.filter { $0.control?.topology?.isWritten == true }.map { $0.control!.cluster }
+    // A member that doesn't know that its cluster took a write may give up any time.
+    let alive = hosts.indices.filter { number in
+      guard number != victim, let control = hosts[number].control, control.raft != nil else { return false }
+      return control.topology?.isWritten != false || !written.contains(control.cluster)
+    }.map { hosts[$0].control!.id }
+    for host in hosts {
+      guard let voters = host.control?.raft?.voters, !voters.isEmpty else { continue }
+      if voters.count(where: { alive.contains($0) }) <= voters.count / 2 { return false }
+    }
+    return canSpareCopies(alive)
+  }
+
+  /// Whether enough holders of each partition are left to answer a fence.
+  private func canSpareCopies(_ alive: [NodeID]) -> Bool {
+    for topology in hosts.compactMap({ $0.control?.topology }) {
+      let isAlive = topology.members.map { $0.map { alive.contains($0.id) } ?? false }
+      for entry in topology.partitions where !entry.synced.isEmpty {
+        if entry.synced.count(where: { isAlive[Int($0)] }) < entry.promisesNeeded { return false }
+      }
+    }
+    return true
+  }
+
+  // MARK: Crashes
+
+  mutating func crash() {
+    let number = chance.permille(200) ? leader ?? 0 : victim()
+    guard hosts[number].control != nil, options.mayLoseMajority || canSpare(number) else { return }
+    kill(number)
+    // Often sooner than anyone notices.
+    let isQuick = chance.permille(400)
+    if isQuick { report.faults.quickRestarts += 1 }
+    revive(number, within: isQuick ? 300_000_000 : 15 * World.second)
+  }
+
+  /// Ends a process at once, with all it knew.
+  private mutating func kill(_ number: Int) {
+    report.faults.crashes += 1
+    if number == leader { report.faults.leaderCrashes += 1 }
+    if isTransferring { report.faults.crashesInTransfers += 1 }
+    if isJoining { report.faults.crashesInJoins += 1 }
+    trace.add(now, name(number), "crashes")
+    stop(number)
+  }
+
+  private mutating func revive(_ number: Int, within time: UInt64) {
+    queue.push(.start, at: now + chance.below(time), host: number, detail: hosts[number].incarnation)
+  }
+
+  /// Whether some leader is handing over, and whether some node is being taken in.
+  var isTransferring: Bool { hosts.contains { $0.control?.raft?.isTransferring == true } }
+  var isJoining: Bool { hosts.contains { $0.control?.isJoining == true } }
+
+  /// Kills many at once: as many as can be spared, a majority, or all.
+  mutating func massacre() {
+    var victims = hosts.indices.filter { hosts[$0].control != nil }
+    while victims.count > 1, chance.permille(600) { victims.remove(at: chance.below(victims.count)) }
+    if options.mayLoseMajority {
+      let alive = hosts.count { $0.control != nil }
+      if victims.count == alive { report.faults.lossesOfAll += 1 }
+      if 2 * victims.count > alive { report.faults.majorityLosses += 1 }
+    } else {
+      report.faults.minorityLosses += 1
+    }
+    for number in victims where hosts[number].control != nil && (options.mayLoseMajority || canSpare(number)) {
+      kill(number)
+      revive(number, within: 8 * World.second)
+    }
+  }
+
+  /// Restarts one host after the other, each when the one before it should be back.
+  mutating func restart(_ number: Int) {
+    if number == 0 { report.faults.rollingRestarts += 1 }
+    guard number < hosts.count else { return }
+    if hosts[number].control != nil, canSpare(number) {
+      kill(number)
+      queue.push(.start, at: now + 500_000_000, host: number, detail: hosts[number].incarnation)
+    }
+    queue.push(.fate, at: now + 4 * World.second, host: number + 1, detail: Stroke.restartNext.rawValue)
+  }
+
+  // MARK: Time
+
+  mutating func pause() {
+    let number = victim()
+    guard hosts[number].control != nil, now >= hosts[number].pausedUntil else { return }
+    let time = chance.permille(500) ? chance.below(500_000_000) : chance.below(5 * World.second)
+    report.faults.pauses += 1
+    if time > options.settings.lease { report.faults.longPauses += 1 }
+    trace.add(now, name(number), "pauses for \(time / 1_000_000) ms")
+    hosts[number].pausedUntil = now + time
+  }
+
+  /// A host that for a while takes long for everything.
+  mutating func slowDown() {
+    let number = victim()
+    report.faults.slowHosts += 1
+    hosts[number].slowUntil = now + chance.below(5 * World.second)
+    hosts[number].slowness = 1_000_000 + chance.below(120_000_000)
+    trace.add(now, name(number), "is slow by up to \(hosts[number].slowness / 1_000_000) ms")
+  }
+
+  /// A clock jumps ahead by less than the margin that leases have.
+  mutating func jump() {
+    let number = chance.below(hosts.count)
+    report.faults.jumps += 1
+    hosts[number].offset += chance.below(options.settings.leaseMargin / 3)
+  }
+
+  // MARK: Wishes
+
+  mutating func leave() {
+    let number = victim()
+    guard let members = hosts[number].control?.topology?.memberCount, members > 1 else { return }
+    report.faults.leaves += 1
+    if isJoining { report.faults.leavesInJoins += 1 }
+    trace.add(now, name(number), "wants to leave")
+    hosts[number].control!.leave()
+  }
+
+  mutating func write() {
+    let number = chance.below(hosts.count)
+    hosts[number].control?.markWritten()
+  }
+}
