@@ -66,8 +66,8 @@ class Writers:
 
 
 def fill(node, count):
-    for number in range(count):
-        assert node.call("PUT", f"/k{number}", f"v{number}").status in (200, 201)
+    until(lambda: all(node.call("PUT", f"/k{number}", f"v{number}").status in (200, 201) for number in range(count)),
+          "writes taken everywhere")
 
 
 def held(node, count):
