@@ -12,7 +12,7 @@
       let options: SimulationOptions
       let catchers: Set<Violation.Invariant>
       /// Chance decides when a bug shows: so many seeds are tried.
-      var attempts: UInt64 = 4
+      var attempts: UInt64 = 16
       var testDescription: String { "\(mutation)" }
     }
 
@@ -69,13 +69,13 @@
       Plant(mutation: .votesTwice, options: rough(2), catchers: [.oneLeaderPerTerm], attempts: 24),
       Plant(
         mutation: .votesForStaleLogs, options: rough(4),
-        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow, .converges], attempts: 12),
+        catchers: [.committedAgrees, .topologiesAgree, .versionsGrow, .converges]),
       Plant(
         mutation: .commitsEarly, options: rough(3),
         catchers: [.committedAgrees, .oneOwnerPerEpoch, .topologiesAgree, .oneOwnerAtATime]),
       Plant(
         mutation: .appendsBlindly, options: rough(4), catchers: [.committedAgrees, .topologiesAgree, .converges],
-        attempts: 12),
+        attempts: 16),
       Plant(
         mutation: .leasesForever, options: options(1) { $0.partitions = 2000 },
         catchers: [.noLeaseWithoutQuorum, .oneOwnerAtATime]),
