@@ -20,7 +20,8 @@ def start_cluster(io, count=3, *arguments):
     nodes = []
     for number in range(count):
         joins = [word for node in nodes for word in ("--join", "127.0.0.1:%d" % node.peer_address[1])]
-        nodes.append(Node("--cluster", name, "--name", f"n{number}", "--cores", "2", *joins, *arguments, io=io, memory="256MiB"))
+        nodes.append(Node("--cluster", name, "--name", f"n{number}", "--cores", "2", *joins, *arguments, io=io,
+                          memory="256MiB"))
     try:
         until(lambda: all(is_whole(node, count) for node in nodes), "all links are up and all have partitions", 20)
     except AssertionError:

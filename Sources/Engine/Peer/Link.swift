@@ -146,8 +146,8 @@ struct LinkValue {
   var revision: Revision
   /// The record up to its value.
   var prefix: [UInt8]
-  /// Where the value goes, behind `lead` bytes for the prefix if whoever waits wants the record; nil to skip it, because
-  /// nobody waits any more or memory is short.
+  /// Where the value goes, behind `lead` bytes for the prefix if whoever waits wants the record; nil to skip it,
+  /// because nobody waits any more or memory is short.
   var block: UnsafeMutableRawPointer?
   var lead: Int
   var filled = 0

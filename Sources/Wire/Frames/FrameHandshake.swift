@@ -1,9 +1,9 @@
 /// What two nodes that share a key say to prove it to each other, and what they derive from it: mutual
 /// challenge-response over both greetings, in the manner of SKID3 (Handbook of Applied Cryptography, section 10.17).
 ///
-/// Both greetings of a keyed connection carry a nonce that nobody else can know before. WELCOME also carries the code of
-/// both greetings, which only a holder of the key can compute and which is good for this HELLO alone; PROOF answers it
-/// with another code of the same bytes. A third one seeds all later checksums, beside the binding.
+/// Both greetings of a keyed connection carry a nonce that nobody else can know before. WELCOME also carries the code
+/// of both greetings, which only a holder of the key can compute and which is good for this HELLO alone; PROOF answers
+/// it with another code of the same bytes. A third one seeds all later checksums, beside the binding.
 package struct FrameHandshake {
   /// Both greetings from their byte 16 on, each up to behind its nonce.
   private var transcript: [UInt8] = []
