@@ -103,7 +103,8 @@ extension Core {
     return next != nil
   }
 
-  /// Has followers remember the result of a write that had an idempotency key, so that a retry gets it after a failover.
+  /// Has followers remember the result of a write that had an idempotency key, so that a retry gets it after a
+  /// failover.
   mutating func replicate(resultOf options: OperationOptions, _ partition: PartitionID, _ outcome: Outcome) {
     let part = part(partition)
     guard desk.parts![part].owner != nil, outcome.value.count <= limits.copiedValue || outcome.isInLog else { return }

@@ -31,8 +31,8 @@ package struct LogEnd: Equatable, Comparable, Sendable {
 /// Which epochs a log has records of, and where each begins: enough to tell whether another log that ends at some
 /// (epoch, offset) is the beginning of this one (Kafka's leader epochs, KIP-101).
 ///
-/// It works because a record's (epoch, offset) says which log it was written to: one owner per epoch writes one log, and
-/// a replica takes records of an owner only behind a log that is the beginning of that owner's. Bounded: the oldest
+/// It works because a record's (epoch, offset) says which log it was written to: one owner per epoch writes one log,
+/// and a replica takes records of an owner only behind a log that is the beginning of that owner's. Bounded: the oldest
 /// epochs are forgotten, and a log that ends in one of those can only begin anew.
 package struct EpochHistory: Equatable, Sendable {
   /// An epoch and the offset of its first record, which may still be to come.

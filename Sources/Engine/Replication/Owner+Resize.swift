@@ -123,8 +123,8 @@ extension Owner {
     return follower.acked < last && isOwing && now >= follower.progressAt + Owner.stuckAfter
   }
 
-  /// Asks to remove `gone` from S if all others hold everything acknowledged ★ (Slot.tla: `AskShrink`); from then on its
-  /// word doesn't count.
+  /// Asks to remove `gone` from S if all others hold everything acknowledged ★ (Slot.tla: `AskShrink`); from then on
+  /// its word doesn't count.
   private mutating func shrink(_ gone: MemberSlot, _ around: Surroundings, last: Offset, keepsFactor: Bool = false) {
     let mayGo = synced.allSatisfy { $0 == gone || held(by: $0, last: last) >= acknowledged }
     #if DEBUG

@@ -61,8 +61,8 @@ package struct Owner: Sendable {
 
   // MARK: Learning
 
-  /// The fence is over (Slot.tla: `Activate`), or a change was made, maybe the one that was asked for (`Learn`). The entry
-  /// is of this epoch and names this node as its owner.
+  /// The fence is over (Slot.tla: `Activate`), or a change was made, maybe the one that was asked for (`Learn`). The
+  /// entry is of this epoch and names this node as its owner.
   package mutating func learn(_ entry: PartitionEntry) {
     guard entry.epoch == epoch, entry.isActive, !isActive || entry.version > version else { return }
     isActive = true

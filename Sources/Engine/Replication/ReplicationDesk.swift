@@ -74,8 +74,8 @@ struct ReplicationDesk: ~Copyable {
   /// Long records that arrive, by partition.
   var assemblies: [Int: RecordAssembly] = [:]
   var ledger = LossLedger()
-  /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any more
-  /// are let go.
+  /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
+  /// more are let go.
   var nextTick = UInt64.max
   var nextFloor: UInt64 = 0
   var records = RecordList()

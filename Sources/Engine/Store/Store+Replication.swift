@@ -3,7 +3,8 @@ import Wire
 // What replication needs of a log: to take records as another node wrote them, to take back those that no majority
 // holds, and to begin anew.
 //
-// A record that may be taken back (its offset is above `committed`) must leave what it replaced as it was: that one, its
+// A record that may be taken back (its offset is above `committed`) must leave what it replaced as it was: that one,
+// its
 // victim, counts as alive and stays where it is until the record is committed. `Partition.victims` has the victim of
 // each such record, so that it is also an undo log: taking records back, the last first, puts their victims into the
 // table again. And a follower that lags behind by no more than `committed` finds in the log every record that it lacks.
@@ -332,8 +333,8 @@ extension Store {
     return touched
   }
 
-  /// As `scan`; but what was written since `noteScanned` is found without a search, as long as it is in the segment that
-  /// is appended to.
+  /// As `scan`; but what was written since `noteScanned` is found without a search, as long as it is in the segment
+  /// that is appended to.
   package mutating func scanNew(
     _ id: PartitionID, from offset: Offset, maximumBytes: Int, into list: inout RecordList
   ) -> Offset? {
