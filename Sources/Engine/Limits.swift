@@ -45,8 +45,8 @@ package struct Limits: Sendable, Equatable {
 
   // MARK: Between nodes
 
-  /// Bytes of operations that wait for another node, per core and node (503 beyond). Some tens of milliseconds of what a
-  /// fast network moves; whoever has to wait longer had better hear so.
+  /// Bytes of operations that wait for another node, per core and node (503 beyond). Some tens of milliseconds of what
+  /// a fast network moves; whoever has to wait longer had better hear so.
   package var linkBytes = 16 << 20
   /// Answers of one core that may wait for other nodes: writes whose concern isn't met yet, and operations that were
   /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.

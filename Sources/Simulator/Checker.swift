@@ -365,7 +365,8 @@ struct Checker {
     guard let first = using.first else { return topology.voters.contains(id) ? ", a voter" : "" }
     let entry = topology.partitions[first]
     return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
-      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") synced \(entry.synced.map { words($0, topology) }) "
+      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") "
+      + "synced \(entry.synced.map { words($0, topology) }) "
       + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue)"
   }
 

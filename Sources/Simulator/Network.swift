@@ -19,7 +19,8 @@ struct Network {
 
   func isCut(_ from: Int, _ to: Int) -> Bool { cuts[from * count + to] > 0 }
 
-  /// Cuts links until `end` is called with the number it returns; with `standingFor`, none for now, but remembers those.
+  /// Cuts links until `end` is called with the number it returns; with `standingFor`, none for now, but remembers
+  /// those.
   mutating func begin(_ links: [(from: Int, to: Int)], standingFor: [(from: Int, to: Int)]? = nil) -> Int {
     for (from, to) in links { cuts[from * count + to] += 1 }
     partitions.append(standingFor ?? links)

@@ -6,8 +6,8 @@ struct List: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ls", abstract: "List the nodes of a cluster.",
     discussion: """
-      PARTITIONS counts those that a node owns, REPLICAS those that it holds, COMMITS the writes in its logs. CHECKSUM is \
-      of the topology that it knows: green where it is what most nodes have.
+      PARTITIONS counts those that a node owns, REPLICAS those that it holds, COMMITS the writes in its logs. CHECKSUM \
+      is of the topology that it knows: green where it is what most nodes have.
       """)
   @Argument(help: "A node, as host:port. (default: KVD_HTTP, or 127.0.0.1:3000)") var node: String?
   @Flag(help: "Print once, also on a terminal.") var once = false

@@ -86,15 +86,19 @@ def test_no_acknowledged_write_is_lost_when_a_node_is_killed(cluster, victim_lea
             [f"w{n}-{k}" for n in range(2) for k in range(300)]}
     name = cluster.status(victim)["node"]["name"]
     writers = Writers(others)
-    time.sleep(0.7)
+    until(lambda: len(writers.times) > 200, "writes under way")
     killed = time.monotonic()
     cluster.kill(victim)
-    time.sleep(3)
+
+    def after():
+        return [at for at, key in list(writers.times) if at > killed + 0.05 and ring[key] == name]
+
+    until(lambda: len(after()) > 100, "writes on the dead node's partitions", 20)
     writers.stop()
-    gap = min(at for at, key in writers.times if at > killed + 0.05 and ring[key] == name) - killed
+    gap = min(after()) - killed
     record_property("seconds_to_first_write", gap)
     print(f"{cluster.io}: first acknowledged write on the dead node's partitions after {gap:.2f} s")
-    assert gap < 2
+    assert gap < 10  # 1.1 to 1.5 s on a quiet machine; a busy one must not fail
     assert set(writers.refused) <= {503, 504}
     assert writers.lost(others) == []
     assert [held(node, 100) for node in others] == [100, 100]
@@ -114,7 +118,8 @@ def test_nodes_join_and_leave_under_load_without_a_refused_or_lost_write(cluster
         return all(member["replicas"] == 1024 and member["partitions"] > 200 for member in members)
 
     until(is_spread, "a balanced cluster", 15)
-    time.sleep(0.5)
+    done = len(writers.times)
+    until(lambda: len(writers.times) > done + 100, "writes on the balanced cluster")
     writers.stop()
     assert writers.refused == {}
     assert writers.lost([first, *others]) == []

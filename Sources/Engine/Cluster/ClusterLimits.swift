@@ -20,8 +20,8 @@ package enum ClusterLimits {
 
   // MARK: Finding each other
 
-  /// Other seekers that are remembered, the lowest ids first: twice as many as a founding has founders, so that those who
-  /// found see each other although some come and go.
+  /// Other seekers that are remembered, the lowest ids first: twice as many as a founding has founders, so that those
+  /// who found see each other although some come and go.
   package static let seekers = 2 * Founder.maximumCount
   /// Foundings promised lately. A promise binds five rounds of a proposer; four are those of one promise's time.
   package static let promises = 4

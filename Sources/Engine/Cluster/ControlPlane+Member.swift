@@ -70,8 +70,8 @@ extension ControlPlane {
   }
 
   private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
-    // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time before
-    // it was added, and others too: to it, this says nothing.
+    // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time
+    // before it was added, and others too: to it, this says nothing.
     guard let topology, topology.slot(of: id) != nil, eviction.index > topology.index else { return }
     begin(anew: isLeaving ? .left : .evicted)
   }
@@ -130,8 +130,8 @@ extension ControlPlane {
     send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
   }
 
-  /// Whether this member answers a beacon. In a large cluster only some do: the leader, and those whose ids end like the
-  /// sender's.
+  /// Whether this member answers a beacon. In a large cluster only some do: the leader, and those whose ids end like
+  /// the sender's.
   private func answers(_ source: NodeID) -> Bool {
     let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
     return raft?.role == .leader || id.low % share == source.low % share

@@ -124,8 +124,8 @@ package struct ControlPlane: Sendable {
     mayWantRequest = true
   }
 
-  /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is asked
-  /// for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
+  /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is
+  /// asked for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
   package mutating func setWishes(_ wishes: [PartitionWish], now: UInt64) {
     guard wishes != self.wishes else { return }
     self.wishes = wishes

@@ -18,8 +18,8 @@ package struct PartitionWish: Equatable, Sendable {
   /// Bytes of wishes in one datagram at most.
   static let maximumBytes = 1000
 
-  /// Bytes that it takes: kind 1, partition 2, epoch 4, then by kind: 1 promise: epoch 4, offset 8; 2 resize: version 4,
-  /// rf 1, slots; 3 activate: rf 1, slots; 4 handOver: version 4, slot 2. Slots are count 1, then 2 each.
+  /// Bytes that it takes: kind 1, partition 2, epoch 4, then by kind: 1 promise: epoch 4, offset 8; 2 resize: version
+  /// 4, rf 1, slots; 3 activate: rf 1, slots; 4 handOver: version 4, slot 2. Slots are count 1, then 2 each.
   private var count: Int {
     switch wish {
     case .promise: 19
@@ -176,7 +176,8 @@ package struct Promise: Equatable, Sendable {
 
 extension PartitionEntry {
   /// Of the members of S that promised, the one whose log goes furthest; among equals the one that should be the owner.
-  /// nil while there are too few: one of any `promisesNeeded` has every write that a majority held ★ (Slot.tla: `Choose`).
+  /// nil while there are too few: one of any `promisesNeeded` has every write that a majority held ★ (Slot.tla:
+  /// `Choose`).
   package func candidate(of promises: [Promise], needed: Int? = nil) -> MemberSlot? {
     let valid = promises.filter { synced.contains($0.slot) }
     guard valid.count >= needed ?? promisesNeeded, let furthest = valid.map(\.end).max() else { return nil }

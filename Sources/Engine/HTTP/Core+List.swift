@@ -102,7 +102,8 @@ extension Core {
     text.withUnsafeBytes { continueList(gather, page, $0) }
   }
 
-  /// Where the next partition of a listing is read, and in `listing.end` how many of those behind it are read there too.
+  /// Where the next partition of a listing is read, and in `listing.end` how many of those behind it are read there
+  /// too.
   private func boundList(_ gather: Gather) -> Place {
     withUnsafeTemporaryAllocation(of: Operation.self, capacity: 1) { room in
       let operation = room.baseAddress!

@@ -199,13 +199,18 @@ extension Problem {
   static var notInStep: Problem {
     Problem(
       503,
-      "Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1."
+      """
+      Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.
+      """
     )
   }
   static var ownerDeposed: Problem {
     Problem(
       504,
-      "Unknown: the key's partition changed its owner before enough nodes had confirmed the write. Read the key, or retry with an Idempotency-Key."
+      """
+      Unknown: the key's partition changed its owner before enough nodes had confirmed the write. Read the key, or \
+      retry with an Idempotency-Key.
+      """
     )
   }
 }

@@ -15,7 +15,9 @@ package struct Waiters: Sendable {
   /// The others, each on its own.
   private var others: [Waiter] = []
 
+  /// Whether nobody waits.
   package var isEmpty: Bool { head == majority.count && others.isEmpty }
+  /// Whether anyone waits at another concern than majority.
   package var hasOthers: Bool { !others.isEmpty }
   /// How many wait.
   package var count: Int { majority.count - head + others.count }

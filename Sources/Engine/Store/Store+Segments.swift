@@ -4,8 +4,8 @@ extension Store {
   // MARK: Appending
 
   /// The size of a partition's next shared segment: a 32nd of its log or little more, so that the part of the open one
-  /// that is empty stays small beside the log; but room for eight records like this one where the log has as much, so that what
-  /// is left over at the end of a segment is small beside the segment.
+  /// that is empty stays small beside the log; but room for eight records like this one where the log has as much, so
+  /// that what is left over at the end of a segment is small beside the segment.
   func segmentPages(_ p: UnsafeMutablePointer<Partition>, room: Int) -> Int {
     var bytes = max(p.pointee.used / 32, PageAllocator.pageSize)
     if room * 8 > bytes {

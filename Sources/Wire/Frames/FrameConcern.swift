@@ -7,8 +7,11 @@
 /// 4  u32  milliseconds until the answer is "unknown"; 0 for the node's own
 /// ```
 @frozen public struct FrameConcern: Equatable, Sendable {
+  /// How many nodes must hold a write.
   package var write: WriteConcern
+  /// How new a read must be.
   package var read: ReadLevel
+  /// Milliseconds that the answer may wait for other nodes; 0 for as long as the node's own limit says.
   package var timeout: UInt32
   /// Whether the fields said nothing that no writer says.
   package let isSound: Bool
@@ -50,10 +53,15 @@
 /// 12  u32  slots to visit at most; in an answer those that were visited
 /// ```
 @frozen public struct FrameListing: Equatable, Sendable {
+  /// The partition that comes next.
   package var partition: UInt16
+  /// The partition before which to stop; in an answer whether all before it was listed.
   package var end: UInt16
+  /// The place in the partition, as a listing's cursor has it.
   package var tag: UInt32
+  /// Keys wanted, or there.
   package var keys: UInt32
+  /// Slots to visit at most, or visited.
   package var slots: UInt32
 
   /// Bytes of it.

@@ -93,12 +93,17 @@ package struct SectionView {
     T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
+  /// What it is about.
   package var partition: PartitionID { PartitionID(read(UInt16.self, 0)) }
   /// nil for one that isn't known; a cursor gives none of these.
   package var kind: SectionKind { SectionKind(rawValue: read(UInt8.self, 2)).unsafelyUnwrapped }
+  /// By kind; see the article.
   package var flags: UInt8 { read(UInt8.self, 3) }
+  /// Bytes of the section, its head included.
   package var length: Int { Int(read(UInt32.self, 4)) }
+  /// The epoch under which it was said.
   package var epoch: Epoch { Epoch(read(UInt32.self, 8)) }
+  /// The stream that it belongs to, as its sender numbers them.
   package var stream: UInt32 { read(UInt32.self, 12) }
   var rawKind: UInt8 { read(UInt8.self, 2) }
 
@@ -108,24 +113,31 @@ package struct SectionView {
   package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
   /// Of ACKNOWLEDGE, START, APPEND, PIECE and RESULT: the offset that comes first.
   package var offset: Offset { Offset(read(UInt64.self, 16)) }
-  /// Of APPEND and PIECE: the last offset, and how far a majority holds the log.
+  /// Of APPEND and PIECE: the last offset.
   package var end: Offset { Offset(read(UInt64.self, 24)) }
+  /// Of APPEND and PIECE: how far a majority holds the log.
   package var committed: Offset { Offset(read(UInt64.self, 32)) }
-  /// Of PIECE: bytes of the record, and where the piece begins.
+  /// Of PIECE: bytes of the record.
   package var recordCount: Int { Int(read(UInt32.self, 40)) }
+  /// Of PIECE: where it begins in the record.
   package var pieceStart: Int { Int(read(UInt32.self, 44)) }
-  /// Of START: how many epochs, and one of them.
+  /// Of START: how many epochs it has.
   package var epochCount: Int { (length - 24) / 16 }
+  /// Of START: one of its epochs and the first offset of that; `index` is below `epochCount`.
   package func epoch(_ index: Int) -> (epoch: Epoch, first: Offset) {
     (Epoch(read(UInt32.self, 24 + 16 * index)), Offset(read(UInt64.self, 32 + 16 * index)))
   }
-  /// Of RESULT.
+  /// Of RESULT: what makes two requests the same.
   package var fingerprint: UInt64 { read(UInt64.self, 24) }
+  /// Of RESULT: when it was answered, in milliseconds since 1970.
   package var time: UInt64 { read(UInt64.self, 32) }
+  /// Of RESULT: the status that was answered.
   package var status: UInt16 { read(UInt16.self, 40) }
+  /// Of RESULT: the idempotency key.
   package var resultKey: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + SectionLayout.resultCount, count: Int(read(UInt16.self, 42)))
   }
+  /// Of RESULT: what was answered beside the status.
   package var resultValue: UnsafeRawBufferPointer {
     let start = SectionLayout.resultCount + Int(read(UInt16.self, 42))
     return UnsafeRawBufferPointer(start: base + start, count: Int(read(UInt32.self, 44)))

@@ -101,8 +101,8 @@ extension Raft {
     index > log.start && index <= log.lastIndex ? log[index] : nil
   }
 
-  /// See `ControlPlane.queues`. The log takes no proposal beyond twice `maximumLog`; a leader's may be longer by what it
-  /// had taken when it began to follow.
+  /// See `ControlPlane.queues`. The log takes no proposal beyond twice `maximumLog`; a leader's may be longer by what
+  /// it had taken when it began to follow.
   var queues: [(name: String, count: Int, bound: Int)] {
     [
       ("held", held.count, settings.window), ("log", log.count, 2 * settings.maximumLog + settings.logTrail + 200),

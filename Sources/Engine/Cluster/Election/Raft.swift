@@ -53,8 +53,8 @@ package struct Raft: Sendable {
   /// The latest time of sending that a majority has answered; 0 for never. See `quorumAcknowledged`.
   var quorumSend: UInt64 = 0
   var nextHeartbeat: UInt64 = 0
-  /// When all bulk that was sent would have been sent at `bulkRate`: a leaky bucket (ITU-T I.371, the virtual scheduling
-  /// algorithm).
+  /// When all bulk that was sent would have been sent at `bulkRate`: a leaky bucket (ITU-T I.371, the virtual
+  /// scheduling algorithm).
   var bulkPaid: UInt64 = 0
   /// Followers lack entries that were not yet sent to them.
   var hasBacklog = false
