@@ -76,7 +76,7 @@ import Simulator
     print("nodes | others: datagrams, bytes | leader: datagrams, bytes (per second)")
     var isBounded = true
     for hosts in [5, 20, 50, 200] {
-      let report = World.run(.calm(hosts: hosts, seconds: 20))
+      let report = World.run(.calm(hosts: hosts, seconds: hosts > 100 ? 45 : 20))
       if let violation = report.violation {
         print(violation)
         return false
