@@ -146,10 +146,10 @@ class Run:
         path = folder / f"{name}.jsonl"
         self.recorder.write(path)
         print(f"{name}: {self.recorder.summary()}, in {path}")
-        found = violations(self.recorder.events)
+        found = violations(self.recorder.lines)
         assert not found, "\n".join(found[:10]) + f"\n{path}"
-        outcomes = [event["outcome"] for event in self.recorder.events]
-        assert outcomes.count("ok") > len(outcomes) * 0.5 and len(outcomes) > 500
+        statuses = [line["status"] for line in self.recorder.lines]
+        assert len(statuses) > 500 and sum(200 <= status < 500 for status in statuses) > len(statuses) * 0.5
 
 
 FAULTS = ["kill", "pause", "split", "one_way", "flap", "lose", "roll"]

@@ -146,6 +146,10 @@ struct CoreReplicationTests {
     for name in ["a", "b", "c"] { increment(client, name) }
     cluster.settle()
     #expect(client.takeAnswers().map(\.text) == ["1", "2", "3"])
+    let relayed = cluster.nodes[1].connect()
+    for name in ["c", "a"] { increment(relayed, name) }
+    cluster.settle()
+    #expect(relayed.takeAnswers().map(\.text) == ["3", "1"])
     cluster.cut(0, 2)
     cluster.advance(500)
     increment(client, "d")

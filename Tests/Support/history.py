@@ -1,24 +1,13 @@
 """Clients that use a cluster and write down what they asked and what they were told, and a check of what they noted.
 
-Every operation is one JSON object, a line of its own in a file:
+A history is a file with one JSON object per line, for each request: see Sources/Simulator/Simulator.docc/Histories.md,
+whose checker (`simulate --verify FILE`) decides whether it is linearizable. The check here is a second one that has
+nothing in common with it, cheap and easy to understand, and knows rules that single keys don't tell: no acknowledged
+write is lost or seen before it was made, nothing refused is ever seen, what was overwritten isn't seen again, counters
+count every acknowledged increment exactly once, a revision stands for one value.
 
-    {"process": 3, "op": "put", "key": "r5", "value": "3-17", "start": 1200, "end": 1900, "outcome": "ok", …}
-
-`start` and `end` are nanoseconds of one clock. An operation took effect between them, or not at all if its outcome is
-"refused"; with "unknown" it has no `end`, and may take effect at any time after `start` or never. A value is written
-by one operation only, so a read tells whose write it saw. The operations:
-
-    put     {"value"}                   delete  {"found"}: whether there was something
-    get     {"value"}: null for none    incr    {"value"}: the counter's new value, an integer
-    cas     {"expected", "value", "swapped"}: put if the value is still the expected one
-
-`revision` is the ETag of what was read or written; `idempotent` marks an operation that was sent again, with the same
-Idempotency-Key, when its fate was unknown.
-
-The check here looks at the history as a whole, and at single rules that are cheap to understand: no acknowledged write
-is lost or seen before it was made, nothing refused is ever seen, a value that was overwritten isn't seen again, counters
-count every acknowledged increment exactly once, a revision stands for one value. Linearizability in full is checked
-by `simulate --verify FILE`.
+It needs values that are written once, keys that begin with "c" for counters that are incremented by one and never
+removed, and other keys for everything else.
 """
 
 import bisect
@@ -30,10 +19,9 @@ import time
 
 from http1 import Closed, Connection
 
-# Statuses by which an operation surely had no effect.
-REFUSED = {421, 429, 503, 507}
 # How long a client waits for an answer before it gives it up.
 PATIENCE = 4.0
+READ = "read=linearizable&timeout=2s"
 
 
 class Client(threading.Thread):
@@ -54,7 +42,7 @@ class Client(threading.Thread):
             began = time.monotonic()
             try:
                 self._step()
-            except Exception as error:  # told to the test, which fails by it
+            except Exception as error:  # the test fails by it
                 self.recorder.errors.append(error)
                 return
             rest = self.recorder.pace - (time.monotonic() - began)
@@ -64,84 +52,58 @@ class Client(threading.Thread):
             connection.close()
 
     def _step(self):
-        chance = self.chance.random()
+        chance, again = self.chance.random(), self.chance.random() < 0.6
         if chance < 0.3:
             key = f"c{self.chance.randrange(self.recorder.counters)}"
-            if self.chance.random() < 0.3:
-                return self._do("get", key, "GET", f"/{key}?read=linearizable&timeout=2s")
-            return self._do("incr", key, "POST", f"/{key}?op=incr&timeout=2s", b"", idempotent=self.chance.random() < 0.7)
+            if chance < 0.1:
+                return self._do("get", key, "GET", READ)
+            return self._do("incr", key, "POST", "op=incr&timeout=2s", b"", again)
         key = f"r{self.chance.randrange(self.recorder.registers)}"
         if chance < 0.6:
-            return self._do("get", key, "GET", f"/{key}?read=linearizable&timeout=2s")
+            return self._do("get", key, "GET", READ)
         if chance < 0.66:
-            return self._do("delete", key, "DELETE", f"/{key}?timeout=2s", idempotent=self.chance.random() < 0.5)
+            return self._do("delete", key, "DELETE", "timeout=2s", None, again)
         self.made += 1
         value = f"{self.number}-{self.made}"
-        if chance < 0.8 and key in self.seen:
-            expected, revision = self.seen[key]
-            return self._do("cas", key, "PUT", f"/{key}?timeout=2s", value.encode(), {"If-Match": f'"{revision}"'},
-                            expected=expected, value=value)
-        return self._do("put", key, "PUT", f"/{key}?timeout=2s", value.encode(), idempotent=self.chance.random() < 0.5,
-                        value=value)
+        condition = self.seen.get(key) if chance < 0.8 else None
+        self._do("put", key, "PUT", "timeout=2s", value, again and not condition, condition)
 
-    def _do(self, op, key, method, target, body=None, headers=None, idempotent=False, **noted):
-        """One operation, and every further attempt if it has an idempotency key."""
-        event = {"process": self.number, "op": op, "key": key, **noted, "start": time.monotonic_ns()}
-        headers = dict(headers or {})
-        if idempotent:
-            headers["Idempotency-Key"] = f"{self.recorder.name}-{self.number}-{event['start']}"
-            event["idempotent"] = True
-        isUnknown = False
+    def _do(self, op, key, method, query, value=None, again=False, condition=None):
+        """One operation; with `again` it is sent until its fate is known, with an idempotency key."""
+        headers = {"If-Match": condition} if condition else {}
+        if again:
+            headers["Idempotency-Key"] = f"{self.recorder.name}-{self.number}-{time.monotonic_ns()}"
         for attempt in itertools.count(1):
-            node, answer, was_sent = self._attempt(method, target, body, headers)
-            if answer is not None and answer.status in REFUSED:
-                outcome = "refused"
-            elif answer is None and not was_sent:
-                outcome = "refused"
-            elif answer is None or answer.status == 504:
-                outcome = "unknown"
-            else:
-                outcome = "ok"
-            # What was sent before may be executed still, whatever becomes of a retry.
-            isUnknown = isUnknown or outcome == "unknown"
-            if outcome == "ok" or not idempotent or attempt == 20 or self.recorder.is_over:
-                break
+            line = {"client": self.number, "key": key, "op": op, "call": time.monotonic_ns()}
+            if op == "put":
+                line["value"] = value
+            if condition:
+                line["if_match"] = condition
+            if again:
+                line["id"] = headers["Idempotency-Key"]
+            body = value.encode() if op == "put" else value
+            node, answer, was_sent = self._attempt(method, f"/{key}?{query}", body, headers)
+            if answer is not None or was_sent:
+                self._note(line, node, answer)
+            isKnown = answer is not None and answer.status < 500 and answer.status not in (421, 429)
+            if isKnown or not again or attempt == 20 or self.recorder.is_over:
+                return
             time.sleep(min(0.5, 0.02 * 2 ** attempt))
-        if outcome != "ok":
-            outcome = "unknown" if isUnknown else "refused"
-        event.update(node=node, outcome=outcome, attempts=attempt)
-        if answer is not None:
-            event["status"] = answer.status
-        if outcome != "unknown":
-            event["end"] = time.monotonic_ns()
-        if outcome == "ok":
-            self._note(event, answer)
-        self.recorder.events.append(event)
-        if outcome != "ok" and op == "get":
-            self.seen.pop(key, None)
 
-    def _note(self, event, answer):
-        op, status = event["op"], answer.status
-        revision = answer.header("etag")
-        event["revision"] = revision.strip('"') if revision else None
-        expected = {"get": (200, 404), "put": (200, 201), "delete": (204, 404), "incr": (200, 201),
-                    "cas": (200, 412)}[op]
-        assert status in expected, (event, answer.body[:300])
-        if op == "get":
-            value = answer.body.decode() if status == 200 else None
-            event["value"] = int(value) if value is not None and event["key"][0] == "c" else value
-        elif op == "delete":
-            event["found"] = status == 204
-        elif op == "incr":
-            event["value"] = int(answer.body)
-        elif op == "cas":
-            event["swapped"] = status == 200
-        if op in ("get", "put") and event["value"] is not None and revision:
-            self.seen[event["key"]] = (event["value"], event["revision"])
-        elif op == "cas" and event["swapped"]:
-            self.seen[event["key"]] = (event["value"], event["revision"])
-        elif op in ("cas", "get", "delete"):
-            self.seen.pop(event["key"], None)
+    def _note(self, line, node, answer):
+        line["node"] = str(node.host)
+        line["status"] = answer.status if answer is not None else 0
+        self.recorder.lines.append(line)
+        self.seen.pop(line["key"], None)
+        if answer is None:
+            return
+        line["etag"] = answer.header("etag")
+        assert answer.status in (200, 201, 204, 404, 412, 421, 429, 503, 504, 507), (line, answer.body[:300])
+        if answer.status < 300 and line["op"] in ("get", "incr"):
+            line["value"] = answer.body.decode()
+        if answer.status < 300 and line["op"] in ("get", "put") and line["etag"]:
+            self.seen[line["key"]] = line["etag"]
+        line["return"] = time.monotonic_ns()
 
     def _attempt(self, method, target, body, headers):
         """Asks the node that answered last, or another one; tells which, the answer, and whether anything was sent."""
@@ -156,17 +118,17 @@ class Client(threading.Thread):
             except OSError:
                 self.current = None
                 time.sleep(0.02)
-                return str(node.host), None, False
+                return node, None, False
         try:
             answer = connection.call(method, target, body, headers)
             if answer.header("connection") == "close":
                 self._leave(node)
             elif answer.status >= 500:
                 self.current = None
-            return str(node.host), answer, True
+            return node, answer, True
         except (Closed, OSError):
             self._leave(node)
-            return str(node.host), None, True
+            return node, None, True
 
     def _leave(self, node):
         self.connections.pop(node).close()
@@ -176,13 +138,13 @@ class Client(threading.Thread):
 class Recorder:
     """So many clients on a host of their own, from `start` to `stop`."""
 
-    def __init__(self, cluster, host, clients=6, registers=10, counters=4, pace=0.005, seed=1):
+    def __init__(self, cluster, host, clients=6, registers=10, counters=4, pace=0.006, seed=1):
         self.name = f"h{seed}"
         self.cluster = cluster
         self.host = host
         self.registers, self.counters = registers, counters
         self.pace = pace
-        self.events = []
+        self.lines = []
         self.errors = []
         self.is_over = False
         self.clients = [Client(number, self, seed * 1000 + number) for number in range(clients)]
@@ -206,148 +168,172 @@ class Recorder:
             raise self.errors[0]
 
     def read_all(self, nodes, level):
-        """Reads every key at every node; these are part of the history when they ask for linearizable reads."""
+        """Reads every key at every node; linearizable reads belong to the history. Returns what each node said."""
         keys = [f"r{number}" for number in range(self.registers)] + [f"c{number}" for number in range(self.counters)]
         found = {}
-        for process, node in enumerate(nodes, 1000):
+        for client, node in enumerate(nodes, 1000):
             for key in keys:
-                event = {"process": process, "op": "get", "key": key, "start": time.monotonic_ns(), "node": str(node.host)}
+                line = {"client": client, "key": key, "op": "get", "call": time.monotonic_ns(), "read": level}
                 answer = node.call("GET", f"/{key}?read={level}")
                 assert answer.status in (200, 404), (answer.status, answer.body)
-                value = answer.body.decode() if answer.status == 200 else None
-                event["value"] = int(value) if value is not None and key[0] == "c" else value
-                revision = answer.header("etag")
-                event.update(end=time.monotonic_ns(), outcome="ok", status=answer.status,
-                             revision=revision.strip('"') if revision else None)
+                line["value"] = answer.body.decode() if answer.status == 200 else None
+                line.update(status=answer.status, etag=answer.header("etag"), node=str(node.host))
+                line["return"] = time.monotonic_ns()
                 if level == "linearizable":
-                    self.events.append(event)
-                found.setdefault(key, []).append(event["value"])
+                    self.lines.append(line)
+                found.setdefault(key, []).append(line["value"])
         return found
 
     def write(self, path):
         with open(path, "w") as file:
-            for event in sorted(self.events, key=lambda event: event["start"]):
-                file.write(json.dumps(event) + "\n")
+            for line in sorted(self.lines, key=lambda line: line["call"]):
+                file.write(json.dumps(line) + "\n")
 
     def summary(self):
         counts = {}
-        for event in self.events:
-            counts[event["outcome"]] = counts.get(event["outcome"], 0) + 1
-        retried = sum(event.get("attempts", 1) > 1 for event in self.events)
-        return f"{len(self.events)} operations: {counts}, {retried} sent again"
+        for line in self.lines:
+            outcome = line["status"] or "no answer"
+            counts[outcome] = counts.get(outcome, 0) + 1
+        return f"{len(self.lines)} requests, answered {dict(sorted(counts.items(), key=str))}"
 
 
-def read(path):
-    with open(path) as file:
-        return [json.loads(line) for line in file]
-
+# The check.
 
 INFINITY = float("inf")
+UNKNOWN = (0, None, 408, 500, 502, 504)
 
 
-def violations(events):
+class Operation:
+    """One operation: a request, or several with one idempotency key."""
+
+    def __init__(self, line):
+        self.op, self.key, self.start = line["op"], line["key"], line["call"]
+        self.end = INFINITY
+        self.value = line.get("value") if self.op == "put" else None
+        self.status = None
+        self.etag = None
+        self.is_unknown = False
+        self.lines = []
+
+    def add(self, line):
+        self.lines.append(line)
+        status = line["status"]
+        if status in UNKNOWN:
+            self.is_unknown = True
+        elif status < 300 or status in (404, 412):
+            self.status, self.etag, self.end = status, line.get("etag"), line["return"]
+            if self.op in ("get", "incr"):
+                self.value = line.get("value") if status < 300 else None
+
+    @property
+    def is_known(self):
+        """Whether it was executed, and the answer says how."""
+        return self.status is not None
+
+    @property
+    def has_written(self):
+        """Whether it surely changed the key."""
+        return self.op != "get" and self.is_known and self.status < 300
+
+    @property
+    def may_have_written(self):
+        return self.has_written or self.op != "get" and not self.is_known and self.is_unknown
+
+    def __repr__(self):
+        return json.dumps(self.lines)
+
+
+def operations(lines):
+    """The operations of a history, attempts of one together."""
+    made, by_id = [], {}
+    for line in sorted(lines, key=lambda line: line["call"]):
+        operation = by_id.get(line.get("id"))
+        if operation is None:
+            operation = Operation(line)
+            made.append(operation)
+            if "id" in line:
+                by_id[line["id"]] = operation
+        operation.add(line)
+    return made
+
+
+def violations(lines):
     """What breaks a rule, as sentences; none for a history of a cluster that keeps its promises."""
     found = []
     by_key = {}
-    for event in events:
-        by_key.setdefault(event["key"], []).append(event)
+    for operation in operations(lines):
+        by_key.setdefault(operation.key, []).append(operation)
     for key, of_key in sorted(by_key.items()):
         found += revisions(key, of_key)
         found += (counter if key[0] == "c" else register)(key, of_key)
     return found
 
 
-def revisions(key, events):
+def revisions(key, of_key):
     """A revision stands for one value, whoever reads it, and whatever node answers."""
     values = {}
-    for event in events:
-        has_value = event["op"] in ("get", "put", "incr") or event.get("swapped")
-        if event["outcome"] == "ok" and event.get("revision") and has_value:
-            known = values.setdefault(event["revision"], event["value"])
-            if known != event["value"]:
-                yield f"{key}: revision {event['revision']} is {known} and {event['value']}"
+    for operation in of_key:
+        if operation.is_known and operation.status < 300 and operation.etag and operation.op != "delete":
+            known = values.setdefault(operation.etag, operation.value)
+            if known != operation.value:
+                yield f"{key}: revision {operation.etag} is {known} and {operation.value}"
 
 
-def register(key, events):
+def register(key, of_key):
     """What was read must be a value that was written, and may not be older than what was acknowledged or seen before."""
-    writers = {}
-    # Until when a write surely was made, by its acknowledgement or by a read of it: (end, start) of each.
-    done = []
-    removals = []
-    for event in events:
-        if event["op"] in ("put", "cas"):
-            writers[event["value"]] = event
-        if event["op"] == "delete" and event["outcome"] != "refused" and event.get("found", True):
-            removals.append(event)
-        took_effect = event["op"] == "put" or event.get("swapped") or event.get("found")
-        if event["outcome"] == "ok" and took_effect:
-            done.append((event["end"], event["start"], event.get("value"), event))
-    reads = [event for event in events if event["op"] == "get" and event["outcome"] == "ok"]
-    for event in reads:
-        if event["value"] is not None and event["value"] in writers:
-            writer = writers[event["value"]]
-            # Seen: its write was made before this read ended, and not before it was asked for.
-            done.append((event["end"], writer["start"], event["value"], event))
-    done.sort(key=lambda item: item[0])
-    # For each moment, the latest start of a write that was surely made by then.
-    ends, latest = [], []
-    for item in done:
-        best = item if not latest or item[1] > latest[-1][1] else latest[-1]
-        ends.append(item[0])
-        latest.append(best)
-
-    def before(moment):
-        index = bisect.bisect_left(ends, moment)
-        return latest[index - 1] if index else None
-
-    for event in reads:
-        value = event["value"]
-        newest = before(event["start"])
-        if value is None:
-            # Nothing was there: before the first write, or after a removal that may be later than what was made.
-            if newest is not None and not any(removal.get("end", INFINITY) >= newest[1] and
-                                              removal["start"] < event["end"] for removal in removals):
-                yield f"{key}: lost: {newest[3]} was made, and nobody removed it, but {event} sees nothing"
+    writers = {operation.value: operation for operation in of_key if operation.op == "put"}
+    removals = [operation for operation in of_key if operation.op == "delete" and operation.may_have_written]
+    reads = [operation for operation in of_key if operation.op == "get" and operation.is_known]
+    # (when it was sure that a write was made, when the write began, the operation that tells)
+    made = [(operation.end, operation.start, operation) for operation in of_key if operation.has_written]
+    for read in reads:
+        if read.value in writers:
+            made.append((read.end, writers[read.value].start, read))
+    made.sort(key=lambda item: item[0])
+    ends = [item[0] for item in made]
+    # For each moment, the one of the writes surely made by then that began last.
+    latest = list(itertools.accumulate(made, lambda a, b: b if b[1] > a[1] else a))
+    for read in reads:
+        index = bisect.bisect_left(ends, read.start)
+        newest = latest[index - 1] if index else None
+        if read.value is None:
+            # Nothing was there: nothing had been written, or it was removed by one that may have come later.
+            if newest and not any(removal.end >= newest[1] and removal.start < read.end for removal in removals):
+                yield f"{key}: lost: nobody removed what {newest[2]} tells of, but {read} sees nothing"
             continue
-        writer = writers.get(value)
+        writer = writers.get(read.value)
         if writer is None:
-            yield f"{key}: {value} was read by {event}, but nobody wrote it"
-        elif writer["outcome"] == "refused":
-            yield f"{key}: {writer} was refused, but is seen by {event}"
-        elif writer["op"] == "cas" and writer["outcome"] == "ok" and not writer["swapped"]:
-            yield f"{key}: {writer} swapped nothing, but is seen by {event}"
-        elif writer["start"] > event["end"]:
-            yield f"{key}: {writer} is seen before it began by {event}"
-        elif newest is not None and writer.get("end", INFINITY) < newest[1]:
-            yield f"{key}: stale or lost: {event} sees {writer} although {newest[3]} was made after it"
+            yield f"{key}: nobody wrote what {read} sees"
+        elif not writer.may_have_written:
+            yield f"{key}: {writer} had no effect, but {read} sees it"
+        elif writer.start > read.end:
+            yield f"{key}: {read} sees {writer} before it began"
+        elif newest and writer.end < newest[1]:
+            yield f"{key}: stale or lost: {read} sees {writer}, but {newest[2]} tells of a later one"
 
 
-def counter(key, events):
+def counter(key, of_key):
     """Each acknowledged increment counts once, and in the order of time."""
-    added = [event for event in events if event["op"] == "incr" and event["outcome"] == "ok"]
-    unknown = [event for event in events if event["op"] == "incr" and event["outcome"] == "unknown"]
-    reads = [event for event in events if event["op"] == "get" and event["outcome"] == "ok"]
-    asked = sorted(event["start"] for event in added + unknown)
+    told = [operation for operation in of_key if operation.is_known]
+    numbers = {operation: int(operation.value or 0) for operation in told}
+    added = [operation for operation in told if operation.op == "incr"]
+    asked = sorted(operation.start for operation in of_key if operation.may_have_written)
     seen = {}
-    for event in added:
-        if event["value"] in seen:
-            yield f"{key}: {event} and {seen[event['value']]} count once"
-        seen[event["value"]] = event
+    for operation in added:
+        if numbers[operation] in seen:
+            yield f"{key}: {operation} and {seen[numbers[operation]]} count once"
+        seen[numbers[operation]] = operation
     # Who ended before another began must have counted less.
-    told = sorted(added + reads, key=lambda event: event["end"])
-    highest, index = 0, 0
-    for event in sorted(added + reads, key=lambda event: event["start"]):
-        while index < len(told) and told[index]["end"] < event["start"]:
-            highest = max(highest, told[index]["value"] or 0)
+    ended = sorted(told, key=lambda operation: operation.end)
+    highest, index, done = 0, 0, 0
+    for operation in sorted(told, key=lambda operation: operation.start):
+        while index < len(ended) and ended[index].end < operation.start:
+            highest = max(highest, numbers[ended[index]])
+            done += ended[index].op == "incr"
             index += 1
-        least = highest + (event["op"] == "incr")
-        if (event["value"] or 0) < least:
-            yield f"{key}: {event} counts less than {highest}, which was told before"
-        made = bisect.bisect_left(asked, event["end"])
-        if (event["value"] or 0) > made:
-            yield f"{key}: {event} counts more than the {made} increments that had been asked for"
-    if reads:
-        last = max(reads, key=lambda event: event["end"])
-        least = sum(event["end"] < last["start"] for event in added)
-        if (last["value"] or 0) < least:
-            yield f"{key}: {last} counts less than the {least} acknowledged increments"
+        least = max(highest, done) + (operation.op == "incr")
+        if numbers[operation] < least:
+            yield f"{key}: {operation} counts less than {least}: {done} were acknowledged, {highest} was told before"
+        most = bisect.bisect_left(asked, operation.end)
+        if numbers[operation] > most:
+            yield f"{key}: {operation} counts more than the {most} increments that had been asked for"
