@@ -54,7 +54,8 @@ class Run:
                 copies = sum(member["replicas"] for member in members)
                 if len(members) != len(self.hosts) or copies != 3 * 1024:
                     return False
-                if not all(member["partitions"] > 0 for member in members):
+                # Another failure may only follow when nothing is lacking: neither owners nor voters.
+                if not all(member["partitions"] > 0 and member["voter"] for member in members):
                     return False
             return True
 
