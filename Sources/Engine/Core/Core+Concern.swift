@@ -155,6 +155,17 @@ extension Core {
     answer.outcome.value.deallocate()
   }
 
+  /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
+  mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
+    if isReplicated && operation.pointee.kind.isWrite {
+      let outcome = executeReplicated(operation)
+      return mustPark(outcome, operation) ? park(outcome, operation, target) : deliver(target, outcome)
+    }
+    var outcome = execute(operation)
+    if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+    deliver(target, outcome)
+  }
+
   /// Gives an outcome to whoever asked: a connection of this core's, or the core that mailed the operation.
   mutating func deliver(_ target: AnswerTarget, _ outcome: Outcome, pin: Pin = .none) {
     if target.core == index {

@@ -122,12 +122,12 @@ package struct Owner: Sendable {
   /// The last record that may be answered at this concern: held by enough of the old set and of the one that was asked
   /// for ★ (Slot.tla: `AckQ`).
   func held(at concern: WriteConcern, last: Offset) -> Offset {
-    let old = held(byAtLeast: concern.members(of: replicationFactor), last: last)
+    let old = held(byAtLeast: concern.nodes(copies: Int(replicationFactor)), last: last)
     guard let pending, concern != .one else { return old }
     #if DEBUG
       if mutation == .forgetsNewFactor { return old }
     #endif
-    return min(old, held(byAtLeast: concern.members(of: pending.replicationFactor), isNew: true, last: last))
+    return min(old, held(byAtLeast: concern.nodes(copies: Int(pending.replicationFactor)), isNew: true, last: last))
   }
 
   /// Looks how far a majority holds the log; returns whether that is further than before.
@@ -144,7 +144,7 @@ package struct Owner: Sendable {
   package func canReach(_ concern: WriteConcern) -> Bool {
     guard isActive, successor == nil else { return false }
     let there = synced.count - (pending?.removed == nil ? 0 : 1)
-    return concern.members(of: replicationFactor) <= there
+    return concern.nodes(copies: Int(replicationFactor)) <= there
   }
 
   // MARK: Acknowledgements
