@@ -38,6 +38,10 @@ class Run:
         self.until_whole()
         self.recorder = Recorder(self.cluster, network.hosts[-1], seed=seed)
 
+    def last(self, seconds):
+        """Lets a fault, or the time between two, last so long: the load is what goes on meanwhile."""
+        self.recorder.over.wait(seconds)
+
     @property
     def nodes(self):
         return [self.cluster.nodes[host] for host in self.hosts]
@@ -76,7 +80,7 @@ class Run:
         """Machines lose power, one after the other; new nodes come up at their addresses."""
         for host in self.some(2):
             self.cluster.kill(self.cluster.nodes[host])
-            time.sleep(self.chance.choice([0, 0.3, 1.5]))
+            self.last(self.chance.choice([0, 0.3, 1.5]))
             self.cluster.start([host], is_ready=False)
             self.until_whole()
 
@@ -85,7 +89,7 @@ class Run:
         hosts = self.minority()
         for host in hosts:
             self.cluster.nodes[host].send_signal(signal.SIGSTOP)
-        time.sleep(self.chance.uniform(1.5, 2.5))
+        self.last(self.chance.uniform(1.5, 2.5))
         for host in hosts:
             self.cluster.nodes[host].send_signal(signal.SIGCONT)
 
@@ -93,7 +97,7 @@ class Run:
         """A minority is cut off."""
         lost = self.minority()
         self.network.split(lost, [host for host in self.hosts if host not in lost])
-        time.sleep(self.chance.uniform(1.5, 2.5))
+        self.last(self.chance.uniform(1.5, 2.5))
         self.network.heal()
 
     def one_way(self):
@@ -103,24 +107,24 @@ class Run:
         for isHeard in (False, True):
             for other in others:
                 self.network.cut(*((other, host) if isHeard else (host, other)), one_way=True)
-            time.sleep(self.chance.uniform(1, 1.8))
+            self.last(self.chance.uniform(1, 1.8))
             self.network.heal()
-            time.sleep(0.3)
+            self.last(0.3)
 
     def flap(self):
         """Links fail and recover faster than anything is decided."""
         for _ in range(5):
             a, b = self.some(2)
             self.network.cut(a, b, one_way=self.chance.random() < 0.5)
-            time.sleep(self.chance.uniform(0.1, 0.6))
+            self.last(self.chance.uniform(0.1, 0.6))
             self.network.heal()
-            time.sleep(self.chance.uniform(0, 0.2))
+            self.last(self.chance.uniform(0, 0.2))
 
     def lose(self):
         """Three of ten packets between nodes are lost."""
         pairs = [(a, b) for a in self.hosts for b in self.hosts if a is not b]
         self.network.lose(30, *pairs)
-        time.sleep(2.5)
+        self.last(2.5)
         self.network.lose(0)
 
     def roll(self):
@@ -136,7 +140,7 @@ class Run:
         """Ends the load, and looks at what the clients noted."""
         self.network.heal()
         self.until_whole()
-        time.sleep(0.2)
+        self.last(0.2)
         self.recorder.stop()
         linearizable = self.recorder.read_all(self.nodes, "linearizable")
         assert all(len(set(values)) == 1 for values in linearizable.values()), linearizable
@@ -161,7 +165,7 @@ def run(request, network, io):
     count, seed = request.param
     run = Run(network, io, count, seed)
     yield run
-    run.recorder.is_over = True
+    run.recorder.over.set()
     run.cluster.stop()
     network.heal()
 
@@ -171,7 +175,7 @@ def run(request, network, io):
 @pytest.mark.parametrize("faults", [["kill", "pause"], ["split", "one_way", "flap"], ["lose", "roll"]], ids="-".join)
 def test_what_clients_were_told_is_true(run, faults, io):
     run.recorder.start()
-    time.sleep(0.3)
+    run.last(0.3)
     for fault in faults:
         getattr(run, fault)()
     run.check(f"{len(run.hosts)}-{io}-{'-'.join(faults)}")
