@@ -103,13 +103,13 @@ import Simulator
         return false
       }
       guard let leader = report.leader else { return false }
-      var most = (datagrams: 0, bytes: 0)
-      for (number, sent) in report.traffic.enumerated() where number != leader {
-        most.datagrams = max(most.datagrams, sent.datagrams)
-        most.bytes = max(most.bytes, sent.bytes)
+      var most = Traffic()
+      for (number, sent) in report.traffic.enumerated() where number != leader && sent.datagrams > most.datagrams {
+        most = sent
       }
       let lead = report.traffic[leader]
       print("\(hosts) | \(most.datagrams), \(most.bytes) | \(lead.datagrams), \(lead.bytes)")
+      print("  others: \(most.words)\n  leader: \(lead.words)")
       // Eight pings and as many answers ten times a second, answers to heartbeats, a beacon; and for a leader five
       // heartbeats to each follower, ten to voters.
       if most.datagrams > 220 || most.bytes > 25_000 || lead.datagrams > 250 + 6 * hosts { isBounded = false }

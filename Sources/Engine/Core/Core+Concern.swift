@@ -99,7 +99,20 @@ extension Core {
 
   /// Whether the answer to an executed write has to wait for other nodes.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
-    outcome.status < 300 && outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
+    guard let found = revisionFound(outcome, operation) else { return false }
+    return !isHeld(found, .majority)
+  }
+
+  /// The newest revision that a write may have been refused for: what it found must not be taken back once that was
+  /// told. Nil if it wasn't refused for anything it found.
+  private func revisionFound(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Revision? {
+    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, operation.pointee.concern != .one else {
+      return nil
+    }
+    let partition = operation.pointee.key.partition
+    guard let owner = desk.parts![part(partition)].owner else { return nil }
+    return Revision(partition: partition, epoch: owner.epoch, offset: store.nextOffset(of: partition).previous)
   }
 
   /// Keeps the answer to a write until its concern is met or its time is over.
@@ -108,6 +121,7 @@ extension Core {
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
       now: monotonicMilliseconds, outcome: outcome)
+    if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
     watch(token, outcome.revision, operation.pointee.concern)
   }
 
@@ -139,6 +153,17 @@ extension Core {
   mutating func give(_ answer: WaitingAnswer, _ outcome: Outcome, pin: Pin = .none) {
     deliver(answer.target, outcome, pin: pin)
     answer.outcome.value.deallocate()
+  }
+
+  /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
+  mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
+    if isReplicated && operation.pointee.kind.isWrite {
+      let outcome = executeReplicated(operation)
+      return mustPark(outcome, operation) ? park(outcome, operation, target) : deliver(target, outcome)
+    }
+    var outcome = execute(operation)
+    if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+    deliver(target, outcome)
   }
 
   /// Gives an outcome to whoever asked: a connection of this core's, or the core that mailed the operation.

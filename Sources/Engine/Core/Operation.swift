@@ -1,11 +1,19 @@
 import Wire
 
-/// What a client asks of one key.
-enum OperationKind: UInt8 {
-  case get, put, delete, increment, append
+/// What a client asks of one key. The numbers are those of `FrameOperation`; it is a type of its own because comparing
+/// an enum of another module isn't inlined, and each request compares it several times.
+enum OperationKind: UInt8, CaseIterable {
+  case get = 1
+  case put, delete, increment, append
   case pointerGet, pointerSet, pointerRemove, mergePatch, jsonPatch
   /// Lists keys of one node's partitions, for another node: see `Core+List`.
   case list
+
+  /// `operation` of a frame.
+  @inline(__always) init(_ operation: FrameOperation) { self.init(rawValue: operation.rawValue)! }
+
+  /// What it is called on the wire.
+  var frameOperation: FrameOperation { FrameOperation(rawValue: rawValue)! }
 
   /// Whether it may change the key.
   @inline(__always) var isWrite: Bool {

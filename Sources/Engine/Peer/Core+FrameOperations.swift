@@ -90,7 +90,7 @@ extension Core {
     operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
-    operation.pointee.kind = view.operation.kind
+    operation.pointee.kind = OperationKind(view.operation)
     let key = record.key
     if record.mapCount == 0 && key.count > 0 && key.count <= limits.key {
       operation.pointee.key = KeyRef(key)
@@ -440,44 +440,6 @@ struct FrameTarget {
   }
 
   var packed: UInt32 { UInt32(index) | UInt32(answer.rawValue) << 16 | UInt32(kind.rawValue) << 24 }
-}
-
-extension FrameOperation {
-  /// What the store's executor calls it.
-  @inline(__always) var kind: OperationKind {
-    switch self {
-    case .get: .get
-    case .put: .put
-    case .delete: .delete
-    case .increment: .increment
-    case .append: .append
-    case .pointerGet: .pointerGet
-    case .pointerSet: .pointerSet
-    case .pointerRemove: .pointerRemove
-    case .mergePatch: .mergePatch
-    case .jsonPatch: .jsonPatch
-    case .list: .list
-    }
-  }
-}
-
-extension OperationKind {
-  /// What it is called on the wire.
-  var frameOperation: FrameOperation {
-    switch self {
-    case .get: .get
-    case .put: .put
-    case .delete: .delete
-    case .increment: .increment
-    case .append: .append
-    case .pointerGet: .pointerGet
-    case .pointerSet: .pointerSet
-    case .pointerRemove: .pointerRemove
-    case .mergePatch: .mergePatch
-    case .jsonPatch: .jsonPatch
-    case .list: .list
-    }
-  }
 }
 
 extension Problem {

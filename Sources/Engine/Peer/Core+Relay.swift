@@ -289,16 +289,7 @@ extension Core {
     guard let answer = waiting.remove(token) else { return }
     answer.outcome.value.deallocate()
     if core != index { return forward(operation, to: core, answer.target.reply) }
-    if isReplicated && operation.pointee.kind.isWrite {
-      let outcome = executeReplicated(operation)
-      return mustPark(outcome, operation)
-        ? park(outcome, operation, answer.target) : deliver(answer.target, outcome)
-    }
-    var outcome = execute(operation)
-    if answer.target.reply.frame != 0 && operation.pointee.kind == .get {
-      showRecord(&outcome, operation.pointee.key)
-    }
-    deliver(answer.target, outcome)
+    execute(operation, for: answer.target)
   }
 }
 

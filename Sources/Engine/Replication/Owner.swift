@@ -14,7 +14,7 @@ package struct Owner: Sendable {
   /// The version of the partition's entry that it has learned; a change it asks for is meant for this one.
   package private(set) var version: UInt32
   /// The synced set S, itself in it.
-  package private(set) var synced: [MemberSlot]
+  package private(set) var synced: SlotList
   package private(set) var replicationFactor: UInt8
   /// The change of S that it asked for and of which it doesn't know whether it was made.
   package internal(set) var pending: PendingResize?
@@ -74,7 +74,7 @@ package struct Owner: Sendable {
   }
 
   /// Sends records to these nodes and no others.
-  package mutating func setFollowers(_ slots: [MemberSlot], now: UInt64) {
+  package mutating func setFollowers(_ slots: SlotList, now: UInt64) {
     followers.removeAll { !slots.contains($0.slot) }
     for slot in slots where slot != self.slot && !followers.contains(where: { $0.slot == slot }) {
       followers.append(Follower(slot, now: now))
@@ -122,12 +122,12 @@ package struct Owner: Sendable {
   /// The last record that may be answered at this concern: held by enough of the old set and of the one that was asked
   /// for ★ (Slot.tla: `AckQ`).
   func held(at concern: WriteConcern, last: Offset) -> Offset {
-    let old = held(byAtLeast: concern.members(of: replicationFactor), last: last)
+    let old = held(byAtLeast: concern.nodes(copies: Int(replicationFactor)), last: last)
     guard let pending, concern != .one else { return old }
     #if DEBUG
       if mutation == .forgetsNewFactor { return old }
     #endif
-    return min(old, held(byAtLeast: concern.members(of: pending.replicationFactor), isNew: true, last: last))
+    return min(old, held(byAtLeast: concern.nodes(copies: Int(pending.replicationFactor)), isNew: true, last: last))
   }
 
   /// Looks how far a majority holds the log; returns whether that is further than before.
@@ -144,7 +144,7 @@ package struct Owner: Sendable {
   package func canReach(_ concern: WriteConcern) -> Bool {
     guard isActive, successor == nil else { return false }
     let there = synced.count - (pending?.removed == nil ? 0 : 1)
-    return concern.members(of: replicationFactor) <= there
+    return concern.nodes(copies: Int(replicationFactor)) <= there
   }
 
   // MARK: Acknowledgements
