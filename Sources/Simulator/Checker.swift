@@ -8,7 +8,8 @@ struct Checker {
   private(set) var elections = 0
   /// What each host sent in the last whole second.
   private(set) var traffic: [Traffic]
-  private var clusters: [ClusterRecord] = []
+  private(set) var clusters: [ClusterRecord] = []
+  var data = DataRecords()
   private var views: [NodeView]
   /// When each directed link was open last: answers may go one way now and come the other way later.
   private var lastOpen: [UInt64]
@@ -19,7 +20,7 @@ struct Checker {
   private var names: [(id: NodeID, name: String)] = []
 
   /// What is known of one cluster.
-  private struct ClusterRecord {
+  struct ClusterRecord {
     let id: ClusterID
     var founders: [NodeID] = []
     var foundedAt: UInt64
@@ -183,7 +184,7 @@ struct Checker {
     }
     guard hasChanged, let topology = hosts[number].control!.topology else { return }
     checkTopology(place, topology, number, now)
-    checkOwners(number, hosts, now)
+    if options.cores == 0 { checkOwners(number, hosts, now) }
   }
 
   private mutating func checkLeader(_ place: Int, _ raft: Raft, _ number: Int, _ now: UInt64) {
