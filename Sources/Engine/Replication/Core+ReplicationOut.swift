@@ -35,6 +35,10 @@ extension Core {
       let slot = Int(follower.slot)
       defer { place += 1 }
       guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      if let round = desk.parts![part].owner!.question(place) {
+        makeRoom(24, slot)
+        peer.writer.pointee.round(.confirm, id, epoch, round)
+      }
       let instruction = desk.parts![part].owner!.instruction(place, last: last)
       switch instruction {
       case .nothing: continue
@@ -57,6 +61,7 @@ extension Core {
       // What follows it needn't wait for the next turn.
       if case .start = instruction { isBehind = true }
     }
+    desk.parts![part].owner!.closeRound()
     if !desk.results.isEmpty { sendResults(part, id, epoch) }
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
@@ -200,7 +205,7 @@ extension Core {
   }
 
   /// Sees to it that the frame being written has room for a section of `count` bytes.
-  private mutating func makeRoom(_ count: Int, _ slot: Int) {
+  mutating func makeRoom(_ count: Int, _ slot: Int) {
     if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
   }
 
