@@ -109,6 +109,10 @@ extension Core {
       let slot = Int(follower.slot)
       defer { place += 1 }
       guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      if let round = desk.parts![part].owner!.question(place) {
+        makeRoom(24, slot)
+        peer.writer.pointee.round(.confirm, id, epoch, round)
+      }
       if follower.lacksResults && follower.phase == .streaming && !sendRemembered(part, id, epoch, place, slot) {
         isStalled = true
         continue
@@ -139,6 +143,7 @@ extension Core {
       // What follows it needn't wait for the next turn.
       if case .start = instruction { isBehind = true }
     }
+    desk.parts![part].owner!.closeRound()
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
     if isStalled { desk.stalled.append(part) }
@@ -306,7 +311,7 @@ extension Core {
   }
 
   /// Sees to it that the frame being written has room for a section of `count` bytes.
-  private mutating func makeRoom(_ count: Int, _ slot: Int) {
+  mutating func makeRoom(_ count: Int, _ slot: Int) {
     if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
   }
 

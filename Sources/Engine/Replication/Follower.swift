@@ -40,6 +40,9 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var resets = false
   /// What it must drop.
   package internal(set) var bound = LogEnd.empty
+  /// The last round of reads that it was asked about, and that it has answered.
+  package internal(set) var asked: UInt64 = 0
+  package internal(set) var confirmed: UInt64 = 0
   /// When it last got on, by the owner's clock in nanoseconds.
   package internal(set) var progressAt: UInt64 = 0
 

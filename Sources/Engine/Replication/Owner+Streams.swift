@@ -26,6 +26,7 @@ extension Owner {
     followers[index].phase = .opening
     followers[index].partial = 0
     followers[index].stream &+= 1
+    followers[index].asked = followers[index].confirmed
     followers[index].progressAt = now
   }
 
