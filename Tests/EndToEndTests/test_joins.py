@@ -80,3 +80,33 @@ def test_a_joiner_costs_its_sender_no_memory_to_speak_of(cluster, record_propert
     print(f"before: {load.summary(0, began)}\nmeanwhile: {load.summary(began, ended)}")
     assert load.failures == [] and load.lost([first, second]) == []
     assert grown <= 64
+
+
+def test_a_joiner_asks_the_owner_until_it_has_its_copy(cluster):
+    a, b, _ = cluster.network.hosts
+    slow = {"catchUpRate": 2 << 20}
+    first, = cluster.start([a], limits=slow)
+    for number in range(600):
+        assert first.call("PUT", f"/k{number}", str(number).ljust(10_000)).status == 201
+    joiner, = cluster.start([b], limits=slow, is_ready=False)
+    seen, relayed = 0, 0
+
+    def is_whole():
+        members = cluster.view(first)["members"]
+        return len(members) == 2 and all(member["replicas"] == 1024 for member in members)
+
+    while not is_whole():
+        for number in range(seen % 7, 600, 7):
+            answer = joiner.call("GET", f"/k{number}")
+            assert answer.status == 200 and int(answer.body) == number, answer
+            assert answer.header("kvd-stale") is None
+        seen += 1
+        assert joiner.call("PUT", f"/k{seen % 600}", str(seen % 600).ljust(10_000)).status in (200, 503)
+        relayed = max(relayed, cluster.metric(joiner, "kvd_relayed_total"))
+        assert seen < 1000
+    print(f"{cluster.io}: {seen} rounds of reads while it joined, {relayed:.0f} requests sent on")
+    assert seen > 3 and relayed > 100
+    before = cluster.metric(joiner, "kvd_relayed_total")
+    for number in range(600):
+        assert int(joiner.call("GET", f"/k{number}").body) == number
+    assert cluster.metric(joiner, "kvd_relayed_total") == before

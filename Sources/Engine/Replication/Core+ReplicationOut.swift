@@ -7,7 +7,7 @@ extension Core {
   /// The same for those that are being brought in step: they leave room for what writes wait for.
   private static var catchUpCongestion: Int { 256 << 10 }
   /// Bytes of records that a follower which lags gets in one turn.
-  private static var catchUp: Int { 256 << 10 }
+  private static var catchUp: Int { 128 << 10 }
 
   /// Says what the partitions have to say, and answers what may be answered.
   mutating func turnReplication() {
