@@ -30,9 +30,17 @@ struct Checker {
     /// The owner of each partition in each epoch.
     var owners: [UInt64: NodeID] = [:]
     var latest: Topology?
+    /// Of each partition of the latest topology.
+    var versions = [EntryVersion](repeating: EntryVersion(), count: partitionCount)
     /// The voters of the latest topology, and when a host last could reach a majority of them, through a leader.
     var voters: [NodeID] = []
     var isWritten = false
+  }
+
+  /// Which state of its entry a partition is in.
+  private struct EntryVersion: Equatable {
+    var version: UInt32 = 0
+    var epoch = Epoch(0)
   }
 
   /// What was seen of one host's node last.
@@ -46,7 +54,7 @@ struct Checker {
     var applied = LogIndex(0)
     var term = Term(0)
     /// Of each partition; a whole topology would have to be copied whenever the node changes its own.
-    var versions = [(version: UInt32, epoch: Epoch)](repeating: (0, Epoch(0)), count: partitionCount)
+    var versions = [EntryVersion](repeating: EntryVersion(), count: partitionCount)
     /// What it owns by its own topology.
     var owned = PartitionSet()
     var wasLeader = false
@@ -125,32 +133,30 @@ struct Checker {
 
   /// A datagram meant for another node must have changed nothing, nor one that was taken before, nor an outsider's.
   mutating func delivered(
-    _ datagram: [UInt8], _ number: Int, _ control: ControlPlane, _ before: IgnoredDatagrams, isOutsiders: Bool,
-    _ key: BeaconKey?, _ now: UInt64
+    _ datagram: [UInt8], _ number: Int, _ id: NodeID, _ ignored: IgnoredDatagrams, before: IgnoredDatagrams,
+    isOutsiders: Bool, _ key: BeaconKey?, _ now: UInt64
   ) {
-    guard control.restart == nil else { return }
     let beacon = try? Beacon(decoding: datagram, key: key)
-    let kind = beacon.map { "\($0.body.kind)" } ?? "datagram"
     // A node's own word comes back to it without a count.
-    guard beacon?.source != control.id else { return }
+    guard beacon?.source != id else { return }
     if isOutsiders {
-      if control.ignored.total != before.total + 1 {
-        violate(.takesOnce, "\(name(of: control.id)) took an outsider's \(kind)", now)
+      if ignored.total != before.total + 1 {
+        violate(.takesOnce, "\(name(of: id)) took an outsider's \(beacon.map { "\($0.body.kind)" } ?? "datagram")", now)
       }
       return
     }
     guard let beacon else { return }
     // A beacon comes by several ways: that it is taken once isn't counted.
     if case .hello = beacon.body { return }
-    if beacon.destination != control.id {
-      if control.ignored[.misdirected] != before[.misdirected] + 1 {
-        violate(.ignoresStrangers, "\(name(of: control.id)) took a \(kind) for \(name(of: beacon.destination))", now)
+    if beacon.destination != id {
+      if ignored[.misdirected] != before[.misdirected] + 1 {
+        violate(.ignoresStrangers, "\(name(of: id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now)
       }
     } else if key != nil, beacon.sequence % 4 == 0 {
       // A sample is enough, and small.
-      let isTaken = control.ignored.total == before.total
+      let isTaken = ignored.total == before.total
       if isTaken, !views[number].taken.insert(beacon.source.low &+ beacon.sequence).inserted {
-        violate(.takesOnce, "\(name(of: control.id)) took a \(kind) twice", now)
+        violate(.takesOnce, "\(name(of: id)) took a \(beacon.body.kind) twice", now)
       }
     }
   }
@@ -222,11 +228,18 @@ struct Checker {
   /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
   private mutating func checkTopology(_ place: Int, _ topology: Topology, _ number: Int, _ now: UInt64) {
     let ownSlot = topology.slot(of: views[number].id)
-    for (partition, entry) in topology.partitions.enumerated() {
+    // Entries that didn't change since they were looked at last are as equal as they were: only the others are compared.
+    let isLatest = clusters[place].latest?.index == topology.index
+    var differs = isLatest && !clusters[place].latest!.agreesBesidesEntries(with: topology)
+    for partition in topology.partitions.indices {
       let old = views[number].versions[partition]
-      if old.version == entry.version, old.epoch == entry.epoch { continue }
+      if old.version == topology.partitions[partition].version, old.epoch == topology.partitions[partition].epoch {
+        continue
+      }
+      let entry = topology.partitions[partition]
       views[number].owned.remove(partition)
-      views[number].versions[partition] = (entry.version, entry.epoch)
+      views[number].versions[partition] = EntryVersion(version: entry.version, epoch: entry.epoch)
+      if isLatest, clusters[place].latest!.partitions[partition] != entry { differs = true }
       if entry.version <= old.version || entry.epoch < old.epoch {
         violate(
           .versionsGrow,
@@ -242,11 +255,12 @@ struct Checker {
           "partition \(partition), epoch \(entry.epoch.rawValue): \(name(of: known)) and \(name(of: id))", now)
       }
     }
-    if let latest = clusters[place].latest, latest.index == topology.index, latest != topology {
+    if isLatest, differs || clusters[place].versions != views[number].versions {
       violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
     }
     if topology.index > clusters[place].latest?.index ?? LogIndex(0) {
       clusters[place].latest = topology
+      clusters[place].versions = views[number].versions
       clusters[place].voters = topology.voters
     }
     if topology.isWritten { clusters[place].isWritten = true }
@@ -332,11 +346,10 @@ struct Checker {
       let sent = views[number].sent
       let total = sent.reduce(0, +)
       if sent[Int(BeaconKind.ping.rawValue)] > pings || total > bound {
-        let kinds = sent.indices.filter { sent[$0] > 0 }
-          .map { "\(sent[$0]) \(BeaconKind(rawValue: UInt8($0)).map { "\($0)" } ?? "?")" }
-        violate(.boundedTraffic, "n\(number) sent in a second \(kinds.joined(separator: ", "))", now)
+        let words = Traffic(datagrams: total, kinds: sent).words
+        violate(.boundedTraffic, "n\(number) sent in a second \(words)", now)
       }
-      traffic[number] = Traffic(datagrams: total, bytes: views[number].sentBytes)
+      traffic[number] = Traffic(datagrams: total, bytes: views[number].sentBytes, kinds: sent)
       views[number].sentBytes = 0
       for kind in sent.indices { views[number].sent[kind] = 0 }
     }

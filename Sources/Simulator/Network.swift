@@ -48,7 +48,6 @@ extension World {
   /// Puts a datagram on its way, as fate wills: it may be lost, late, doubled, changed, or come again much later.
   mutating func transmit(_ datagram: [UInt8], from: Int, to: Int) {
     report.datagrams += 1
-    checker.sent(datagram, from)
     if network.isCut(from, to) {
       report.faults.swallowed += 1
       return

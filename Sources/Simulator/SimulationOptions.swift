@@ -1,4 +1,5 @@
 import Engine
+import Wire
 
 /// What one run of the simulator does. Every option can be drawn from a seed: swarm testing (Groce et al., "Swarm
 /// Testing", 2012) finds more by leaving some kinds of fault out of each run than by always having all of them.
@@ -117,6 +118,20 @@ package struct Traffic: Equatable, Sendable {
   /// Datagrams, and their bytes together.
   package var datagrams = 0
   package var bytes = 0
+  /// Datagrams by the number of their kind.
+  package var kinds: [Int] = []
+
+  package init(datagrams: Int = 0, bytes: Int = 0, kinds: [Int] = []) {
+    self.datagrams = datagrams
+    self.bytes = bytes
+    self.kinds = kinds
+  }
+
+  /// What was sent of each kind, in words.
+  package var words: String {
+    kinds.indices.filter { kinds[$0] > 0 }
+      .map { "\(kinds[$0]) \(BeaconKind(rawValue: UInt8($0)).map { "\($0)" } ?? "?")" }.joined(separator: ", ")
+  }
 }
 
 /// The outcome of one run.

@@ -225,7 +225,11 @@ package struct World {
     hosts[number].control!.receive(datagram, from: World.address(from), clock, &chances[number])
     if options.isHostile || hosts[number].incarnation > 1 {
       let isOutsiders = from == hosts.count
-      checker.delivered(datagram, number, hosts[number].control!, before, isOutsiders: isOutsiders, key, now)
+      // What is stored is read in place; a copy of the node would cost more than the step.
+      if hosts[number].control!.restart == nil {
+        let (id, ignored) = (hosts[number].control!.identity.id, hosts[number].control!.ignored)
+        checker.delivered(datagram, number, id, ignored, before: before, isOutsiders: isOutsiders, key, now)
+      }
     }
     afterStep(number)
   }
@@ -238,8 +242,11 @@ package struct World {
     for effect in scratch {
       switch effect {
       case .send(let address, let datagram):
+        checker.sent(datagram, number)
         if let to = World.host(address), hosts.indices.contains(to) { transmit(datagram, from: number, to: to) }
       case .broadcast(let datagram):
+        // The network makes as many of it as there are hosts; the sender makes one.
+        checker.sent(datagram, number)
         for to in hosts.indices where to != number { transmit(datagram, from: number, to: to) }
       case .event(let event):
         note(event, number)

@@ -75,9 +75,11 @@ struct ClusterOptions {
 
   private static func replicas(_ text: String?) throws(SettingError) -> UInt8 {
     guard let text else { return 3 }
-    if text == "all" { return .max }
-    guard let count = UInt8(text), count >= 1, count < .max else {
-      throw SettingError(sentence: "--replicas takes a number of nodes from 1 to 254, or all, not \"\(text)\".")
+    let most = UInt8(Topology.maximumCopies)
+    if text == "all" { return most }
+    guard let count = UInt8(text), count >= 1, count <= most else {
+      throw SettingError(
+        sentence: "--replicas takes a number of nodes from 1 to \(most), or all (which is \(most)), not \"\(text)\".")
     }
     return count
   }

@@ -11,6 +11,7 @@ import Simulator
     simulate --time S           runs fresh seeds for S seconds
     simulate --kept             runs the seeds that once found something
     simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
+    simulate --verify FILE      checks a recorded history (JSON lines; see the article on histories) for linearizability
     simulate --calm HOSTS S     runs S seconds of a calm cluster and prints its speed; with --trace, what happened too
     """
 
@@ -19,6 +20,7 @@ import Simulator
     if words.count >= 3, words[0] == "--calm", let hosts = Int(words[1]), let seconds = UInt64(words[2]) {
       exit(calm(hosts: hosts, seconds: seconds, isTraced: words.last == "--trace") ? 0 : 1)
     }
+    if words.count == 2, words[0] == "--verify" { exit(verify(words[1])) }
     if words == ["--traffic"] { exit(traffic() ? 0 : 1) }
     if words == ["--kept"] {
       exit(SimulationOptions.kept.allSatisfy { sweep(from: $0, count: 1, budget: nil) } ? 0 : 1)
@@ -82,13 +84,13 @@ import Simulator
         return false
       }
       guard let leader = report.leader else { return false }
-      var most = (datagrams: 0, bytes: 0)
-      for (number, sent) in report.traffic.enumerated() where number != leader {
-        most.datagrams = max(most.datagrams, sent.datagrams)
-        most.bytes = max(most.bytes, sent.bytes)
+      var most = Traffic()
+      for (number, sent) in report.traffic.enumerated() where number != leader && sent.datagrams > most.datagrams {
+        most = sent
       }
       let lead = report.traffic[leader]
       print("\(hosts) | \(most.datagrams), \(most.bytes) | \(lead.datagrams), \(lead.bytes)")
+      print("  others: \(most.words)\n  leader: \(lead.words)")
       // Eight pings and as many answers ten times a second, answers to heartbeats, a beacon; and for a leader five
       // heartbeats to each follower, ten to voters.
       if most.datagrams > 220 || most.bytes > 25_000 || lead.datagrams > 250 + 6 * hosts { isBounded = false }

@@ -15,7 +15,7 @@ import Wire
     Topology(
       founding: cluster, copies: 3, members: (0..<3).map(member), voters: (0..<3).map(id), index: LogIndex(1))
   }
-  private func activation(_ partition: UInt16, _ epoch: UInt32, _ owner: MemberSlot, _ synced: [MemberSlot])
+  private func activation(_ partition: UInt16, _ epoch: UInt32, _ owner: MemberSlot, _ synced: SlotList)
     -> TopologyCommand
   {
     .activate([

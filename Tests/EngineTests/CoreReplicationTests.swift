@@ -131,4 +131,60 @@ struct CoreReplicationTests {
     cluster.settle()
     #expect(other.takeAnswers().map(\.status) == [200])
   }
+
+  @Test("a retry after a failover gets the first answer, also from a node that came later")
+  func retryAfterFailover() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    func increment(_ client: TestClient, _ name: String) {
+      client.send(request("POST", "/\(key)?op=incr", ["Idempotency-Key: \(name)"]))
+    }
+    // What goes to node 2 is lost with its connection; what it lacks it gets with the next one.
+    cluster.hold(0, 2)
+    for name in ["a", "b", "c"] { increment(client, name) }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.text) == ["1", "2", "3"])
+    let relayed = cluster.nodes[1].connect()
+    for name in ["c", "a"] { increment(relayed, name) }
+    cluster.settle()
+    #expect(relayed.takeAnswers().map(\.text) == ["3", "1"])
+    cluster.cut(0, 2)
+    cluster.advance(500)
+    increment(client, "d")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.text) == ["4"])
+    for node in [0, 1] {
+      cluster.kill(node)
+      cluster.apply(.setState(NodeID(high: UInt64(node + 1), low: 7), .down))
+      cluster.publish()
+      for _ in 0..<6 {
+        cluster.govern()
+        cluster.advance(200)
+      }
+    }
+    let other = cluster.nodes[2].connect()
+    for name in ["d", "b", "a", "c", "e"] { increment(other, name) }
+    cluster.settle()
+    #expect(other.takeAnswers().map(\.text) == ["4", "2", "1", "3", "5"])
+  }
+
+  @Test("a write that is refused for what it found waits until that can't be taken back")
+  func refusedForUncommitted() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    cluster.hold(0, 1)
+    cluster.hold(0, 2)
+    put(client, key, "first", "?timeout=10s")
+    client.send(request("PUT", "/\(key)?timeout=10s", ["If-None-Match: *"], bytes(3, 1)))
+    client.send(request("PUT", "/\(key)?timeout=200ms", ["If-None-Match: *"], bytes(3, 1)))
+    cluster.advance(300)
+    #expect(client.takeAnswers().isEmpty)
+    cluster.hold(0, 1, false)
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
+  }
 }

@@ -35,6 +35,8 @@ package struct ControlPlane: Sendable {
   /// The number of the last datagram that was sent.
   private var sequence: UInt64 = 0
   private var replayFilter = ReplayFilter()
+  private var electionOutput: [(to: NodeID, message: ElectionMessage)] = []
+  private var membershipOutput: [(to: NodeID, address: PeerAddress, body: BeaconBody)] = []
   var planner = Planner()
   var hasTopology = false
   /// Cleared when there was nothing to ask the leader for, until something changes.
@@ -362,12 +364,13 @@ package struct ControlPlane: Sendable {
 
   private mutating func sendElection() {
     guard !raft!.output.isEmpty else { return }
-    let output = raft!.output
-    raft!.output.removeAll(keepingCapacity: true)
-    for (to, message) in output {
+    // The two lists change places, so that each keeps its room.
+    swap(&electionOutput, &raft!.output)
+    for (to, message) in electionOutput {
       guard let address = address(of: to) else { continue }
       send(.election(message), cluster: cluster, to: to, at: address)
     }
+    electionOutput.removeAll(keepingCapacity: true)
   }
 
   private mutating func sendMembership() {
@@ -377,8 +380,8 @@ package struct ControlPlane: Sendable {
       membership!.changes = []
     }
     guard !membership!.output.isEmpty else { return }
-    let output = membership!.output
-    membership!.output.removeAll(keepingCapacity: true)
-    for (to, address, body) in output { send(body, cluster: cluster, to: to, at: address) }
+    swap(&membershipOutput, &membership!.output)
+    for (to, address, body) in membershipOutput { send(body, cluster: cluster, to: to, at: address) }
+    membershipOutput.removeAll(keepingCapacity: true)
   }
 }

@@ -26,17 +26,27 @@ package enum IgnoredReason: UInt8, CaseIterable, Sendable {
 
 /// Datagrams that were ignored, counted by reason.
 package struct IgnoredDatagrams: Equatable, Sendable {
-  private var counts = [Int](repeating: 0, count: IgnoredReason.allCases.count)
+  private var counts = InlineArray<10, Int>(repeating: 0)
   /// When each reason may be told again; 0 before the first time.
-  private var nextNews = [UInt64](repeating: 0, count: IgnoredReason.allCases.count)
+  private var nextNews = InlineArray<10, UInt64>(repeating: 0)
 
-  package init() {}
+  package init() { assert(IgnoredReason.allCases.count == counts.count) }
+
+  /// Equal counts.
+  package static func == (a: IgnoredDatagrams, b: IgnoredDatagrams) -> Bool {
+    for index in a.counts.indices where a.counts[index] != b.counts[index] { return false }
+    return true
+  }
 
   /// How many were ignored for this reason.
   package subscript(reason: IgnoredReason) -> Int { counts[Int(reason.rawValue)] }
 
   /// All of them.
-  package var total: Int { counts.reduce(0, +) }
+  package var total: Int {
+    var total = 0
+    for index in counts.indices { total += counts[index] }
+    return total
+  }
 
   /// Counts one; returns whether it is worth a log line: the first of its kind is, and one every ten minutes.
   mutating func count(_ reason: IgnoredReason, _ now: UInt64) -> Bool {

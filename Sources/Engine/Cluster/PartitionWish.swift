@@ -50,7 +50,7 @@ package struct PartitionWish: Equatable, Sendable {
       writer.u16(partition.rawValue)
       writer.u32(epoch.rawValue)
     }
-    func slots(_ slots: [MemberSlot]) {
+    func slots(_ slots: SlotList) {
       writer.u8(UInt8(slots.count))
       for slot in slots { writer.u16(slot) }
     }
@@ -91,11 +91,6 @@ package struct PartitionWish: Equatable, Sendable {
   private init(_ reader: inout BeaconReader) throws(BeaconError) {
     let (kind, partition, epoch) = (try reader.u8(), try reader.u16(), Epoch(try reader.u32()))
     guard partition < partitionCount else { throw .malformed }
-    func slots(_ reader: inout BeaconReader) throws(BeaconError) -> [MemberSlot] {
-      var slots: [MemberSlot] = []
-      for _ in 0..<Int(try reader.u8()) { slots.append(try reader.u16()) }
-      return slots
-    }
     let wish: Wish
     switch kind {
     case 1:
@@ -103,10 +98,10 @@ package struct PartitionWish: Equatable, Sendable {
       wish = .promise(LogEnd(epoch: last, offset: Offset(try reader.u64())))
     case 2:
       let (version, factor) = (try reader.u32(), try reader.u8())
-      wish = .resize(version: version, replicationFactor: factor, synced: try slots(&reader))
+      wish = .resize(version: version, replicationFactor: factor, synced: try reader.slots())
     case 3:
       let factor = try reader.u8()
-      wish = .activate(replicationFactor: factor, synced: try slots(&reader))
+      wish = .activate(replicationFactor: factor, synced: try reader.slots())
     case 4:
       let version = try reader.u32()
       wish = .handOver(version: version, to: try reader.u16())
@@ -130,7 +125,7 @@ struct WishBook: Sendable {
   /// Since when a partition is known to be fenced in this epoch.
   private var fenced = [(epoch: Epoch, since: UInt64)](repeating: (Epoch(0), 0), count: partitionCount)
   /// Words of one partition at most: more than members could have one about.
-  private static let maximumCount = Topology.maximumCopies + 1
+  private static let maximumCount = SlotList.capacity + 1
 
   mutating func note(_ wishes: [PartitionWish], of slot: MemberSlot) {
     for wish in wishes {

@@ -16,9 +16,18 @@ extension ControlPlane {
     if !settings.standsInForData {
       planData(topology, view, now, &plan)
     } else {
-      for partition in topology.partitions.indices {
+      if planner.settledBy != view.decisive {
+        planner.settledBy = view.decisive
+        planner.settled = [UInt32](repeating: 0, count: partitionCount)
+      }
+      for partition in topology.partitions.indices
+      where topology.partitions[partition].version != planner.settled[partition] || planner.settled[partition] == 0 {
         let entry = topology.partitions[partition]
-        if entry.isActive { tend(partition, entry, view, &plan) } else { settle(partition, entry, view, now, &plan) }
+        if !entry.isActive {
+          settle(partition, entry, view, now, &plan)
+        } else if tend(partition, entry, view, &plan) {
+          planner.settled[partition] = entry.version
+        }
       }
     }
     // As many entries as there is room for the datagrams that take them to everybody.
@@ -49,12 +58,17 @@ extension ControlPlane {
       let ring = HashRing(members)
       let assignment = ring.assignment(copies: Int(topology.copies))
       let slots = ring.members.map { topology.slot(of: $0.id)! }
-      planner.ring = (members, topology.copies, (0..<partitionCount).map { assignment[$0].map { slots[Int($0)] } })
+      let replicas = (0..<partitionCount).map { partition in SlotList(assignment[partition].map { slots[Int($0)] }) }
+      planner.ring = (members, topology.copies, replicas)
+      planner.placedVersion = 0
     }
-    for (partition, replicas) in planner.ring!.assignment.enumerated()
-    where topology.partitions[partition].replicas != replicas {
-      plan.placements.append(.init(partition: PartitionID(UInt16(partition)), replicas: replicas))
+    guard planner.placedVersion != topology.version else { return }
+    for partition in topology.partitions.indices
+    where topology.partitions[partition].replicas != planner.ring!.assignment[partition] {
+      plan.placements.append(
+        .init(partition: PartitionID(UInt16(partition)), replicas: planner.ring!.assignment[partition]))
     }
+    if plan.placements.isEmpty { planner.placedVersion = topology.version }
   }
 
   /// Whether the ring may be computed for these members now: not while newcomers keep coming.
@@ -87,6 +101,15 @@ extension ControlPlane {
     /// The replication factor in force: what was asked for, or as many as there are.
     var factor: UInt8 = 1
 
+    /// What an active partition that is where it should be depends on, besides its entry.
+    struct Decisive: Equatable {
+      let isActive: [Bool]
+      let isDown: [Bool]
+      let factor: UInt8
+    }
+
+    var decisive: Decisive { Decisive(isActive: isActive, isDown: isDown, factor: factor) }
+
     init(_ topology: Topology, _ control: ControlPlane, _ now: UInt64) {
       var members = 0
       for member in topology.members {
@@ -104,12 +127,13 @@ extension ControlPlane {
   }
 
   /// An active partition: its synced set loses those that are down, gains those that should hold it, and ownership
-  /// moves to the one that should own it.
-  private func tend(_ partition: Int, _ entry: PartitionEntry, _ view: View, _ plan: inout PartitionPlan) {
+  /// moves to the one that should own it. Returns whether nothing is left to do.
+  private func tend(_ partition: Int, _ entry: PartitionEntry, _ view: View, _ plan: inout PartitionPlan) -> Bool {
     let owner = entry.owner!
     let id = PartitionID(UInt16(partition))
     var synced = entry.synced.filter { $0 == owner || !view.isDown[Int($0)] }
     for replica in entry.replicas where view.isActive[Int(replica)] && !synced.contains(replica) {
+      if synced.isFull { synced.removeAll { $0 != owner && !entry.replicas.contains($0) } }
       if view.applied[Int(replica)] >= entry.fencedAt { synced.append(replica) } else { plan.isWaiting = true }
     }
     let wanted = entry.replicas.filter { view.isActive[Int($0)] }
@@ -117,14 +141,18 @@ extension ControlPlane {
     if wanted.allSatisfy({ synced.contains($0) }), !wanted.isEmpty {
       synced.removeAll { $0 != owner && !wanted.contains($0) }
     }
-    if entry.replicas.contains(where: { view.isDown[Int($0)] }) { plan.isWaiting = true }
+    let awaits = entry.replicas.contains { view.isDown[Int($0)] }
+    if awaits { plan.isWaiting = true }
     if synced != entry.synced || entry.replicationFactor != view.factor {
       plan.resizes.append(
         .init(
           partition: id, epoch: entry.epoch, version: entry.version, replicationFactor: view.factor, synced: synced))
     } else if let first = wanted.first, first != owner, entry.synced.contains(first) {
       if view.isHeard[Int(first)] { plan.fences.append(id) } else { plan.isWaiting = true }
+    } else {
+      return !awaits && wanted.allSatisfy { synced.contains($0) }
     }
+    return false
   }
 
   /// A fenced partition: it gets an owner once the last one can't act any more and enough of its holders have promised.

@@ -13,9 +13,16 @@ struct Planner: Sendable {
   /// Members that are down, and since when this leader sees them so.
   var downSince: [(id: NodeID, time: UInt64)] = []
   /// The ring's members and what it says, so that it isn't computed without need.
-  var ring: (members: [RingMember], copies: UInt8, assignment: [[MemberSlot]])?
+  var ring: (members: [RingMember], copies: UInt8, assignment: [SlotList])?
+  /// The topology's version at which everything was placed by that ring.
+  var placedVersion: UInt64 = 0
   /// Members with some that the ring doesn't know yet, since when there are some, and since when it is these.
   var newcomersSince: (members: [RingMember], first: UInt64, last: UInt64)?
+  /// The version of each partition's entry at which it was where it should be, as long as `settledBy` doesn't change; 0
+  /// for those that must be looked at.
+  var settled: [UInt32] = []
+  /// What decides where partitions should be, at the last plan.
+  var settledBy: ControlPlane.View.Decisive?
   /// The topology's version at which nothing was left to do for partitions.
   var idleVersion: UInt64 = 0
   /// The topology's version that was planned for last; what waits is looked at again with the members.
@@ -153,13 +160,20 @@ extension ControlPlane {
     planner.downSince.append((member.id, now))
   }
 
-  /// Removes a member that has been down for long, once nothing depends on it.
+  /// Removes a member that has been down for long, or whose address has another process now, once nothing depends on it.
   private mutating func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else {
       return planner.downSince.append((member.id, now))
     }
-    guard now >= since + settings.evictAfter, !topology.voters.contains(member.id) else { return }
+    guard now >= since + settings.evictAfter || isReplaced(member, topology) else { return }
     release(member, topology, now)
+  }
+
+  /// Whether a member that is down was replaced: another node, which is active, has its address, so its process is gone
+  /// for good, and partitions need not wait for it to get their copies back.
+  private func isReplaced(_ member: Member, _ topology: Topology) -> Bool {
+    member.peer != .none
+      && topology.members.contains { $0?.state == .active && $0?.id != member.id && $0?.peer == member.peer }
   }
 
   /// Removes a member that owns nothing, is in no synced set and doesn't vote.

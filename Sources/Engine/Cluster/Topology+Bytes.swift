@@ -31,7 +31,7 @@ extension BeaconWriter {
     text(member.name)
   }
 
-  fileprivate mutating func slots(_ slots: [MemberSlot]) {
+  fileprivate mutating func slots(_ slots: SlotList) {
     u8(UInt8(slots.count))
     for slot in slots { u16(slot) }
   }
@@ -52,9 +52,10 @@ extension BeaconReader {
     return Member(id: id, name: try text(), peer: peer, http: http, weight: weight, state: state)
   }
 
-  fileprivate mutating func slots() throws(BeaconError) -> [MemberSlot] {
-    var slots: [MemberSlot] = []
-    for _ in 0..<Int(try u8()) { slots.append(try u16()) }
+  /// A list of slots; one that is longer than any may be is malformed.
+  mutating func slots() throws(BeaconError) -> SlotList {
+    var slots = SlotList()
+    for _ in 0..<(try count8(atMost: SlotList.capacity)) { slots.append(try u16()) }
     return slots
   }
 
@@ -310,7 +311,7 @@ extension Topology {
     entry.losses = try reader.u16()
     entry.replicas = try reader.slots()
     entry.synced = try reader.slots()
-    for slot in entry.replicas + entry.synced + [entry.owner, entry.candidate].compactMap({ $0 }) {
+    for slot in Array(entry.replicas) + entry.synced + [entry.owner, entry.candidate].compactMap({ $0 }) {
       guard Int(slot) < members.count, members[Int(slot)] != nil else { throw .malformed }
     }
     guard !entry.isActive || entry.owner != nil else { throw .malformed }
@@ -320,7 +321,7 @@ extension Topology {
   /// Checks what must hold at every index: entries name members only, and an active partition's owner is synced.
   package func checkInvariants() {
     for (partition, entry) in partitions.enumerated() {
-      for slot in entry.replicas + entry.synced + (entry.owner.map { [$0] } ?? []) {
+      for slot in Array(entry.replicas) + entry.synced + (entry.owner.map { [$0] } ?? []) {
         precondition(
           Int(slot) < members.count && members[Int(slot)] != nil, "partition \(partition) names the empty slot \(slot)")
       }

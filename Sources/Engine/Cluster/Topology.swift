@@ -40,7 +40,8 @@ package struct Member: Equatable, Sendable {
   }
 }
 
-/// One partition's entry: who holds it, who orders its writes, and how far that is settled (PROTOCOL: two layers).
+/// One partition's entry: who holds it, who orders its writes, and how far that is settled (PROTOCOL: two layers). Of
+/// one size and without references, since there are 1024 of them in every copy of the topology.
 package struct PartitionEntry: Equatable, Sendable {
   /// Raised by every fence.
   package var epoch = Epoch(0)
@@ -53,9 +54,9 @@ package struct PartitionEntry: Equatable, Sendable {
   /// Who orders the writes; while fenced, who did so last. nil before the first activation.
   package var owner: MemberSlot?
   /// Who should hold it by the ring, the wanted owner first.
-  package var replicas: [MemberSlot] = []
+  package var replicas = SlotList()
   /// The synced set S: those that hold all that was acknowledged.
-  package var synced: [MemberSlot] = []
+  package var synced = SlotList()
   /// The log entry that raised the epoch last: a member that applied it takes no older epoch.
   package var fencedAt = LogIndex(0)
   /// While fenced: who brings the others in step to be the next owner; at most one in an epoch.
@@ -75,8 +76,9 @@ package struct PartitionEntry: Equatable, Sendable {
 package struct Topology: Equatable, Sendable {
   /// Members at most: their slots must fit two bytes with room to spare, and a listing must stay readable.
   package static let maximumMembers = 1024
-  /// Copies of a partition at most, since they are counted in one byte.
-  package static let maximumCopies = 255
+  /// Copies of a partition at most: half of what a list of slots has room for, since those that held a partition stay
+  /// in its synced set until the others have it. More copies would only make every write dearer.
+  package static let maximumCopies = SlotList.capacity / 2
 
   /// Which cluster.
   package let cluster: ClusterID
@@ -105,7 +107,7 @@ package struct Topology: Equatable, Sendable {
   /// The state in which a founded cluster starts: all founders are active members, and no partition was ever owned.
   package init(founding cluster: ClusterID, copies: UInt8, members: [Member], voters: [NodeID], index: LogIndex) {
     self.cluster = cluster
-    self.copies = max(copies, 1)
+    self.copies = min(max(copies, 1), UInt8(Topology.maximumCopies))
     self.index = index
     self.voters = voters
     self.members = members.map {
@@ -163,6 +165,13 @@ package struct Topology: Equatable, Sendable {
     partitions.contains {
       $0.owner == slot || $0.candidate == slot || $0.replicas.contains(slot) || $0.synced.contains(slot)
     }
+  }
+
+  /// Whether another topology is equal to this one but for its partitions' entries.
+  package func agreesBesidesEntries(with other: Topology) -> Bool {
+    cluster == other.cluster && copies == other.copies && index == other.index && version == other.version
+      && voters == other.voters && writtenAt == other.writtenAt && dissolved == other.dissolved
+      && members == other.members
   }
 
   // MARK: Changing

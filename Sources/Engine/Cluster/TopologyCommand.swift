@@ -30,9 +30,9 @@ package enum TopologyCommand: Equatable, Sendable {
     /// Which partition.
     package let partition: PartitionID
     /// Who should hold it, by slot.
-    package let replicas: [MemberSlot]
+    package let replicas: SlotList
 
-    package init(partition: PartitionID, replicas: [MemberSlot]) {
+    package init(partition: PartitionID, replicas: SlotList) {
       self.partition = partition
       self.replicas = replicas
     }
@@ -51,11 +51,11 @@ package enum TopologyCommand: Equatable, Sendable {
     /// Nobody who held it is left: it begins anew, empty.
     package let isLoss: Bool
     /// Those that hold the owner's whole log, the owner among them.
-    package let synced: [MemberSlot]
+    package let synced: SlotList
 
     package init(
       partition: PartitionID, epoch: Epoch, owner: MemberSlot, replicationFactor: UInt8, isLoss: Bool,
-      synced: [MemberSlot]
+      synced: SlotList
     ) {
       self.partition = partition
       self.epoch = epoch
@@ -112,10 +112,10 @@ package enum TopologyCommand: Equatable, Sendable {
     /// The replication factor in force from then on.
     package let replicationFactor: UInt8
     /// The new synced set, by slot.
-    package let synced: [MemberSlot]
+    package let synced: SlotList
 
     package init(
-      partition: PartitionID, epoch: Epoch, version: UInt32, replicationFactor: UInt8, synced: [MemberSlot]
+      partition: PartitionID, epoch: Epoch, version: UInt32, replicationFactor: UInt8, synced: SlotList
     ) {
       self.partition = partition
       self.epoch = epoch
@@ -209,7 +209,7 @@ extension Topology {
   private func isMember(_ slot: MemberSlot) -> Bool { Int(slot) < members.count && members[Int(slot)] != nil }
 
   /// Whether a list of slots is one that an entry may hold: members, each once.
-  private func isSound(_ slots: [MemberSlot]) -> Bool {
+  private func isSound(_ slots: SlotList) -> Bool {
     for (index, slot) in slots.enumerated() where !isMember(slot) || slots[..<index].contains(slot) { return false }
     return true
   }

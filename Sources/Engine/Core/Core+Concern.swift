@@ -103,7 +103,20 @@ extension Core {
   /// Whether the answer to an executed write has to wait for other nodes.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
     guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
-    return outcome.status < 300 && outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
+    guard let found = revisionFound(outcome, operation) else { return false }
+    return !isHeld(found, .majority)
+  }
+
+  /// The newest revision that a write may have been refused for: what it found must not be taken back once that was
+  /// told. Nil if it wasn't refused for anything it found.
+  private func revisionFound(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Revision? {
+    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, operation.pointee.concern != .one else {
+      return nil
+    }
+    let partition = operation.pointee.key.partition
+    guard let owner = desk.parts![part(partition)].owner else { return nil }
+    return Revision(partition: partition, epoch: owner.epoch, offset: store.nextOffset(of: partition).previous)
   }
 
   /// Keeps the answer to a write until its concern is met or its time is over.
@@ -113,6 +126,7 @@ extension Core {
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
       now: monotonicMilliseconds, outcome: outcome)
+    if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
     watch(token, outcome.revision, operation.pointee.concern)
   }
 

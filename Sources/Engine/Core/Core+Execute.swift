@@ -100,7 +100,8 @@ extension Core {
     }
     let isRepeatable = options.idempotencyKey.count > 0 && operation.pointee.kind.isWrite
     if isRepeatable,
-      let first = dedup.find(options.idempotencyKey, partition, fingerprint: options.fingerprint, now: wall)
+      let first = dedup.find(options.idempotencyKey, partition, fingerprint: options.fingerprint, now: wall),
+      stillHas(first.outcome)
     {
       var outcome = first.outcome
       outcome.value = scratch.copy(first.value)

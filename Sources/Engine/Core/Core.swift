@@ -155,6 +155,10 @@ package struct Core: ~Copyable {
   var collectedBytes = 0
   /// No new requests: the node is going down.
   package private(set) var isShuttingDown = false
+  /// The node leaves its cluster and stops then.
+  var isLeaving = false
+  /// Whether each answer tells its client to go on elsewhere, so that no request is under way to a node that stops.
+  @inline(__always) var isWindingDown: Bool { isShuttingDown || isLeaving }
   let startedAt: UInt64
 
   /// Makes a core whose clock reads `wall` (milliseconds since 1970).

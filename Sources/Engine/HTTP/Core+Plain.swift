@@ -27,7 +27,7 @@ extension Core {
     guard template.pointee.count > 0, template.pointee.isPut == isPut, whole <= count, keyCount > 0,
       keyCount <= limits.key, headCount <= limits.head, bytes[4] == UInt8(ascii: "/"),
       longBytesEqual(bytes + pathEnd, template.tail, template.pointee.count),
-      !Resource.isWordOfAPI(bytes[5]), !isShuttingDown
+      !Resource.isWordOfAPI(bytes[5]), !isWindingDown
     else { return 0 }
     let key = UnsafeRawPointer(bytes + 5)
     let hash = keyHash(key, count: keyCount, mapCount: 0)

@@ -16,7 +16,7 @@ extension Core {
       to: BatchEntry(
         connection: connection, route: .other, isHead: head.pointee.method == .head, keepAlive: head.pointee.keepAlive,
         isHTTP10: !head.pointee.http11, method: head.pointee.method, core: 0, started: started, path: path))
-    if !head.pointee.keepAlive || isShuttingDown {
+    if !head.pointee.keepAlive || isWindingDown {
       request.pointee.keepAlive = false
       connection.pointee.isLast = true
     }

@@ -196,14 +196,26 @@ extension Core {
     desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
   }
 
-  /// The result of a write with an idempotency key.
+  /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.
+  func stillHas(_ outcome: Outcome) -> Bool {
+    guard desk.parts != nil, outcome.hasRevision else { return true }
+    let revision = outcome.revision
+    guard revision.offset < store.nextOffset(of: revision.partition) else { return false }
+    let known = desk.parts![part(revision.partition)].replica.history.end(at: revision.offset).epoch
+    // Epoch 0 is one so old that it was forgotten, here or where the result came from.
+    return known == revision.epoch || known == Epoch(0) || revision.epoch == Epoch(0)
+  }
+
+  /// The result of a write with an idempotency key, which comes before its record.
   private mutating func remember(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     guard desk.parts![part].replica.isListening(section.epoch, stream: section.stream) else { return }
     var outcome = Outcome(status: section.status)
     outcome.value = section.resultValue
     if section.offset > .none {
       outcome.hasRevision = true
-      outcome.revision = Revision(partition: section.partition, epoch: section.epoch, offset: section.offset)
+      // It may be older than the stream's epoch; the history tells, which came when the stream was started.
+      let epoch = desk.parts![part].replica.history.end(at: section.offset).epoch
+      outcome.revision = Revision(partition: section.partition, epoch: epoch, offset: section.offset)
     }
     dedup.remember(
       section.resultKey, section.partition, fingerprint: section.fingerprint, outcome, now: section.time, limits: limits

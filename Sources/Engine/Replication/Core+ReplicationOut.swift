@@ -27,6 +27,8 @@ extension Core {
     desk.parts![part].appended(upTo: last)
     settle(part)
     let epoch = desk.parts![part].owner!.epoch
+    // Whoever has a record has its result, so results go first.
+    if !desk.results.isEmpty { sendResults(part, id, epoch) }
     var isBehind = false
     var isStalled = false
     var place = 0
@@ -38,6 +40,10 @@ extension Core {
       if let round = desk.parts![part].owner!.question(place) {
         makeRoom(24, slot)
         peer.writer.pointee.round(.confirm, id, epoch, round)
+      }
+      if follower.lacksResults && follower.phase == .streaming && !sendRemembered(part, id, epoch, place, slot) {
+        isStalled = true
+        continue
       }
       let instruction = desk.parts![part].owner!.instruction(place, last: last)
       switch instruction {
@@ -62,7 +68,6 @@ extension Core {
       if case .start = instruction { isBehind = true }
     }
     desk.parts![part].owner!.closeRound()
-    if !desk.results.isEmpty { sendResults(part, id, epoch) }
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
     if isStalled { desk.stalled.append(part) }
@@ -121,20 +126,42 @@ extension Core {
     desk.touch(part)
   }
 
+  /// Sends what was written in this turn; a follower whose link takes nothing now gets all that is remembered later.
   private mutating func sendResults(_ part: Int, _ id: PartitionID, _ epoch: Epoch) {
     guard let results = desk.results.removeValue(forKey: part) else { return }
-    for follower in desk.parts![part].owner!.followers where follower.phase == .streaming {
-      let slot = Int(follower.slot)
-      guard mayTake(slot), let peer = desk.peers[slot] else { continue }
-      for result in results {
-        makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
-        result.key.withUnsafeBytes { key in
-          result.value.withUnsafeBytes { value in
-            peer.writer.pointee.result(
-              id, epoch, stream: follower.stream, offset: result.offset, fingerprint: result.fingerprint,
-              time: result.time, status: result.status, key: key, value: value)
-          }
-        }
+    for place in desk.parts![part].owner!.followers.indices {
+      let follower = desk.parts![part].owner!.followers[place]
+      guard follower.phase == .streaming, !follower.lacksResults else { continue }
+      if mayTake(Int(follower.slot)) {
+        for result in results { send(result, id, epoch, follower.stream, Int(follower.slot)) }
+      } else {
+        desk.parts![part].owner!.followers[place].lacksResults = true
+      }
+    }
+  }
+
+  /// Sends all remembered results to a follower; false if its link takes nothing now.
+  private mutating func sendRemembered(
+    _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ place: Int, _ slot: Int
+  ) -> Bool {
+    let results = dedup.results(of: id, now: wall, limits: limits)
+    guard results.isEmpty || mayTake(slot) else { return false }
+    let stream = desk.parts![part].owner!.followers[place].stream
+    for result in results { send(result, id, epoch, stream, slot) }
+    desk.parts![part].owner!.followers[place].lacksResults = false
+    return true
+  }
+
+  private mutating func send(
+    _ result: ReplicatedResult, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ slot: Int
+  ) {
+    makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
+    let writer = desk.peers[slot]!.writer
+    result.key.withUnsafeBytes { key in
+      result.value.withUnsafeBytes { value in
+        writer.pointee.result(
+          id, epoch, stream: stream, offset: result.offset, fingerprint: result.fingerprint, time: result.time,
+          status: result.status, key: key, value: value)
       }
     }
   }

@@ -31,6 +31,8 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var partial = 0
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
+  /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
+  package internal(set) var lacksResults = false
   /// Whether it is to begin with an empty log.
   package internal(set) var resets = false
   /// What it must drop.

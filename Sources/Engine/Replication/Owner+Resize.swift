@@ -6,9 +6,9 @@ package enum Wish: Equatable, Sendable {
   /// The fence was applied: nothing of an older epoch is taken, and this is where the log ends.
   case promise(LogEnd)
   /// Another synced set and factor, for this version of the entry.
-  case resize(version: UInt32, replicationFactor: UInt8, synced: [MemberSlot])
+  case resize(version: UInt32, replicationFactor: UInt8, synced: SlotList)
   /// The fence is over: these have the candidate's whole log.
-  case activate(replicationFactor: UInt8, synced: [MemberSlot])
+  case activate(replicationFactor: UInt8, synced: SlotList)
   /// Another owner, which has the whole log; nothing is written meanwhile.
   case handOver(version: UInt32, to: MemberSlot)
 }
@@ -16,7 +16,7 @@ package enum Wish: Equatable, Sendable {
 /// What an owner needs to know of a partition's surroundings.
 package struct Surroundings: Sendable {
   /// Who should hold the partition, the wanted owner first.
-  package var replicas: [MemberSlot]
+  package var replicas: SlotList
   /// The factor that is wanted: as many copies as configured, or as there are active members.
   package var replicationFactor: UInt8
   /// Whether the member of a slot is there and not down.
@@ -24,7 +24,7 @@ package struct Surroundings: Sendable {
   /// Whether it is active: neither newcomer nor about to leave.
   package var isActive: [Bool]
 
-  package init(replicas: [MemberSlot], replicationFactor: UInt8, isUp: [Bool], isActive: [Bool]) {
+  package init(replicas: SlotList, replicationFactor: UInt8, isUp: [Bool], isActive: [Bool]) {
     self.replicas = replicas
     self.replicationFactor = replicationFactor
     self.isUp = isUp
@@ -142,7 +142,7 @@ extension Owner {
   private mutating func expand(_ ready: MemberSlot, _ around: Surroundings) {
     var factor = replicationFactor
     if Int(factor) <= synced.count || factor < around.replicationFactor { factor += factor < 255 ? 1 : 0 }
-    guard Int(factor) > synced.count else { return }
+    guard Int(factor) > synced.count, !synced.isFull else { return }
     pending = PendingResize(removed: nil, added: ready, replicationFactor: factor)
   }
 }

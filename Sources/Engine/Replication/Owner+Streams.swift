@@ -57,6 +57,7 @@ extension Owner {
       return .truncate(stream: follower.stream, follower.bound)
     case .starting:
       followers[index].phase = .streaming
+      followers[index].lacksResults = true
       return .start(stream: follower.stream, resets: follower.resets, next: follower.next)
     case .streaming:
       return follower.next <= last ? .append(stream: follower.stream, from: follower.next) : .nothing

@@ -14,7 +14,7 @@ package struct Owner: Sendable {
   /// The version of the partition's entry that it has learned; a change it asks for is meant for this one.
   package private(set) var version: UInt32
   /// The synced set S, itself in it.
-  package private(set) var synced: [MemberSlot]
+  package private(set) var synced: SlotList
   package private(set) var replicationFactor: UInt8
   /// The change of S that it asked for and of which it doesn't know whether it was made.
   package internal(set) var pending: PendingResize?
@@ -78,7 +78,7 @@ package struct Owner: Sendable {
   }
 
   /// Sends records to these nodes and no others.
-  package mutating func setFollowers(_ slots: [MemberSlot], now: UInt64) {
+  package mutating func setFollowers(_ slots: SlotList, now: UInt64) {
     followers.removeAll { !slots.contains($0.slot) }
     for slot in slots where slot != self.slot && !followers.contains(where: { $0.slot == slot }) {
       followers.append(Follower(slot, now: now))

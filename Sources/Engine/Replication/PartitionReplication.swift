@@ -84,8 +84,10 @@ package struct PartitionReplication: Sendable {
   private mutating func follow(_ around: Surroundings, _ now: UInt64) {
     var slots = owner!.synced
     if owner!.isActive {
-      for slot in around.replicas where around.isUp(slot) && !slots.contains(slot) { slots.append(slot) }
-      if let added = owner!.pending?.added, !slots.contains(added) { slots.append(added) }
+      for slot in around.replicas where around.isUp(slot) && !slots.contains(slot) && !slots.isFull {
+        slots.append(slot)
+      }
+      if let added = owner!.pending?.added, !slots.contains(added), !slots.isFull { slots.append(added) }
     }
     owner!.setFollowers(slots, now: now)
   }
