@@ -185,16 +185,6 @@ extension Core {
     append(bytes, upTo: section.end, committed: section.committed, part)
   }
 
-  /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.
-  func stillHas(_ outcome: Outcome) -> Bool {
-    guard desk.parts != nil, outcome.hasRevision else { return true }
-    let revision = outcome.revision
-    guard revision.offset < store.nextOffset(of: revision.partition) else { return false }
-    let known = desk.parts![part(revision.partition)].replica.history.end(at: revision.offset).epoch
-    // Epoch 0 is one so old that it was forgotten, here or where the result came from.
-    return known == revision.epoch || known == Epoch(0) || revision.epoch == Epoch(0)
-  }
-
   /// An owner wants to know whether it still is one, for its readers.
   private mutating func confirm(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     var deposed: [UInt64] = []
@@ -204,6 +194,16 @@ extension Core {
     guard confirms, desk.peers[Int(slot)]?.isConnected == true else { return }
     makeRoom(24, Int(slot))
     desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
+  }
+
+  /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.
+  func stillHas(_ outcome: Outcome) -> Bool {
+    guard desk.parts != nil, outcome.hasRevision else { return true }
+    let revision = outcome.revision
+    guard revision.offset < store.nextOffset(of: revision.partition) else { return false }
+    let known = desk.parts![part(revision.partition)].replica.history.end(at: revision.offset).epoch
+    // Epoch 0 is one so old that it was forgotten, here or where the result came from.
+    return known == revision.epoch || known == Epoch(0) || revision.epoch == Epoch(0)
   }
 
   /// The result of a write with an idempotency key, which comes before its record.
