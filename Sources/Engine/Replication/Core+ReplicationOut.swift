@@ -29,31 +29,42 @@ extension Core {
   /// that the memory it needs and the time it takes are those of some frames, however much there is to send.
   private mutating func catchUp() {
     reckonCredit()
+    defer { desk.nextCatchUp = nextCatchUp() }
+    guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = false }
     var waiting = desk.takeCatchingUp()[...]
     while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
       waiting.removeFirst()
-      guard let owner = desk.parts![part].owner else { continue }
-      let id = PartitionID(UInt16(part + partitions.lowerBound))
-      let last = desk.parts![part].replica.last
-      var isBehind = false
-      for (place, follower) in owner.followers.enumerated() where !owner.isUrgent(place) {
-        let slot = Int(follower.slot)
-        guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.isConnected == true,
-          case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
-        else { continue }
-        if follower.lacksResults || !mayCatchUp(slot)
-          || sendRecords(part, id, owner.epoch, stream, place, slot, from: from, last: last, isUrgent: false)
-        {
-          isBehind = true
-        }
-      }
-      if isBehind { desk.catchUp(part) }
+      if bringInStep(part) { desk.catchUp(part) }
     }
     // Those that had no turn come first in the next one.
     let served = desk.takeCatchingUp()
     for part in waiting { desk.catchUp(part) }
     for part in served { desk.catchUp(part) }
-    desk.nextCatchUp = nextCatchUp()
+    desk.hasNewCatchUp = false
+    guard !waiting.isEmpty else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = true }
+  }
+
+  /// One partition's turn; whether it needs another one.
+  private mutating func bringInStep(_ part: Int) -> Bool {
+    guard let owner = desk.parts![part].owner else { return false }
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    let last = desk.parts![part].replica.last
+    var isBehind = false
+    for (place, follower) in owner.followers.enumerated() where !owner.isUrgent(place) {
+      let slot = Int(follower.slot)
+      guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.isConnected == true,
+        case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
+      else { continue }
+      if follower.lacksResults || !mayCatchUp(slot)
+        || sendRecords(part, id, owner.epoch, stream, place, slot, from: from, last: last, isUrgent: false)
+      {
+        desk.peers[slot]!.isAwaited = true
+        isBehind = true
+      }
+    }
+    return isBehind
   }
 
   /// Gives each member the credit of the time that went by, up to that of some milliseconds.
@@ -68,6 +79,8 @@ extension Core {
     }
   }
 
+  private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.isAwaited == true }
+
   private func mayCatchUp(_ slot: Int) -> Bool {
     guard let peer = desk.peers[slot], peer.credit > 0, let connection = replicationConnection(slot) else {
       return false
@@ -79,7 +92,7 @@ extension Core {
   private func nextCatchUp() -> UInt64 {
     guard !desk.catchingUp.isEmpty else { return .max }
     var next = UInt64.max
-    for slot in desk.peers.indices where replicationConnection(slot) != nil {
+    for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
       if mayCatchUp(slot) { return 0 }
       let peer = desk.peers[slot]!
       if peer.credit <= 0 {

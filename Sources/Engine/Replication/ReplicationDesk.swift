@@ -12,6 +12,8 @@ struct ReplicationPeer {
   /// nanoseconds).
   var credit = 0
   var creditAt: UInt64 = 0
+  /// Whether such followers wait for room or credit.
+  var isAwaited = false
   /// The frame that is being written.
   let writer: UnsafeMutablePointer<SectionWriter>
 
@@ -73,6 +75,8 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions with a follower that is being brought in step, in the order in which they get their next turn.
   var catchingUp: [Int] = []
   private var isCatchingUp: [Bool] = []
+  /// Whether some were noted since the last round of turns.
+  var hasNewCatchUp = false
   /// When those go on (monotonic nanoseconds): 0 for at once, `.max` for when a link has room.
   var nextCatchUp = UInt64.max
   /// What is wished for, by partition, and whether that is news.
@@ -123,6 +127,7 @@ struct ReplicationDesk: ~Copyable {
   mutating func catchUp(_ part: Int) {
     guard !isCatchingUp[part] else { return }
     isCatchingUp[part] = true
+    hasNewCatchUp = true
     catchingUp.append(part)
   }
 
