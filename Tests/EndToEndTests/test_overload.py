@@ -70,7 +70,7 @@ class Flood:
                 if int(node.call("GET", f"/{key}?read=linearizable").body) != number]
 
 
-@pytest.mark.parametrize("how", ["slow", "silent"])
+@pytest.mark.parametrize("io, how", [("io_uring", "slow"), ("epoll", "silent")], indirect=["io"])
 def test_a_replica_that_does_not_keep_up_costs_nobody_else_much(three, how):
     """Two of three are a majority; the third gets what it missed when it is well again."""
     hosts = three.network.hosts
