@@ -144,6 +144,10 @@ struct WaitingAnswers: ~Copyable {
     var kept = outcome
     kept.isInLog = false
     if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
+    guard outcome.value.count > 0 else {
+      kept.value = UnsafeRawBufferPointer(start: nil, count: 0)
+      return kept
+    }
     let block = UnsafeMutableRawBufferPointer.allocate(byteCount: outcome.value.count, alignment: 8)
     block.copyMemory(from: outcome.value)
     kept.value = UnsafeRawBufferPointer(block)
