@@ -38,16 +38,15 @@ class Resident(threading.Thread):
         super().__init__(daemon=True)
         self.node = node
         self.first = self.most = node.resident_bytes()
-        self.is_over = False
+        self.over = threading.Event()
         self.start()
 
     def run(self):
-        while not self.is_over:
+        while not self.over.wait(0.01):
             self.most = max(self.most, self.node.resident_bytes())
-            time.sleep(0.01)
 
     def stop(self):
-        self.is_over = True
+        self.over.set()
         self.join()
         return (self.most - self.first) / 2**20
 
@@ -62,7 +61,7 @@ def test_a_joiner_costs_its_sender_no_memory_to_speak_of(cluster, record_propert
                          "-m", VALUE, "-r", keys, "-l", 8, "-p", 64], seconds=60 + MEBIBYTES // 20)
     assert filled.returncode == 0, filled.stderr
     load = Load(cluster, client, rate=400).start()
-    time.sleep(3)
+    load.go_on(3)
     resident = Resident(first)
     began = time.monotonic()
     second, = cluster.start([b], memory=memory)

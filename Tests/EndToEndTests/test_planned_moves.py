@@ -41,7 +41,7 @@ def test_all_nodes_are_restarted_under_load(cluster, record_property):
     cluster.start(hosts)
     until(lambda: is_whole(cluster, [cluster.nodes[host] for host in hosts]), "a balanced cluster", 15)
     load = Load(cluster, cluster.network.hosts[3]).start()
-    time.sleep(1)
+    load.go_on(1)
     began = time.monotonic()
     for host in hosts:
         node = cluster.nodes[host]

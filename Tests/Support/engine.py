@@ -5,6 +5,7 @@ in a folder under .build, and end with the test. The base image is made of Debia
 """
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,8 @@ BASE_PACKAGES = ["libc6", "libgcc-s1", "libstdc++6", "dash"]
 
 def _run(*command, seconds=60, **options):
     try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=seconds, **options)
+        words = [str(word) for word in command]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, **options)
     except FileNotFoundError:
         raise NotPermitted(f"{command[0]} is not installed") from None
     except subprocess.TimeoutExpired:
@@ -103,7 +105,7 @@ class Engine:
             if time.monotonic() > deadline or self._daemons[-1].poll() is not None:
                 log = Path(self._work, f"{name}.log").read_text()
                 raise NotPermitted(f"{name} doesn't start here: {log[-500:]}")
-            time.sleep(0.1)
+            select.select([], [], [], 0.1)
 
     def _answers(self, *arguments):
         return subprocess.run(["docker", *arguments], capture_output=True, env=self.environment).returncode == 0
