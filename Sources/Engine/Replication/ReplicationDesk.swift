@@ -63,6 +63,9 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that have something to say when the turn ends, and whether each is among them.
   var dirty: [Int] = []
   private var isDirty: [Bool] = []
+  /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
+  /// everything. Whatever happens to one touches it.
+  private var rests: [Bool] = []
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
@@ -91,6 +94,7 @@ struct ReplicationDesk: ~Copyable {
     self.parts = parts
     self.count = count
     isDirty = [Bool](repeating: false, count: count)
+    rests = isDirty
   }
 
   deinit {
@@ -104,10 +108,15 @@ struct ReplicationDesk: ~Copyable {
 
   /// The partition has something to say when the turn ends.
   mutating func touch(_ part: Int) {
+    rests[part] = false
     guard !isDirty[part] else { return }
     isDirty[part] = true
     dirty.append(part)
   }
+
+  /// Whether ticks may pass a partition by, and that they may from now on.
+  func isAtRest(_ part: Int) -> Bool { rests[part] }
+  mutating func rest(_ part: Int) { rests[part] = true }
 
   /// Those that had something to say.
   mutating func takeDirty() -> [Int] {
