@@ -232,7 +232,7 @@ struct Checker {
   /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
   private mutating func checkTopology(_ place: Int, _ topology: Topology, _ number: Int, _ now: UInt64) {
     let ownSlot = topology.slot(of: views[number].id)
-    // Entries that didn't change since they were looked at last are as equal as they were: only the others are compared.
+    // Entries that didn't change since they were looked at last are as equal as they were: the others are compared.
     let isLatest = clusters[place].latest?.index == topology.index
     var differs = isLatest && !clusters[place].latest!.agreesBesidesEntries(with: topology)
     for partition in topology.partitions.indices {

@@ -58,7 +58,7 @@ package struct SimulationOptions: Sendable {
   package var think: UInt64 = 20
   package var keys = 10
   /// Whether `read=linearizable` is held to its word; otherwise only to what was ever written.
-  package var strictReads = false
+  package var strictReads = true
   /// Nanoseconds until a core's turn at most, once there is something to do.
   package var turn: UInt64 = 20_000
   /// Chance in thousandths of a value that is long, and of a piece of a stream between nodes that is changed or cut.

@@ -168,6 +168,7 @@ extension Core {
       let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
       if !isSettled {
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
+        desk.parts![part].owner!.askAgain()
         connectFollowers(part)
         desk.touch(part)
       }

@@ -26,8 +26,12 @@ package struct Owner: Sendable {
   /// Held by a majority, by the rules below; never goes back.
   package private(set) var committed = Offset.none
   /// The last record that anybody was told is held by two or more.
-  package private(set) var acknowledged = Offset.none
+  package internal(set) var acknowledged = Offset.none
   package internal(set) var waiters = Waiters()
+  /// Reads that wait: see `Owner+Reads`. The last round that was begun, and whether it hasn't gone out yet.
+  package internal(set) var readers: [Reader] = []
+  var round: UInt64 = 0
+  var isRoundOpen = false
   /// Since when a candidate waits for the others; to be activated in time with what there is.
   let since: UInt64
 
@@ -83,7 +87,7 @@ package struct Owner: Sendable {
 
   /// Whether nothing is under way: every follower has everything and knows it, and nobody waits.
   func isSettled(last: Offset) -> Bool {
-    isActive && pending == nil && successor == nil && waiters.isEmpty && committed == last
+    isActive && pending == nil && successor == nil && waiters.isEmpty && readers.isEmpty && committed == last
       && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
   }
 
