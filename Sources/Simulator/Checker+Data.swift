@@ -70,7 +70,8 @@ extension Checker {
           if let other = data.owners.updateValue(id, forKey: place), other != id {
             violate(
               .oneOwnerPerEpoch,
-              "the cores of \(name(of: id)) and \(name(of: other)) own partition \(key.partition) in epoch \(place.epoch)",
+              "the cores of \(name(of: id)) and \(name(of: other)) own partition \(key.partition) in epoch "
+                + "\(place.epoch)",
               now)
           }
         }
@@ -99,14 +100,16 @@ extension Checker {
         problems.append(
           (
             .equalRecords,
-            "partition \(partition) has at \(offset.rawValue) records of epochs \(other) and \(epoch.rawValue), both committed"
+            "partition \(partition) has at \(offset.rawValue) records of epochs \(other) and \(epoch.rawValue), "
+              + "both committed"
           ))
       }
       if let told = data.acknowledged[anyEpoch], told != epoch.rawValue {
         problems.append(
           (
             .keepsAcknowledged,
-            "partition \(partition), offset \(offset.rawValue): epoch \(told) was acknowledged, \(epoch.rawValue) is there"
+            "partition \(partition), offset \(offset.rawValue): epoch \(told) was acknowledged, "
+              + "\(epoch.rawValue) is there"
           ))
       }
     }

@@ -84,7 +84,8 @@ import Simulator
         + "\(rounded(Double(report.datagrams) / simulated / Double(hosts))) per second and host")
     if isWhole {
       print(
-        "  \(report.turns) turns, \(report.segments) segments, \(report.operations) operations, answers \(report.answers)"
+        "  \(report.turns) turns, \(report.segments) pieces of streams, \(report.operations) operations, "
+          + "answers \(report.answers)"
       )
     }
     for line in report.trace { print(line) }

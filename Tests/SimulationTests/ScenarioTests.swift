@@ -4,8 +4,8 @@ import Testing
 
 @testable import Simulator
 
-/// Transcripts of a cluster of three at work, compared with those in `Scenarios`. `REWRITE=1` writes them anew; read the
-/// difference then.
+/// Transcripts of a cluster of three at work, compared with those in `Scenarios`. `REWRITE=1` writes them anew; read
+/// the difference then.
 @Suite struct ScenarioTests {
   /// A world that writes down what a script does and what the nodes say, each thing once.
   private struct Script {
