@@ -85,6 +85,12 @@ package struct Owner: Sendable {
     }
   }
 
+  /// Whether nothing is under way: every follower has everything and knows it, and nobody waits.
+  func isSettled(last: Offset) -> Bool {
+    isActive && pending == nil && successor == nil && waiters.isEmpty && readers.isEmpty && committed == last
+      && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
+  }
+
   // MARK: What counts
 
   /// The follower that is this member.

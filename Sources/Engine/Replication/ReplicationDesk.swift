@@ -74,6 +74,9 @@ struct ReplicationDesk: ~Copyable {
   var spareParts: [Int] = []
   var spareTokens: [UInt64] = []
   private(set) var sections: UnsafeMutablePointer<SectionView>?
+  /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
+  /// everything. Whatever happens to one touches it.
+  private var rests: [Bool] = []
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
@@ -111,6 +114,7 @@ struct ReplicationDesk: ~Copyable {
     self.parts = parts
     self.count = count
     isDirty = [Bool](repeating: false, count: count)
+    rests = isDirty
     isCatchingUp = [Bool](repeating: false, count: count)
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
@@ -127,10 +131,15 @@ struct ReplicationDesk: ~Copyable {
 
   /// The partition has something to say when the turn ends.
   mutating func touch(_ part: Int) {
+    rests[part] = false
     guard !isDirty[part] else { return }
     isDirty[part] = true
     dirty.append(part)
   }
+
+  /// Whether ticks may pass a partition by, and that they may from now on.
+  func isAtRest(_ part: Int) -> Bool { rests[part] }
+  mutating func rest(_ part: Int) { rests[part] = true }
 
   /// A follower of the partition is behind.
   mutating func catchUp(_ part: Int) {
