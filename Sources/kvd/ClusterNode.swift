@@ -6,7 +6,7 @@ import Wire
 /// The control plane at work on core 0: datagrams and time go in, and what it asks for is carried out.
 final class ClusterNode {
   private let shared: SharedState
-  private var control: ControlPlane
+  private let control: ControlPlane
   private var chance: Chance
   private var sockets: ClusterSockets
   private var places: JoinPlaces

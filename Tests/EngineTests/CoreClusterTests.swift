@@ -16,7 +16,7 @@ struct CoreClusterTests {
   private func view(
     isWritten: Bool = true, _ owns: (Int) -> Bool = { _ in true }, change: (inout Topology) -> Void = { _ in }
   ) -> ClusterView {
-    var control = control()
+    let control = control()
     let members = [
       Member(id: Self.own, name: "n1", peer: PeerAddress(v4: 0x0A00_0001, port: 3100)),
       Member(

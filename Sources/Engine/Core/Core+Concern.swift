@@ -82,12 +82,7 @@ extension Core {
 
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
-    var problem = admit(operation.pointee.key.partition, operation.pointee.concern)
-    if problem == nil && waiting.count >= limits.waitingAnswers {
-      metrics.count(.overloaded)
-      problem = .overloaded
-    }
-    guard let problem else {
+    guard let problem = problem(of: operation) else {
       let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
@@ -97,13 +92,27 @@ extension Core {
     return Outcome(problem)
   }
 
-  /// Whether the answer to an executed write has to wait for other nodes.
-  mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
-    outcome.status < 300 && outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+  /// Why a write isn't applied now; nil if it is.
+  mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
+    let partition = operation.pointee.key.partition
+    // Behind one of its partition that waits, since it came later.
+    if !held.isEmpty, held.has(partition) { return .fenced }
+    if let problem = admit(partition, operation.pointee.concern) { return problem }
+    guard waiting.count >= limits.waitingAnswers else { return nil }
+    metrics.count(.overloaded)
+    return .overloaded
   }
 
-  /// Keeps the answer to a write until its concern is met or its time is over.
+  /// Whether the answer to a write has to wait: for other nodes to hold it, or for an owner who executes it.
+  mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
+    if outcome.status >= 300 { return outcome.status == 503 && mayHold(outcome, operation) }
+    return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+  }
+
+  /// Keeps the answer to a write until its concern is met or its time is over; or the write itself, if it couldn't be
+  /// executed yet.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    if outcome.status >= 300 { return hold(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
@@ -126,6 +135,10 @@ extension Core {
       guard let answer = waiting.remove(token) else { continue }
       if answer.reason == .copy {
         // The write is done; only this node's copy lags.
+        give(answer, answer.outcome)
+        continue
+      }
+      if answer.reason == .owner {
         give(answer, answer.outcome)
         continue
       }

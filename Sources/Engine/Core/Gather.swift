@@ -25,6 +25,8 @@ final class Gather {
   var prefix: [UInt8] = []
   /// Why it can't be answered as a whole: a status and its sentence.
   var failure: (status: UInt16, sentence: [UInt8], problem: Problem)?
+  /// Of `/v1/cluster`: the numbers of all partitions' data are shown, too.
+  var showsData = false
   /// Of `/metrics`: the sum so far.
   var values: [UInt64] = []
 

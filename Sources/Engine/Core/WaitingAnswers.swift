@@ -28,6 +28,8 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The operation isn't executed: its partition has no owner who takes it now.
+  case owner
 }
 
 /// An answer that can't be given yet.

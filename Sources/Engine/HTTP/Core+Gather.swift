@@ -43,7 +43,10 @@ extension Core {
     var text: [UInt8] = []
     switch Gather.Kind(rawValue: request.kind)! {
     case .settings: maps.set(map, request.settings)
-    case .metrics, .cluster: appendMetrics(to: &text)
+    case .metrics: appendMetrics(to: &text)
+    case .cluster:
+      appendMetrics(to: &text)
+      appendDigests(to: &text)
     case .list:
       let page = listHere(map: map, prefix: prefix, request.listing, into: &text)
       reply.page = page
@@ -95,7 +98,7 @@ extension Core {
     guard gather.expected == 0 else { return }
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
-    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
+    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values), showsData: gather.showsData) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
     if let failure = gather.failure {

@@ -9,12 +9,15 @@ extension Core {
   }
 
   /// Answers once all cores have told their numbers: with the metrics, or with what `/v1/cluster` makes of them.
-  mutating func startMetrics(_ entry: BatchEntry, kind: Gather.Kind = .metrics) {
+  mutating func startMetrics(_ entry: BatchEntry, kind: Gather.Kind = .metrics, showsData: Bool = false) {
     let gather = Gather(entry, kind: kind, expected: coreCount - 1)
+    gather.showsData = showsData
     if kind == .metrics { gather.contentType = ContentType.metrics }
-    gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count)
+    let digests = kind == .cluster ? partitionCount * Core.digestWords : 0
+    gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count + digests)
     var own: [UInt8] = []
     appendMetrics(to: &own)
+    if kind == .cluster { appendDigests(to: &own) }
     own.withUnsafeBytes { addMetrics($0, to: gather) }
     broadcast(gather, GatherRequest(), map: [])
     finishIfDone(gather)
@@ -38,7 +41,8 @@ extension Core {
   func numbers(_ values: [UInt64]) -> ClusterNumbers {
     let gauges = values[Metrics.valueCount...]
     func gauge(_ gauge: Gauge) -> UInt64 { gauges[gauges.startIndex + gauge.rawValue] }
-    return ClusterNumbers(commits: gauge(.commits), keys: gauge(.keys))
+    return ClusterNumbers(
+      commits: gauge(.commits), keys: gauge(.keys), data: gauges[(gauges.startIndex + Gauge.allCases.count)...])
   }
 
   /// Adds a core's numbers.
