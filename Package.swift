@@ -10,14 +10,14 @@ let settings: [SwiftSetting] = [
 /// The part that has threads: what `make sanitize` builds alone under ThreadSanitizer, because of the rest, which has
 /// none, Swift 6.3 makes invalid code under it ("Invalid bitcast").
 let threaded: [Target] = [
-  .target(name: "CIOUring", linkerSettings: [.linkedLibrary("uring")]),
+  // Statically, as libsodium below: the runtime image needs no package for it.
+  .target(name: "CIOUring", linkerSettings: [.linkedLibrary(":liburing.a")]),
   .target(name: "Reactor", dependencies: ["CIOUring"], swiftSettings: settings),
   .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: settings),
 ]
 
 let rest: [Target] = [
   .target(name: "CXXHash"),
-  // Statically: the runtime image needs no package for it.
   .target(name: "CSodium", linkerSettings: [.linkedLibrary(":libsodium.a")]),
   .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
   .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),

@@ -1,5 +1,6 @@
 """Every case, in the order in which they run. Each has a name, a title, and a `run` that returns a Result."""
 
-from . import check, cores, large, latency, memory, micro, records, throughput
+from . import check, cores, large, latency, memory, micro, records, replicated, throughput
 
-CASES = [case for module in (throughput, large, latency, memory, records, cores, micro, check) for case in module.CASES]
+MODULES = (throughput, replicated, large, latency, memory, records, cores, micro, check)
+CASES = [case for module in MODULES for case in module.CASES]

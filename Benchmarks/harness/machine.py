@@ -68,6 +68,7 @@ def description():
     model = re.search(r"^(?:model name|Model)\s*: (.*)$", info, re.M)
     memory = re.search(r"^MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(), re.M)
     redis = re.search(r"v=(\S+)", first_line(["redis-server", "--version"]))
+    etcd = first_line(["etcd", "--version"]).rpartition(" ")[2]
     nginx = first_line(["nginx", "-v"]).rpartition("/")[2]
     commit = first_line(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])
     changed = first_line(["git", "-C", str(ROOT), "status", "--porcelain", "--", "Sources", "Package.swift"])
@@ -77,5 +78,5 @@ def description():
         ("Memory", f"{int(memory[1]) / 2**20:.0f} GiB"),
         ("Kernel", f"Linux {platform.release()}"),
         ("kvd", (commit or "unknown commit") + (" with local changes" if changed else "")),
-        ("Compared with", f"redis {redis[1] if redis else '?'}, nginx {nginx or '?'}"),
+        ("Compared with", f"redis {redis[1] if redis else '?'}, nginx {nginx or '?'}, etcd {etcd or '?'}"),
     ]

@@ -14,7 +14,7 @@ def profile(server, load, seconds, lines=16):
         return None
     data = machine.WORK / "perf.data"
     recorder = subprocess.Popen(
-        ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(data), "-p", str(server.pid)],
+        ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(data), "-p", ",".join(map(str, server.pids))],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         measure(server, load, seconds)

@@ -31,6 +31,11 @@ class Server:
     def pid(self):
         return self.process.pid
 
+    @property
+    def pids(self):
+        """Of all processes whose time counts as the server's."""
+        return [self.pid]
+
     def _wait_until_it_listens(self, seconds=20):
         deadline = time.monotonic() + seconds
         while True:

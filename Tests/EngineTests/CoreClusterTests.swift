@@ -14,7 +14,8 @@ struct CoreClusterTests {
 
   /// A view of a cluster of n1 and n2 in which n1 owns the partitions that `owns` says.
   private func view(
-    isWritten: Bool = true, _ owns: (Int) -> Bool = { _ in true }, change: (inout Topology) -> Void = { _ in }
+    isWritten: Bool = true, isLeaving: Bool = false, _ owns: (Int) -> Bool = { _ in true },
+    change: (inout Topology) -> Void = { _ in }
   ) -> ClusterView {
     let control = control()
     let members = [
@@ -40,6 +41,7 @@ struct CoreClusterTests {
     change(&topology)
     control.cluster = cluster
     control.topology = topology
+    if isLeaving { control.leave() }
     return ClusterView(control)
   }
 
@@ -160,6 +162,20 @@ struct CoreClusterTests {
   }
 
   // MARK: Faces
+
+  @Test("a node that leaves sends its clients to others with each answer")
+  func leaving() {
+    let node = TestNode()
+    node.adopt(view())
+    let client = node.connect()
+    for isLeaving in [false, true] {
+      if isLeaving { node.adopt(view(isLeaving: true)) }
+      client.send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n")
+      node.settle()
+      let answers = client.takeAnswers()
+      #expect(answers.map(\.status) == [404] && (answers[0]["connection"] == "close") == isLeaving)
+    }
+  }
 
   @Test("the ring names a key's owner, and without a key everybody's")
   func ring() {

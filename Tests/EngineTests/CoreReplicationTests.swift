@@ -212,4 +212,86 @@ struct CoreReplicationTests {
     cluster.settle()
     #expect(other.takeAnswers().map(\.status) == [200])
   }
+
+  @Test("a retry after a failover gets the first answer, also from a node that came later")
+  func retryAfterFailover() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    func increment(_ client: TestClient, _ name: String) {
+      client.send(request("POST", "/\(key)?op=incr", ["Idempotency-Key: \(name)"]))
+    }
+    // What goes to node 2 is lost with its connection; what it lacks it gets with the next one.
+    cluster.hold(0, 2)
+    for name in ["a", "b", "c"] { increment(client, name) }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.text) == ["1", "2", "3"])
+    let relayed = cluster.nodes[1].connect()
+    for name in ["c", "a"] { increment(relayed, name) }
+    cluster.settle()
+    #expect(relayed.takeAnswers().map(\.text) == ["3", "1"])
+    cluster.cut(0, 2)
+    cluster.advance(500)
+    increment(client, "d")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.text) == ["4"])
+    for node in [0, 1] {
+      cluster.kill(node)
+      cluster.apply(.setState(NodeID(high: UInt64(node + 1), low: 7), .down))
+      cluster.publish()
+      for _ in 0..<6 {
+        cluster.govern()
+        cluster.advance(200)
+      }
+    }
+    let other = cluster.nodes[2].connect()
+    for name in ["d", "b", "a", "c", "e"] { increment(other, name) }
+    cluster.settle()
+    #expect(other.takeAnswers().map(\.text) == ["4", "2", "1", "3", "5"])
+  }
+
+  @Test("a write that is refused for what it found waits until that can't be taken back")
+  func refusedForUncommitted() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let client = cluster.nodes[0].connect()
+    cluster.hold(0, 1)
+    cluster.hold(0, 2)
+    put(client, key, "first", "?timeout=10s")
+    client.send(request("PUT", "/\(key)?timeout=10s", ["If-None-Match: *"], bytes(3, 1)))
+    client.send(request("PUT", "/\(key)?timeout=200ms", ["If-None-Match: *"], bytes(3, 1)))
+    cluster.advance(300)
+    #expect(client.takeAnswers().isEmpty)
+    cluster.hold(0, 1, false)
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
+  }
+
+  @Test("a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
+  func catchUp(cores: Int) {
+    var limits = TestNode.limits
+    limits.catchUpRate = 200_000
+    let cluster = TestCluster(3, cores: cores, limits: limits, factor: 2)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    for number in 0..<90 { put(client, cluster.key(of: 0, number), String(repeating: "x", count: 10_000)) }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
+    let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
+    let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
+    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: all) }))
+    cluster.publish()
+    cluster.settle()
+    #expect(cluster.nodes[2].keys < 60)
+    for number in 0..<90 { put(client, cluster.key(of: 0, number), "new") }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == Array(repeating: 200, count: 90))
+    // What was replaced meanwhile need not be sent.
+    cluster.advance(4_000)
+    #expect(cluster.nodes[2].keys == 90)
+    cluster.govern()
+    for number in 0..<90 { #expect(cluster.nodes[2].ask("GET", "/" + cluster.key(of: 0, number)).text == "new") }
+  }
 }

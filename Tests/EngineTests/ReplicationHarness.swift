@@ -78,7 +78,7 @@ struct ReplicationHarness {
       .activate([
         .init(
           partition: PartitionID(0), epoch: Epoch(0), owner: 0, replicationFactor: UInt8(synced.count), isLoss: false,
-          synced: synced)
+          synced: SlotList(synced))
       ]))
   }
 

@@ -162,13 +162,21 @@ extension ControlPlane {
     planner.downSince.append((member.id, now))
   }
 
-  /// Removes a member that has been down for long, once nothing depends on it.
+  /// Removes a member that has been down for long, or whose address has another process now, once nothing depends
+  /// on it.
   private func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else {
       return planner.downSince.append((member.id, now))
     }
-    guard now >= since + settings.evictAfter, !topology.voters.contains(member.id) else { return }
+    guard now >= since + settings.evictAfter || isReplaced(member, topology) else { return }
     release(member, topology, now)
+  }
+
+  /// Whether a member that is down was replaced: another node, which is active, has its address, so its process is gone
+  /// for good, and partitions need not wait for it to get their copies back.
+  private func isReplaced(_ member: Member, _ topology: Topology) -> Bool {
+    member.peer != .none
+      && topology.members.contains { $0?.state == .active && $0?.id != member.id && $0?.peer == member.peer }
   }
 
   /// Removes a member that owns nothing, is in no synced set and doesn't vote.

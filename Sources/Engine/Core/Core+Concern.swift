@@ -57,6 +57,7 @@ extension Core {
     #endif
     guard desk.parts != nil else { return }
     desk.parts![part(partition)].owner?.waiters.remove(token.rawValue)
+    desk.parts![part(partition)].owner?.readers.removeAll { $0.token == token.rawValue }
   }
 
   // MARK: What replication tells the core
@@ -74,7 +75,7 @@ extension Core {
   @discardableResult
   mutating func concernFailed(_ token: WaitToken, _ problem: Problem) -> Bool {
     guard let answer = waiting.remove(token) else { return false }
-    give(answer, Outcome(problem))
+    give(answer, Outcome(answer.reason == .read ? .ownerMovedRead : problem))
     return true
   }
 
@@ -83,6 +84,7 @@ extension Core {
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
     guard let problem = problem(of: operation) else {
+      if !operation.pointee.kind.isWrite { return executeRead(operation) }
       let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
@@ -92,31 +94,49 @@ extension Core {
     return Outcome(problem)
   }
 
-  /// Why a write isn't applied now; nil if it is.
+  /// Why an operation isn't executed now; nil if it is.
   mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
     let partition = operation.pointee.key.partition
-    // Behind one of its partition that waits, since it came later.
-    if !held.isEmpty, held.has(partition) { return .fenced }
-    if let problem = admit(partition, operation.pointee.concern) { return problem }
+    if operation.pointee.kind.isWrite {
+      // Behind one of its partition that waits, since it came later.
+      if !held.isEmpty, held.has(partition) { return .fenced }
+      if let problem = admit(partition, operation.pointee.concern) { return problem }
+    }
     guard waiting.count >= limits.waitingAnswers else { return nil }
     metrics.count(.overloaded)
     return .overloaded
   }
 
-  /// Whether the answer to a write has to wait: for other nodes to hold it, or for an owner who executes it.
+  /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
-    if outcome.status >= 300 { return outcome.status == 503 && mayHold(outcome, operation) }
-    return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern)
+    if outcome.status == 503, outcome.problem.passes { return mayHold(outcome, operation) }
+    guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
+    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
+    guard let found = revisionFound(outcome, operation) else { return false }
+    return !isHeld(found, .majority)
+  }
+
+  /// The newest revision that a write may have been refused for: what it found must not be taken back once that was
+  /// told. Nil if it wasn't refused for anything it found.
+  private func revisionFound(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Revision? {
+    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, operation.pointee.concern != .one else {
+      return nil
+    }
+    let partition = operation.pointee.key.partition
+    guard let owner = desk.parts![part(partition)].owner else { return nil }
+    return Revision(partition: partition, epoch: owner.epoch, offset: store.nextOffset(of: partition).previous)
   }
 
   /// Keeps the answer to a write until its concern is met or its time is over; or the write itself, if it couldn't be
   /// executed yet.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
-    if outcome.status >= 300 { return hold(outcome, operation, target) }
+    if outcome.status == 503, outcome.problem.passes { return hold(outcome, operation, target) }
+    guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
       now: monotonicMilliseconds, outcome: outcome)
+    if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
     watch(token, outcome.revision, operation.pointee.concern)
   }
 
@@ -142,16 +162,46 @@ extension Core {
         give(answer, answer.outcome)
         continue
       }
-      metrics.count(.unknown)
-      if answer.reason == .concern { unwatch(token, answer.partition) }
-      give(answer, Outcome(answer.reason == .concern ? .concernNotMet : .noWord))
+      if answer.reason == .concern || answer.reason == .read { unwatch(token, answer.partition) }
+      if answer.kind.isWrite { metrics.count(.unknown) }
+      give(answer, Outcome(problem(of: answer)))
+    }
+  }
+
+  /// What is said of an answer whose time is over.
+  private func problem(of answer: WaitingAnswer) -> Problem {
+    switch answer.reason {
+    case .concern: return .concernNotMet
+    case .read: return .readNotConfirmed
+    case .revision: return .revisionNotReached
+    case .forward where answer.kind.isWrite: return .noWord
+    // A node that is cut off knows why.
+    case .forward, .copy, .owner: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }
   }
 
   /// Gives an answer that waited, and frees what it kept.
   mutating func give(_ answer: WaitingAnswer, _ outcome: Outcome, pin: Pin = .none) {
     deliver(answer.target, outcome, pin: pin)
-    answer.outcome.value.deallocate()
+    free(answer)
+  }
+
+  /// Frees what an answer kept that doesn't wait any more.
+  mutating func free(_ answer: WaitingAnswer) {
+    answer.pin.kind == .none ? answer.outcome.value.deallocate() : unpin(answer.pin)
+  }
+
+  /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
+  mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
+    if isReplicated && mayWait(operation) {
+      var outcome = executeReplicated(operation)
+      if mustPark(outcome, operation) { return park(outcome, operation, target) }
+      if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+      return deliver(target, outcome)
+    }
+    var outcome = execute(operation)
+    if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+    deliver(target, outcome)
   }
 
   /// Gives an outcome to whoever asked: a connection of this core's, or the core that mailed the operation.

@@ -82,21 +82,10 @@ extension Core {
         at += buffer.count
       }
       let target = AnswerTarget(reply: request.pointee.target, core: Int(request.pointee.sender))
-      withUnsafePointer(to: request.pointee.operation) { executeMailed($0, target) }
+      withUnsafePointer(to: request.pointee.operation) { execute($0, for: target) }
       if request.pointee.isBoxed { request.pointee.operation.body.deallocate() }
       scratch.reset()
     }
-  }
-
-  private mutating func executeMailed(_ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
-    if isReplicated && operation.pointee.kind.isWrite {
-      let outcome = executeReplicated(operation)
-      return mustPark(outcome, operation)
-        ? park(outcome, operation, target) : reply(to: target.core, target.reply, outcome)
-    }
-    var outcome = execute(operation)
-    if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
-    reply(to: target.core, target.reply, outcome)
   }
 
   mutating func reply(to core: Int, _ target: ReplyTarget, _ outcome: Outcome) {

@@ -51,6 +51,7 @@ extension Core {
     runBatch()
     let wasForming = standing.view?.isForming ?? true
     standing.view = view
+    isLeaving = view.isLeaving
     let isOpen = view.topology?.isWritten == true && !view.isForming
     for partition in 0..<partitionCount {
       let owns = isOpen && view.topology!.owns(PartitionID(UInt16(partition)), view.identity.id)

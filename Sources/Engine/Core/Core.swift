@@ -114,6 +114,8 @@ package struct Core: ~Copyable {
   var digests = DataDigests()
   /// Operations that wait for an owner who takes them.
   var held = HeldOperations()
+  /// Reads that wait until this core's copy has a revision.
+  var deferredReads: [DeferredRead] = []
   /// Operations that another node didn't execute, to be attempted once more.
   var second: [SecondAttempt] = []
   /// The cluster that the node belongs to: itself, as long as it is alone.
@@ -157,6 +159,10 @@ package struct Core: ~Copyable {
   var collectedBytes = 0
   /// No new requests: the node is going down.
   package private(set) var isShuttingDown = false
+  /// The node leaves its cluster and stops then.
+  var isLeaving = false
+  /// Whether each answer tells its client to go on elsewhere, so that no request is under way to a node that stops.
+  @inline(__always) var isWindingDown: Bool { isShuttingDown || isLeaving }
   let startedAt: UInt64
 
   /// Makes a core whose clock reads `wall` (milliseconds since 1970).
@@ -251,6 +257,7 @@ package struct Core: ~Copyable {
     if !second.isEmpty { makeSecondAttempts() }
     if !held.isEmpty { retryHeld() }
     if digests.part != nil { addDigests() }
+    if !deferredReads.isEmpty { runDeferredReads() }
     if desk.parts != nil { turnReplication() }
     if !copyRequests.isEmpty { settleCopies() }
     if !links.isEmpty { turnLinks() }
@@ -294,10 +301,10 @@ package struct Core: ~Copyable {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     if !desk.backlog.isEmpty || digests.part != nil { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
-    next = min(next, desk.nextTick)
+    next = min(next, desk.nextTick, desk.nextCatchUp)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
-    if !second.isEmpty || !copyRequests.isEmpty { next = min(next, monotonic + 5_000_000) }
+    if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
     next = min(next, held.nextTry)
     let expiry = store.nextExpiry
     if expiry != .max {

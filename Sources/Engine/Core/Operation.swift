@@ -1,16 +1,26 @@
 import Wire
 
-/// What a client asks of one key.
-enum OperationKind: UInt8 {
-  case get, put, delete, increment, append
+/// What a client asks of one key. The numbers are those of `FrameOperation`; it is a type of its own because comparing
+/// an enum of another module isn't inlined, and each request compares it several times.
+enum OperationKind: UInt8, CaseIterable {
+  case get = 1
+  case put, delete, increment, append
   case pointerGet, pointerSet, pointerRemove, mergePatch, jsonPatch
   /// Lists keys of one node's partitions, for another node: see `Core+List`.
   case list
+  /// Lists lost writes of one core's ledger, for another node: see `Core+Lost`.
+  case lost
+
+  /// `operation` of a frame.
+  @inline(__always) init(_ operation: FrameOperation) { self.init(rawValue: operation.rawValue)! }
+
+  /// What it is called on the wire.
+  var frameOperation: FrameOperation { FrameOperation(rawValue: rawValue)! }
 
   /// Whether it may change the key.
   @inline(__always) var isWrite: Bool {
     switch self {
-    case .get, .pointerGet, .list: false
+    case .get, .pointerGet, .list, .lost: false
     default: true
     }
   }
@@ -102,6 +112,8 @@ struct Outcome {
   var isInLog = false
   /// Whether the value is the answer even of a failure, instead of a problem document.
   var showsValue = false
+  /// Of a read: whether something newer may have been acknowledged.
+  var staleness = Staleness.none
   var contentType = RecordContentType()
   var revision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
   var value = UnsafeRawBufferPointer(start: nil, count: 0)

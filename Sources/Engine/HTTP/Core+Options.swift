@@ -111,7 +111,7 @@ extension Core {
       operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
       guard let level = ReadLevel(text: value) else {
-        throw Problem(400, "read is local, committed or linearizable.")
+        throw .badReadLevel
       }
       operation.pointee.options.readLevel = level
     } else if name.equals("min-revision") {
@@ -151,8 +151,10 @@ extension Core {
     guard operation.pointee.options.idempotencyKey.count > 0 else { return }
     let options = operation.pointee.options
     var hash = operation.pointee.key.hash ^ UInt64(operation.pointee.kind.rawValue)
-    // The same for a body that came whole and for one that was staged as it came.
-    let body = operation.pointee.body
+    // The same for a body that came whole and for one that was staged as it came. The body of an increment is its delta
+    // where it comes from another node, and nothing otherwise.
+    let isIncrement = operation.pointee.kind == .increment
+    let body = isIncrement ? UnsafeRawBufferPointer(start: nil, count: 0) : operation.pointee.body
     hash = hash &* 31 &+ (operation.pointee.staged?.valueHash ?? xxh3(body.baseAddress, count: body.count, seed: 0))
     for part in [options.pointer, options.ifMatch, options.ifNoneMatch] {
       hash = xxh3(part.baseAddress, count: part.count, seed: hash)

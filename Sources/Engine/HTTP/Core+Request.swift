@@ -16,7 +16,7 @@ extension Core {
       to: BatchEntry(
         connection: connection, route: .other, isHead: head.pointee.method == .head, keepAlive: head.pointee.keepAlive,
         isHTTP10: !head.pointee.http11, method: head.pointee.method, core: 0, started: started, path: path))
-    if !head.pointee.keepAlive || isShuttingDown {
+    if !head.pointee.keepAlive || isWindingDown {
       request.pointee.keepAlive = false
       connection.pointee.isLast = true
     }
@@ -138,7 +138,7 @@ extension Core {
     }
     let core = Int(request.pointee.core)
     if core == index {
-      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
+      if isReplicated && mayWait(operation) { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
     } else if core < 0 {
       relay(connection, operation, request, Place(rawValue: core))
@@ -304,6 +304,7 @@ extension OperationKind {
     case .delete, .pointerRemove: .delete
     case .mergePatch, .jsonPatch: .patch
     case .list: .list
+    case .lost: .status
     }
   }
 }

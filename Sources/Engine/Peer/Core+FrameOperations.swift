@@ -90,7 +90,7 @@ extension Core {
     operation.pointee.isForwarded = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
-    operation.pointee.kind = view.operation.kind
+    operation.pointee.kind = OperationKind(view.operation)
     let key = record.key
     if record.mapCount == 0 && key.count > 0 && key.count <= limits.key {
       operation.pointee.key = KeyRef(key)
@@ -156,7 +156,7 @@ extension Core {
       operation.pointee.options.readLevel = concern.read
       operation.pointee.options.timeout = min(concern.timeout, 86_400_000)
     }
-    guard view.operation == .list, let listing = view.listing else { return }
+    guard view.operation == .list || view.operation == .lost, let listing = view.listing else { return }
     let key = record.key
     operation.pointee.options.listing = ListingQuestion(
       partition: listing.partition, end: listing.end, tag: listing.tag,
@@ -281,7 +281,7 @@ extension Core {
     }
     let owner = Int(entry.pointee.core)
     if owner == index {
-      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, entry, operation) }
+      if isReplicated && mayWait(operation) { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
       metrics.answered(operation.pointee.kind.route, outcome.status)
@@ -308,8 +308,10 @@ extension Core {
     if mustPark(outcome, operation) {
       return park(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
     }
+    var shown = outcome
+    if operation.pointee.kind == .get { showRecord(&shown, operation.pointee.key) }
     metrics.answered(operation.pointee.kind.route, outcome.status)
-    answer(connection, entry, operation, outcome)
+    answer(connection, entry, operation, shown)
   }
 
   /// An operation of a partition that another node owns.
@@ -443,44 +445,6 @@ struct FrameTarget {
   }
 
   var packed: UInt32 { UInt32(index) | UInt32(answer.rawValue) << 16 | UInt32(kind.rawValue) << 24 }
-}
-
-extension FrameOperation {
-  /// What the store's executor calls it.
-  @inline(__always) var kind: OperationKind {
-    switch self {
-    case .get: .get
-    case .put: .put
-    case .delete: .delete
-    case .increment: .increment
-    case .append: .append
-    case .pointerGet: .pointerGet
-    case .pointerSet: .pointerSet
-    case .pointerRemove: .pointerRemove
-    case .mergePatch: .mergePatch
-    case .jsonPatch: .jsonPatch
-    case .list: .list
-    }
-  }
-}
-
-extension OperationKind {
-  /// What it is called on the wire.
-  var frameOperation: FrameOperation {
-    switch self {
-    case .get: .get
-    case .put: .put
-    case .delete: .delete
-    case .increment: .increment
-    case .append: .append
-    case .pointerGet: .pointerGet
-    case .pointerSet: .pointerSet
-    case .pointerRemove: .pointerRemove
-    case .mergePatch: .mergePatch
-    case .jsonPatch: .jsonPatch
-    case .list: .list
-    }
-  }
 }
 
 extension Problem {

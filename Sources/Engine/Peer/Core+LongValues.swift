@@ -93,7 +93,7 @@ extension Core {
     if long.pointee.problem == nil {
       add(staged, collected, view, entry, isForwarded: frame.isForwarded)
     } else {
-      frames.operations.pointee.kind = view.operation.kind
+      frames.operations.pointee.kind = OperationKind(view.operation)
       refuse(operation: frames.operations, entry, long.pointee.problem!)
     }
     runBatch()

@@ -116,7 +116,7 @@ extension Core {
     // A majority or all copies that are in force must be there now. A number may be waited for as long as so many are
     // configured.
     let isNumber = concern != .majority && concern != .all
-    if isNumber ? concern.members(of: 0) > max(desk.copies, owner.synced.count) : !owner.canReach(concern) {
+    if isNumber ? concern.nodes(copies: 0) > max(desk.copies, owner.synced.count) : !owner.canReach(concern) {
       return isNumber ? .concernUnreachable : concern == .all ? .notAllInStep : .notInStep
     }
     return store.uncommitted(partition) < limits.uncommitted ? nil : .overloaded
@@ -125,7 +125,8 @@ extension Core {
   /// Whether a write of this concern may be answered before a majority holds it.
   func isUnsafe(_ concern: WriteConcern, _ partition: PartitionID) -> Bool {
     guard concern != .majority, let owner = desk.parts?[part(partition)].owner else { return false }
-    return concern.members(of: owner.replicationFactor) < WriteConcern.majority(of: owner.replicationFactor)
+    let copies = Int(owner.replicationFactor)
+    return concern.nodes(copies: copies) < WriteConcern.majority.nodes(copies: copies)
   }
 
   /// Whether a revision is held as the concern says.
@@ -160,6 +161,7 @@ extension Core {
       if desk.parts![part].owner != nil {
         let last = desk.parts![part].replica.last
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
+        desk.parts![part].owner!.askAgain()
         connectFollowers(part)
         desk.touch(part)
       }

@@ -50,6 +50,10 @@ extension Core {
     case .acknowledge: answered(.acknowledge(section.offset), section, slot, part)
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
+    case .confirm: confirm(section, slot, part)
+    case .confirmed:
+      guard desk.parts![part].owner?.epoch == section.epoch else { return }
+      if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }
     }
   }
 
@@ -93,8 +97,10 @@ extension Core {
     var ledger = LossLedger()
     swap(&ledger, &desk.ledger)
     let before = ledger.total
+    let epoch = desk.parts![part].replica.promised
+    let owner = desk.parts![part].replica.source.flatMap { desk.peers[Int($0)]?.node } ?? .none
     let isDone = store.truncate(id, behind: offset) { record in
-      if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, now: now) }
+      if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, by: epoch, of: owner, now: now) }
     }
     swap(&ledger, &desk.ledger)
     for entry in desk.ledger.newest(Int(min(desk.ledger.total - before, 100))) { logLoss(entry) }
@@ -179,14 +185,37 @@ extension Core {
     append(bytes, upTo: section.end, committed: section.committed, part)
   }
 
-  /// The result of a write with an idempotency key.
+  /// An owner wants to know whether it still is one, for its readers.
+  private mutating func confirm(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
+    var deposed: [UInt64] = []
+    let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
+    for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
+    if desk.parts![part].owner == nil { store.setReplicated(section.partition, isFollower: true) }
+    guard confirms, desk.peers[Int(slot)]?.isConnected == true else { return }
+    makeRoom(24, Int(slot))
+    desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
+  }
+
+  /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.
+  func stillHas(_ outcome: Outcome) -> Bool {
+    guard desk.parts != nil, outcome.hasRevision else { return true }
+    let revision = outcome.revision
+    guard revision.offset < store.nextOffset(of: revision.partition) else { return false }
+    let known = desk.parts![part(revision.partition)].replica.history.end(at: revision.offset).epoch
+    // Epoch 0 is one so old that it was forgotten, here or where the result came from.
+    return known == revision.epoch || known == Epoch(0) || revision.epoch == Epoch(0)
+  }
+
+  /// The result of a write with an idempotency key, which comes before its record.
   private mutating func remember(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     guard desk.parts![part].replica.isListening(section.epoch, stream: section.stream) else { return }
     var outcome = Outcome(status: section.status)
     outcome.value = section.resultValue
     if section.offset > .none {
       outcome.hasRevision = true
-      outcome.revision = Revision(partition: section.partition, epoch: section.epoch, offset: section.offset)
+      // It may be older than the stream's epoch; the history tells, which came when the stream was started.
+      let epoch = desk.parts![part].replica.history.end(at: section.offset).epoch
+      outcome.revision = Revision(partition: section.partition, epoch: epoch, offset: section.offset)
     }
     dedup.remember(
       section.resultKey, section.partition, fingerprint: section.fingerprint, outcome, now: section.time, limits: limits

@@ -4,8 +4,10 @@ import Wire
 extension Core {
   /// Bytes that may wait for a link before followers behind it are left behind.
   private static var congestion: Int { 1 << 20 }
+  /// The same for those that are being brought in step: they leave room for what writes wait for.
+  private static var catchUpCongestion: Int { 256 << 10 }
   /// Bytes of records that a follower which lags gets in one turn.
-  private static var catchUp: Int { 256 << 10 }
+  private static var catchUp: Int { 128 << 10 }
 
   /// Says what the partitions have to say, and answers what may be answered.
   mutating func turnReplication() {
@@ -17,8 +19,91 @@ extension Core {
     desk.backlog.removeAll(keepingCapacity: true)
     desk.stalled.removeAll(keepingCapacity: true)
     for part in desk.takeDirty() { say(part) }
+    if !desk.catchingUp.isEmpty { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
   }
+
+  // MARK: Bringing in step
+
+  /// Sends to followers that are behind, one partition after the other, what links and credit allow. It takes turns, so
+  /// that the memory it needs and the time it takes are those of some frames, however much there is to send.
+  private mutating func catchUp() {
+    reckonCredit()
+    defer { desk.nextCatchUp = nextCatchUp() }
+    guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = false }
+    var waiting = desk.takeCatchingUp()[...]
+    while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
+      waiting.removeFirst()
+      if bringInStep(part) { desk.catchUp(part) }
+    }
+    // Those that had no turn come first in the next one.
+    let served = desk.takeCatchingUp()
+    for part in waiting { desk.catchUp(part) }
+    for part in served { desk.catchUp(part) }
+    desk.hasNewCatchUp = false
+    guard !waiting.isEmpty else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = true }
+  }
+
+  /// One partition's turn; whether it needs another one.
+  private mutating func bringInStep(_ part: Int) -> Bool {
+    guard let owner = desk.parts![part].owner else { return false }
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    let last = desk.parts![part].replica.last
+    var isBehind = false
+    for (place, follower) in owner.followers.enumerated() where !owner.isUrgent(place) {
+      let slot = Int(follower.slot)
+      guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.isConnected == true,
+        case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
+      else { continue }
+      if follower.lacksResults || !mayCatchUp(slot)
+        || sendRecords(part, id, owner.epoch, stream, place, slot, from: from, last: last, isUrgent: false)
+      {
+        desk.peers[slot]!.isAwaited = true
+        isBehind = true
+      }
+    }
+    return isBehind
+  }
+
+  /// Gives each member the credit of the time that went by, up to that of some milliseconds.
+  private mutating func reckonCredit() {
+    for slot in desk.peers.indices {
+      guard let peer = desk.peers[slot], monotonic > peer.creditAt else { continue }
+      let milliseconds = min(monotonic - peer.creditAt, 1_000_000_000) / 1_000_000
+      guard milliseconds > 0 else { continue }
+      let earned = limits.catchUpRate * Int(milliseconds) / 1000
+      desk.peers[slot]!.credit = min(peer.credit + earned, Core.catchUp)
+      desk.peers[slot]!.creditAt = monotonic
+    }
+  }
+
+  private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.isAwaited == true }
+
+  private func mayCatchUp(_ slot: Int) -> Bool {
+    guard let peer = desk.peers[slot], peer.credit > 0, let connection = replicationConnection(slot) else {
+      return false
+    }
+    return connection.pointee.output.unsent < Core.catchUpCongestion
+  }
+
+  /// When followers that are behind get more: as soon as there is credit; a link that gets room makes a turn by itself.
+  private func nextCatchUp() -> UInt64 {
+    guard !desk.catchingUp.isEmpty else { return .max }
+    var next = UInt64.max
+    for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
+      if mayCatchUp(slot) { return 0 }
+      let peer = desk.peers[slot]!
+      if peer.credit <= 0 {
+        let milliseconds = 1 - peer.credit * 1000 / limits.catchUpRate
+        next = min(next, peer.creditAt + UInt64(milliseconds) * 1_000_000)
+      }
+    }
+    return next
+  }
+
+  // MARK: What partitions say
 
   private mutating func say(_ part: Int) {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
@@ -27,6 +112,8 @@ extension Core {
     desk.parts![part].appended(upTo: last)
     settle(part)
     let epoch = desk.parts![part].owner!.epoch
+    // Whoever has a record has its result, so results go first.
+    if !desk.results.isEmpty { sendResults(part, id, epoch) }
     var isBehind = false
     var isStalled = false
     var place = 0
@@ -35,6 +122,14 @@ extension Core {
       let slot = Int(follower.slot)
       defer { place += 1 }
       guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      if let round = desk.parts![part].owner!.question(place) {
+        makeRoom(24, slot)
+        peer.writer.pointee.round(.confirm, id, epoch, round)
+      }
+      if follower.lacksResults && follower.phase == .streaming && !sendRemembered(part, id, epoch, place, slot) {
+        isStalled = true
+        continue
+      }
       let instruction = desk.parts![part].owner!.instruction(place, last: last)
       switch instruction {
       case .nothing: continue
@@ -49,7 +144,11 @@ extension Core {
         let epochs = desk.parts![part].replica.history.entries.map { (epoch: $0.epoch, first: $0.first) }
         peer.writer.pointee.start(id, epoch, stream: stream, resets: resets, next: next, epochs: epochs)
       case .append(let stream, let from):
-        if sendRecords(part, id, epoch, stream, place, slot, from: from, last: last) {
+        guard desk.parts![part].owner!.isUrgent(place) else {
+          desk.catchUp(part)
+          continue
+        }
+        if sendRecords(part, id, epoch, stream, place, slot, from: from, last: last, isUrgent: true) {
           if mayTake(slot) { isBehind = true } else { isStalled = true }
         }
         continue
@@ -57,7 +156,7 @@ extension Core {
       // What follows it needn't wait for the next turn.
       if case .start = instruction { isBehind = true }
     }
-    if !desk.results.isEmpty { sendResults(part, id, epoch) }
+    desk.parts![part].owner!.closeRound()
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
     if isStalled { desk.stalled.append(part) }
@@ -66,7 +165,7 @@ extension Core {
   /// Sends records to a follower; whether some are left.
   private mutating func sendRecords(
     _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ place: Int, _ slot: Int, from: Offset,
-    last: Offset
+    last: Offset, isUrgent: Bool
   ) -> Bool {
     guard mayTake(slot) else { return true }
     let committed = desk.parts![part].replica.committed
@@ -81,7 +180,7 @@ extension Core {
       if SectionLayout.appendCount + record.room > ReplicationPeer.frameCount - FrameLayout.headCount {
         let done = sendPieces(
           record, from: index == 0 || covered == from ? partial : 0, first: covered, part, id, epoch, stream, place,
-          slot)
+          slot, isUrgent: isUrgent)
         desk.parts![part].owner!.didSend(
           place, upTo: done ? record.offset : covered.previous, partial: done ? 0 : nil, now: monotonic)
         if !done { return true }
@@ -92,6 +191,7 @@ extension Core {
       desk.peers[slot]!.writer.pointee.append(
         record, from: covered, id, epoch, stream: stream, committed: committed)
       covered = record.offset.next
+      if !isUrgent { desk.peers[slot]!.credit -= length }
     }
     let end = next?.previous ?? last
     if covered <= end {
@@ -100,6 +200,7 @@ extension Core {
         from: covered, to: end, id, epoch, stream: stream, committed: committed)
     }
     desk.parts![part].owner!.didSend(place, upTo: end, partial: 0, now: monotonic)
+    if next == nil { desk.parts![part].owner!.followers[place].isKeptUp = true }
     return next != nil
   }
 
@@ -116,20 +217,42 @@ extension Core {
     desk.touch(part)
   }
 
+  /// Sends what was written in this turn; a follower whose link takes nothing now gets all that is remembered later.
   private mutating func sendResults(_ part: Int, _ id: PartitionID, _ epoch: Epoch) {
     guard let results = desk.results.removeValue(forKey: part) else { return }
-    for follower in desk.parts![part].owner!.followers where follower.phase == .streaming {
-      let slot = Int(follower.slot)
-      guard mayTake(slot), let peer = desk.peers[slot] else { continue }
-      for result in results {
-        makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
-        result.key.withUnsafeBytes { key in
-          result.value.withUnsafeBytes { value in
-            peer.writer.pointee.result(
-              id, epoch, stream: follower.stream, offset: result.offset, fingerprint: result.fingerprint,
-              time: result.time, status: result.status, key: key, value: value)
-          }
-        }
+    for place in desk.parts![part].owner!.followers.indices {
+      let follower = desk.parts![part].owner!.followers[place]
+      guard follower.phase == .streaming, !follower.lacksResults else { continue }
+      if mayTake(Int(follower.slot)) {
+        for result in results { send(result, id, epoch, follower.stream, Int(follower.slot)) }
+      } else {
+        desk.parts![part].owner!.followers[place].lacksResults = true
+      }
+    }
+  }
+
+  /// Sends all remembered results to a follower; false if its link takes nothing now.
+  private mutating func sendRemembered(
+    _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ place: Int, _ slot: Int
+  ) -> Bool {
+    let results = dedup.results(of: id, now: wall, limits: limits)
+    guard results.isEmpty || mayTake(slot) else { return false }
+    let stream = desk.parts![part].owner!.followers[place].stream
+    for result in results { send(result, id, epoch, stream, slot) }
+    desk.parts![part].owner!.followers[place].lacksResults = false
+    return true
+  }
+
+  private mutating func send(
+    _ result: ReplicatedResult, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ slot: Int
+  ) {
+    makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
+    let writer = desk.peers[slot]!.writer
+    result.key.withUnsafeBytes { key in
+      result.value.withUnsafeBytes { value in
+        writer.pointee.result(
+          id, epoch, stream: stream, offset: result.offset, fingerprint: result.fingerprint, time: result.time,
+          status: result.status, key: key, value: value)
       }
     }
   }
@@ -137,13 +260,13 @@ extension Core {
   /// Sends a record that is too long for a frame, as far as the link takes it; whether all of it was.
   private mutating func sendPieces(
     _ record: RecordView, from partial: Int, first: Offset, _ part: Int, _ id: PartitionID, _ epoch: Epoch,
-    _ stream: UInt32, _ place: Int, _ slot: Int
+    _ stream: UInt32, _ place: Int, _ slot: Int, isUrgent: Bool
   ) -> Bool {
     let most = (ReplicationPeer.frameCount - FrameLayout.headCount - SectionLayout.pieceCount) & ~7
     var start = partial
     let committed = desk.parts![part].replica.committed
     while start < record.length {
-      guard mayTake(slot) else {
+      guard isUrgent ? mayTake(slot) : mayCatchUp(slot) else {
         desk.parts![part].owner!.didSendPart(place, bytes: start)
         return false
       }
@@ -152,6 +275,7 @@ extension Core {
       desk.peers[slot]!.writer.pointee.piece(
         record, from: start, count: count, first: first, id, epoch, stream: stream, committed: committed)
       start += count
+      if !isUrgent { desk.peers[slot]!.credit -= count }
     }
     return true
   }
@@ -200,7 +324,7 @@ extension Core {
   }
 
   /// Sees to it that the frame being written has room for a section of `count` bytes.
-  private mutating func makeRoom(_ count: Int, _ slot: Int) {
+  mutating func makeRoom(_ count: Int, _ slot: Int) {
     if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
   }
 

@@ -33,6 +33,20 @@ struct Dedup {
     return (entry.outcome, entry.value)
   }
 
+  /// All that is remembered of a partition, the oldest first, as other nodes are told it.
+  func results(of partition: PartitionID, now: UInt64, limits: Limits) -> [ReplicatedResult] {
+    guard let window = windows[partition.rawValue] else { return [] }
+    return window.order[window.first...].compactMap { key in
+      guard let entry = window.entries[key], entry.time > now, entry.value.count <= limits.copiedValue else {
+        return nil
+      }
+      return ReplicatedResult(
+        key: key, fingerprint: entry.fingerprint, time: entry.time - UInt64(limits.idempotencyWindow),
+        status: entry.outcome.status, offset: entry.outcome.hasRevision ? entry.outcome.revision.offset : .none,
+        value: entry.value)
+    }
+  }
+
   /// Remembers a result for the window that `limits` names.
   mutating func remember(
     _ key: UnsafeRawBufferPointer, _ partition: PartitionID, fingerprint: UInt64, _ outcome: Outcome, now: UInt64,

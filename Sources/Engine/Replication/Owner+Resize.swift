@@ -88,7 +88,7 @@ extension Owner {
     #endif
     if !inStep.contains(slot) { inStep.append(slot) }
     let missing = synced.contains { around.isUp($0) && !inStep.contains($0) }
-    let isEnough = inStep.count >= WriteConcern.majority(of: factor)
+    let isEnough = inStep.count >= WriteConcern.majority.nodes(copies: Int(factor))
     let isLate = now >= since + (isEnough ? Owner.candidatePatience : 5 * Owner.candidatePatience)
     guard !missing || isLate else { return nil }
     return .activate(replicationFactor: factor, synced: inStep)

@@ -28,8 +28,12 @@ package struct Owner: Sendable {
   /// Held by a majority, by the rules below; never goes back.
   package private(set) var committed = Offset.none
   /// The last record that anybody was told is held by two or more.
-  package private(set) var acknowledged = Offset.none
+  package internal(set) var acknowledged = Offset.none
   package internal(set) var waiters = Waiters()
+  /// Reads that wait: see `Owner+Reads`. The last round that was begun, and whether it hasn't gone out yet.
+  package internal(set) var readers: [Reader] = []
+  var round: UInt64 = 0
+  var isRoundOpen = false
   /// Since when a candidate waits for the others; to be activated in time with what there is.
   let since: UInt64
 
@@ -125,12 +129,12 @@ package struct Owner: Sendable {
   /// The last record that may be answered at this concern: held by enough of the old set and of the one that was asked
   /// for ★ (Slot.tla: `AckQ`).
   func held(at concern: WriteConcern, last: Offset) -> Offset {
-    let old = held(byAtLeast: concern.members(of: replicationFactor), last: last)
+    let old = held(byAtLeast: concern.nodes(copies: Int(replicationFactor)), last: last)
     guard let pending, concern != .one else { return old }
     #if DEBUG
       if mutation == .forgetsNewFactor { return old }
     #endif
-    return min(old, held(byAtLeast: concern.members(of: pending.replicationFactor), isNew: true, last: last))
+    return min(old, held(byAtLeast: concern.nodes(copies: Int(pending.replicationFactor)), isNew: true, last: last))
   }
 
   /// Looks how far a majority holds the log; returns whether that is further than before.
@@ -147,7 +151,7 @@ package struct Owner: Sendable {
   package func canReach(_ concern: WriteConcern) -> Bool {
     guard isActive, successor == nil else { return false }
     let there = synced.count - (pending?.removed == nil ? 0 : 1)
-    return concern.members(of: replicationFactor) <= there
+    return concern.nodes(copies: Int(replicationFactor)) <= there
   }
 
   // MARK: Acknowledgements

@@ -7,6 +7,8 @@
 
   /// More than half of the copies in force; what a request gets that names none.
   @inlinable package static var majority: WriteConcern { WriteConcern(rawValue: 0) }
+  /// The owner applied it.
+  @inlinable package static var one: WriteConcern { WriteConcern(rawValue: 1) }
   /// Every copy in force.
   @inlinable package static var all: WriteConcern { WriteConcern(rawValue: 0xFFFF) }
   /// The most nodes that can be asked for by number.
@@ -18,10 +20,11 @@
     rawValue = UInt16(nodes)
   }
 
-  /// The nodes that must hold a write where `copies` are in force: for a majority half of them, rounded down, and one.
+  /// The nodes that must hold a write where `copies` are in force: for a majority half of them, rounded down, and one
+  /// (Slot.tla: `Wq`); at least one.
   @inlinable package func nodes(copies: Int) -> Int {
     if rawValue == 0 { return copies / 2 + 1 }
-    return rawValue == 0xFFFF ? copies : Int(rawValue)
+    return rawValue == 0xFFFF ? max(copies, 1) : Int(rawValue)
   }
 }
 

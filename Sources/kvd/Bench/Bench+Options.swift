@@ -70,6 +70,10 @@ extension Bench {
       duration: duration, warmup: try nanoseconds(warmup, "warmup"), fills: fill, seed: seed, serverPIDs: pids,
       backend: try ReactorProbe.choose(io).backend)
     plan.slides = sliding || servers != nil
+    guard wait == 0 || wire == .resp && workload == "put" && (1...100).contains(wait) else {
+      throw wrong("wait", "a number of replicas from 1 to 100, with --protocol resp and --workload put", "\(wait)")
+    }
+    plan.waits = wait
     return plan
   }
 

@@ -49,6 +49,7 @@ struct Bench: ParsableCommand {
   @Option(help: "Binary: a list of counts of requests in one frame. (default: 1; with --servers 64)")
   var batch: String?
   @Option(help: "Binary: a list of what writes are answered with: none, ack, reply.") var answer = "reply"
+  @Option(help: "RESP: send a WAIT for so many replicas behind each write.") var wait = 0
   @Option(
     name: [.customShort("c"), .long],
     help: "A list of counts of nodes to start on this machine, with one core each, and to load instead of --url.")

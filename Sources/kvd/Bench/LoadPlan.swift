@@ -98,6 +98,8 @@ struct LoadPlan: Sendable {
   /// What writes of the binary protocol are answered with, and how many requests a frame has.
   var answer = AnswerLevel.reply
   var batch = 1
+  /// Replicas whose confirmation each write of RESP waits for, by a WAIT of its own.
+  var waits = 0
   /// Requests a second over all connections of an open loop; nil for a closed loop.
   var rate: Double?
   /// Requests to send, nil for as many as the duration has room for.
@@ -122,6 +124,7 @@ struct LoadPlan: Sendable {
     if case .mixed(let reads) = workload { text += " (\(reads) % reads)" }
     text += ", \(keys) keys \(distribution.name), \(valueBytes) B values, \(connections) connections"
     text += ", pipeline \(pipeline)" + (slides ? " sliding" : "")
+    if waits > 0 { text += ", each waits for \(waits) replicas" }
     if wire == .binary { text += ", \(batch) a frame, answer \(answer)" }
     return text + (rate.map { ", \(decimal($0, places: 0)) requests/s" } ?? ", closed loop")
   }

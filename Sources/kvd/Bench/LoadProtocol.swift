@@ -81,7 +81,7 @@ struct RequestEncoder: ~Copyable {
     case .resp:
       read = Template("*2\r\n$3\r\nGET\r\n$\(key)\r\n\(prefix)", "\r\n")
       write = Template("*3\r\n$3\r\nSET\r\n$\(key)\r\n\(prefix)", "\r\n$\(valueBytes)\r\n")
-      trailer = [13, 10]
+      trailer = [13, 10] + RequestEncoder.wait(plan.waits)
     case .binary:
       read = Template(operation: .get, .reply, prefix: prefix, value: [])
       write =
@@ -127,6 +127,13 @@ struct RequestEncoder: ~Copyable {
     guard isWrite && !hasLargeBody && !isWhole else { return template.count }
     UnsafeMutableRawPointer(bytes + template.count).copyMemory(from: body, byteCount: bodyCount)
     return template.count &+ bodyCount
+  }
+
+  /// What follows a write that waits for replicas, at most a second.
+  private static func wait(_ replicas: Int) -> [UInt8] {
+    guard replicas > 0 else { return [] }
+    let count = "\(replicas)"
+    return Array("*3\r\n$4\r\nWAIT\r\n$\(count.utf8.count)\r\n\(count)\r\n$4\r\n1000\r\n".utf8)
   }
 
   @inline(__always)

@@ -9,6 +9,8 @@ struct ReplyParser {
   private static let lineRoom = 64
 
   let wire: LoadProtocol
+  /// RESP: replicas that each request waits for. The write's own reply isn't the request's then, but that of its WAIT.
+  private let waits: Int
   /// What the violation was, after `next` reported one.
   private(set) var violation: StaticString = ""
   /// Bytes of the value still to skip.
@@ -21,8 +23,9 @@ struct ReplyParser {
   private let line: UnsafeMutablePointer<UInt8>
   private var lineCount = 0
 
-  init(_ wire: LoadProtocol) {
+  init(_ wire: LoadProtocol, waits: Int = 0) {
     self.wire = wire
+    self.waits = waits
     line = .allocate(capacity: ReplyParser.lineRoom)
   }
 
@@ -166,6 +169,10 @@ struct ReplyParser {
   @inline(__always)
   private mutating func takeRESP(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
     switch count > 0 ? bytes[0] : 0 {
+    case UInt8(ascii: "+") where waits > 0: break
+    case UInt8(ascii: ":") where waits > 0:
+      let replicas = Text.parseDecimal(bytes + 1, count &- 1, maximum: 1 << 20) ?? 0
+      status = replicas >= waits ? 200 : 504
     case UInt8(ascii: "+"), UInt8(ascii: ":"): status = 200
     case UInt8(ascii: "-"): status = 500
     case UInt8(ascii: "_"): status = 404

@@ -1,0 +1,82 @@
+"""Writes that several nodes hold before they are answered: what that costs, against one node and against peers."""
+
+from contextlib import ExitStack
+
+from harness import clusters, servers
+from harness.load import Load, measure
+from harness.results import Result, Samples, at_most, format_microseconds
+
+from cases.throughput import Contender, Throughput, against
+
+ONE = {"kvd, 1 node": servers.kvd, "kvd, 3 nodes": clusters.kvd_nodes}
+PEERS = {"redis": servers.redis, "redis, 1 replica, WAIT 1": clusters.redis_with_replica,
+         "etcd, 3 nodes": clusters.etcd_nodes}
+NOTE = ("All processes of a cluster share core 0, so that what three machines would do at once happens one after "
+        "another here; CPU is that of all of them. etcd keeps its files in memory (tmpfs), its leader takes puts as "
+        "JSON over HTTP from wrk; redis keeps none and confirms with a WAIT behind each SET.")
+
+
+class Latency:
+    """One connection, one write at a time: how long until a majority has it."""
+
+    name = "replicated-p50"
+    title = "Replicated PUT, one connection, one at a time"
+
+    def run(self, options):
+        starts = {**ONE, **PEERS}
+        load = Load(workload="put", connections=1, keys=1)
+        with ExitStack() as stack:
+            running = {name: stack.enter_context(start()) for name, start in starts.items() if options.has(name)}
+            cluster = running["kvd, 3 nodes"]
+            loads = {
+                "kvd, 1 node": ("kvd, 1 node", load),
+                "kvd, 3 nodes, key of the node asked": ("kvd, 3 nodes", load.but(prefix=cluster.prefix(True))),
+                "kvd, 3 nodes, key of another": ("kvd, 3 nodes", load.but(prefix=cluster.prefix(False))),
+                **{name: (name, load) for name in PEERS if name in running}}
+            if "redis, 1 replica, WAIT 1" in loads:
+                loads["redis, 1 replica, WAIT 1"] = ("redis, 1 replica, WAIT 1", load.but(wait=1))
+            reports = {name: [] for name in loads}
+            for _ in range(options.rounds):
+                for name, (server, own) in loads.items():
+                    reports[name].append(measure(running[server], own, options.seconds)["latency"])
+        return self.result(reports)
+
+    def result(self, reports):
+        samples = {name: {p: Samples([latency[p] for latency in ofone]) for p in ("p50", "p99")}
+                   for name, ofone in reports.items()}
+        base = samples["kvd, 1 node"]["p50"]
+        result = Result(self.title, ["server", "p50 us", "range", "to one node", "p99 us"], notes=[NOTE])
+        for name, ofone in samples.items():
+            bounds = "–".join(format_microseconds(bound) for bound in (min(ofone["p50"].values),
+                                                                        max(ofone["p50"].values)))
+            result.rows.append([name, format_microseconds(ofone["p50"].median), bounds,
+                                f"{ofone['p50'].over(base).median:.2f}x", format_microseconds(ofone["p99"].median)])
+        for what, name in (("at its owner", "kvd, 3 nodes, key of the node asked"),
+                           ("passed on to its owner", "kvd, 3 nodes, key of another")):
+            result.bars.append(at_most(f"PUT, w=majority on 3 nodes, {what}, p50 to one node",
+                                       samples[name]["p50"].over(base), 2.5))
+        return result
+
+
+# Keys of all nodes: two of three writes are passed on to their owners.
+PUT = Load(workload="put", keys=100_000)
+
+
+def contenders():
+    found = {name: Contender(start, {}) for name, start in {**ONE, **PEERS}.items()}
+    found["redis, 1 replica, WAIT 1"] = Contender(PEERS["redis, 1 replica, WAIT 1"], {"wait": 1})
+    found["etcd, 3 nodes"] = Contender(PEERS["etcd, 3 nodes"], {}, fills=False)
+    return found
+
+
+CASES = [
+    Latency(),
+    Throughput(
+        "replicated-put", "Replicated PUT, 50 connections, one at a time", PUT, contenders(),
+        (against("PUT, w=majority on 3 nodes, to etcd on 3 nodes", "etcd, 3 nodes", 20, mine="kvd, 3 nodes"),),
+        (NOTE,), first="kvd, 3 nodes"),
+    Throughput(
+        "replicated-put-p16", "Replicated PUT, 50 connections, 16 pipelined", PUT.but(pipeline=16),
+        {name: contender for name, contender in contenders().items() if "etcd" not in name}, (), (NOTE,),
+        first="kvd, 3 nodes"),
+]
