@@ -487,7 +487,9 @@ def test_ls_shows_whose_data_differs(planted):
                    for number, server in enumerate(servers)]
         for number, server in enumerate(servers):
             # The last one is behind in one partition, which says nothing; and wrong in another, which does.
-            data = {"17-1-9": "ab", "18-1-5": "cd"} if number < 2 else {"17-1-9": "ad" if planted else "ab", "18-1-4": "ef"}
+            data = {"17-1-9": "ab", "18-1-5": "cd"}
+            if number == 2:
+                data = {"17-1-9": "ad" if planted else "ab", "18-1-4": "ef"}
             server.report = {
                 "node": {"name": f"n{number}", "id": f"{number:032x}"}, "leader": "n0", "epoch": 1, "quorum": True,
                 "cluster": {"name": "kvd", "id": "0" * 32}, "commits": 14, "checksum": f"{number}f", "data": data,

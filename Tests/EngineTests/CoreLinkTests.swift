@@ -32,7 +32,7 @@ struct CoreLinkTests {
     cluster.checkAtRest()
   }
 
-  @Test("whoever needs a node that can't be reached waits for a while, is told 503 with Retry-After, and nobody else waits")
+  @Test("a node that can't be reached costs a 503 with Retry-After after a while, and nobody else waits")
   func unreachable() {
     let cluster = TestCluster(3)
     cluster.settle()

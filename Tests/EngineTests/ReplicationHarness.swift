@@ -270,7 +270,7 @@ struct ReplicationHarness {
     }
     answer(index)
     let snapshot = history[max(nodes[index].adopted, 1) - 1]
-    // The leader keeps the last word, also when there is nothing to wish any more: the message that says so may be lost.
+    // The leader keeps the last word even when nothing is wished for any more: the message that says so may be lost.
     if let wish = nodes[index].replication.wish(around(snapshot), now: now) {
       wishes[nodes[index].slot] = (nodes[index].replication.entry.epoch, wish)
     }

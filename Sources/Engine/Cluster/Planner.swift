@@ -221,9 +221,11 @@ extension ControlPlane {
       + voters.filter { !fit.contains($0) && $0 != id && !isSilent($0, now) }
     // One that leaves is still there: it stays a voter until another can take its place, if there is any.
     let hasReserve = members.contains { $0.state == .active && !voters.contains($0.id) }
+    // When one that is there goes without a successor, those that are down go before it.
+    let shrinks = !hasReserve && voters.contains { state($0) == .leaving }
     if let gone = unfit.first(where: {
       fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || isExpired($0, now)
-        || (state($0) == .down && !candidates.isEmpty)
+        || (state($0) == .down && (!candidates.isEmpty || shrinks))
     }) {
       return change(voters: voters.filter { $0 != gone }, now)
     }

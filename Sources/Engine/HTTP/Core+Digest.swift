@@ -1,7 +1,8 @@
 import Wire
 
 // Numbers of the data, by which nodes and their operators see that copies are equal. They are worked out only when
-// somebody asks (`/v1/cluster`), a slice of a table per turn, and kept until the partition changes: a write pays nothing.
+// somebody asks (`/v1/cluster`), a slice of a table per turn, and kept until the partition changes: a write pays for
+// nothing.
 
 /// What is known of the data of a core's partitions.
 struct DataDigests {
@@ -84,8 +85,8 @@ extension Core {
     }
   }
 
-  /// This core's digests as words, for the core that answers `/v1/cluster`: for each partition of the node the epoch and
-  /// the offset of its log's end, one more than that if the sum behind it is known, and the sum. Others' are zeros.
+  /// This core's digests as words, for the core that answers `/v1/cluster`: for each partition of the node the epoch
+  /// and the offset of its log's end, 1 if the sum is known, and the sum. Those of other cores' partitions are zeros.
   mutating func appendDigests(to text: inout [UInt8]) {
     wantDigests()
     var words = [UInt64](repeating: 0, count: partitionCount * Core.digestWords)

@@ -41,8 +41,8 @@ extension Core {
     return progress
   }
 
-  /// What keeps a node that has joined from being ready; nil if nothing does. Asked only until it was ready once: a node
-  /// that serves doesn't stop being ready because another one fails, or all would at the same time.
+  /// What keeps a node that has joined from being ready; nil if nothing does. Asked only until it was ready once: a
+  /// node that serves doesn't stop being ready because another one fails, or all would at the same time.
   mutating func immaturity() -> Problem? {
     guard !standing.wasReady else { return nil }
     guard let progress = progress(), !progress.isComplete else {

@@ -1,7 +1,7 @@
 import Wire
 
-// Operations that can't be executed for a moment: their partition is in a failover, it is being handed over, or the link
-// to its owner isn't up yet. Instead of a refusal that the client would have to repeat, they wait here, surely not
+// Operations that can't be executed for a moment: their partition is in a failover or is being handed over, or the
+// link to its owner isn't up yet. Instead of a refusal that the client would have to repeat, they wait here, surely not
 // executed, until there is an owner who takes them or their time is over.
 //
 // Those of one partition stay in their order: as long as one waits, later ones join it. What waits is bounded by
