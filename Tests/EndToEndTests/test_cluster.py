@@ -421,6 +421,42 @@ class TestHostileDatagrams:
         cluster.until_one(with_key + third)
 
 
+class TestIPv6:
+    @pytest.fixture
+    def three(self, network):
+        hosts = network.hosts[:3]
+        for number, host in enumerate(hosts, 1):
+            done = host.run(["ip", "-6", "address", "add", f"fd00:6b76::{number}/64", "dev", "eth0", "nodad"])
+            if done.returncode:
+                pytest.skip(f"no IPv6 here: {done.stderr.strip()}")
+        yield hosts
+        for number, host in enumerate(hosts, 1):
+            host.run(["ip", "link", "set", "dev", "eth0", "multicast", "on"])
+            host.run(["ip", "-6", "address", "del", f"fd00:6b76::{number}/64", "dev", "eth0"])
+
+    @pytest.mark.parametrize("way", ["multicast", "join"])
+    def test_nodes_find_each_other_by_ipv6_alone(self, cluster, three, way):
+        if way == "join":
+            # The group is heard nowhere then, as in most clouds.
+            for host in three:
+                host.run(["ip", "link", "set", "dev", "eth0", "multicast", "off"])
+        nodes = []
+        for number, host in enumerate(three, 1):
+            more = ["--join", "[fd00:6b76::1]"] if way == "join" and number > 1 else []
+            nodes += cluster.start([host], "--peer", f"[fd00:6b76::{number}]:3100", *more)
+        cluster.until_one(nodes)
+        peers = {member["peer"] for member in cluster.view(nodes[0])["members"]}
+        assert peers == {f"[fd00:6b76::{number}]:3100" for number in (1, 2, 3)}
+        assert nodes[0].call("PUT", "/six", b"6").status == 201
+        until(lambda: nodes[2].call("GET", "/six").status == 200, "the write is everywhere")
+        assert cluster.metric(nodes[0], "kvd_cluster_datagrams_total", direction="sent", kind="ping") > 0
+
+    def test_a_node_on_all_addresses_meets_others_by_either(self, cluster, three):
+        a, b, c = three
+        nodes = [*cluster.start([a], "--peer", "[fd00:6b76::1]:3100"), *cluster.start([b], "--peer", "[::]:3100")]
+        cluster.until_one(nodes)
+
+
 class TestListing:
     def test_ls_shows_every_node(self, cluster, five):
         goose = cluster.goose()

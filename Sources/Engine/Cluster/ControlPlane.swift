@@ -26,6 +26,8 @@ package final class ControlPlane {
   package internal(set) var cluster = ClusterID.none
   package internal(set) var rivals = Rivals()
   package internal(set) var ignored = IgnoredDatagrams()
+  /// What it sent and received, by kind.
+  package private(set) var datagrams = DatagramCounts()
   /// What the world should do, in order; the owner empties it.
   package var effects: [ClusterEffect] = []
   /// It must begin anew under a new id: it does and answers nothing any more.
@@ -212,6 +214,7 @@ package final class ControlPlane {
     }
     // What this node broadcast comes back to it.
     guard beacon.source != id else { return }
+    datagrams.countReceived(beacon.body.kind)
     guard isMeantForThisNode(beacon, address, now), isFresh(beacon, address, now) else { return }
     if raft == nil { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
     finish(now, &chance)
@@ -344,6 +347,7 @@ package final class ControlPlane {
     // A founder doesn't know its own address, and a node that left has none.
     guard address != PeerAddress.none else { return }
     sequence += 1
+    datagrams.countSent(body.kind)
     let beacon = Beacon(cluster: cluster, source: id, destination: destination, sequence: sequence, body: body)
     let bytes = beacon.encoded(key: key)
     effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))

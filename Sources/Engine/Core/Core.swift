@@ -110,6 +110,8 @@ package struct Core: ~Copyable {
   var linkChance: Chance
   /// Answers, of any core, that wait for this core's copies.
   var copyRequests: [CopyRequest] = []
+  /// What the control plane sent and received, on the core that runs it.
+  package var datagrams = DatagramCounts()
   /// Numbers of the data, for whoever compares copies.
   var digests = DataDigests()
   /// Operations that wait for an owner who takes them.

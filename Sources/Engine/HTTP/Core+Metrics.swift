@@ -14,7 +14,7 @@ extension Core {
     gather.showsData = showsData
     if kind == .metrics { gather.contentType = ContentType.metrics }
     let digests = kind == .cluster ? partitionCount * Core.digestWords : 0
-    gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count + digests)
+    gather.values = [UInt64](repeating: 0, count: Core.wordCount + digests)
     var own: [UInt8] = []
     appendMetrics(to: &own)
     if kind == .cluster { appendDigests(to: &own) }
@@ -32,7 +32,11 @@ extension Core {
       linkCount(isUp: true), linkCount(isUp: false), waiting.count, links.reduce(0) { $0 + $1.pointee.operations },
     ]
     gauges.withUnsafeBytes { text.append(contentsOf: $0) }
+    datagrams.append(to: &text)
   }
+
+  /// Words of `appendMetrics`.
+  private static var wordCount: Int { Metrics.valueCount + Gauge.allCases.count + DatagramCounts.words }
 
   /// Writes that a partition's log has had.
   private func commits(_ partition: PartitionID) -> Int { Int(store.nextOffset(of: partition).rawValue) - 1 }
@@ -42,7 +46,7 @@ extension Core {
     let gauges = values[Metrics.valueCount...]
     func gauge(_ gauge: Gauge) -> UInt64 { gauges[gauges.startIndex + gauge.rawValue] }
     return ClusterNumbers(
-      commits: gauge(.commits), keys: gauge(.keys), data: gauges[(gauges.startIndex + Gauge.allCases.count)...])
+      commits: gauge(.commits), keys: gauge(.keys), data: values[Core.wordCount...])
   }
 
   /// Adds a core's numbers.
@@ -91,6 +95,7 @@ extension Core {
       text.add("\(name) \(gauges[gauges.startIndex + gauge.rawValue])")
     }
     appendClusterMetrics(to: &text)
+    if standing.view != nil { text.addDatagrams(gauges[(gauges.startIndex + Gauge.allCases.count)...]) }
     text.describe("kvd_info", "gauge", "Version and name of the node.")
     text.add("kvd_info{version=\"\(configuration.version)\",name=\"\(MetricsText.escape(configuration.name))\"} 1")
     text.describe("kvd_uptime_seconds", "gauge", "Seconds since the node started.")
