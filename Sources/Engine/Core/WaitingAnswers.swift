@@ -28,6 +28,8 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The operation isn't executed: its partition has no owner who takes it now.
+  case owner
   /// The value was read here; it isn't certain yet that no newer one was acknowledged elsewhere, or that a majority has
   /// it.
   case read

@@ -21,6 +21,8 @@ package struct Owner: Sendable {
   /// It gives the partition to this one and takes no writes, until it learns that it did or can't.
   package internal(set) var successor: MemberSlot?
   var successorSince: UInt64 = 0
+  /// That was asked for: it may be granted any time until the entry has another version, whatever is asked for later.
+  var hasAskedForSuccessor = false
   /// Everyone who takes its records.
   package internal(set) var followers: [Follower] = []
   /// Held by a majority, by the rules below; never goes back.
@@ -75,6 +77,7 @@ package struct Owner: Sendable {
     replicationFactor = entry.replicationFactor
     pending = nil
     successor = nil
+    hasAskedForSuccessor = false
   }
 
   /// Sends records to these nodes and no others.

@@ -100,12 +100,16 @@ struct ReplicationDesk: ~Copyable {
   var nextTick = UInt64.max
   var nextFloor: UInt64 = 0
   var records = RecordList()
+  /// What was received and not yet told, and since when (monotonic nanoseconds); 0 for nothing.
+  var syncNews: [SyncNews] = []
+  var syncSince: UInt64 = 0
 
   /// Sections whose partitions are fetched together.
   static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
+  static var syncInterval: UInt64 { 5_000_000_000 }
 
   /// Begins to replicate `count` partitions.
   mutating func begin(_ count: Int) {
