@@ -18,6 +18,7 @@ import threading
 import time
 
 from http1 import Closed, Connection
+from node import lasts, until
 
 # How long a client waits for an answer before it gives it up.
 PATIENCE = 4.0
@@ -47,7 +48,7 @@ class Client(threading.Thread):
                 return
             rest = self.recorder.pace - (time.monotonic() - began)
             if rest > 0:
-                time.sleep(rest)
+                lasts(rest)
         for connection in self.connections.values():
             connection.close()
 
@@ -88,7 +89,7 @@ class Client(threading.Thread):
             isKnown = answer is not None and answer.status < 500 and answer.status not in (421, 429)
             if isKnown or not again or attempt == 20 or self.recorder.is_over:
                 return
-            time.sleep(min(0.5, 0.02 * 2 ** attempt))
+            lasts(min(0.5, 0.02 * 2 ** attempt))
 
     def _note(self, line, node, answer):
         line["node"] = str(node.host)
@@ -117,7 +118,7 @@ class Client(threading.Thread):
                 connection = self.connections[node] = self.recorder.connect(node)
             except OSError:
                 self.current = None
-                time.sleep(0.02)
+                lasts(0.02)
                 return node, None, False
         try:
             answer = connection.call(method, target, body, headers)
@@ -174,7 +175,9 @@ class Recorder:
         for client, node in enumerate(nodes, 1000):
             for key in keys:
                 line = {"client": client, "key": key, "op": "get", "call": time.monotonic_ns(), "read": level}
-                answer = node.call("GET", f"/{key}?read={level}")
+                # Links may have to be dialed again after a fault.
+                answer = until(lambda: (answer := node.call("GET", f"/{key}?read={level}")).status != 503 and answer,
+                               f"{key} can be read at {node.host}")
                 assert answer.status in (200, 404), (answer.status, answer.body)
                 line["value"] = answer.body.decode() if answer.status == 200 else None
                 line.update(status=answer.status, etag=answer.header("etag"), node=str(node.host))
@@ -280,7 +283,7 @@ def revisions(key, of_key):
 
 
 def register(key, of_key):
-    """What was read must be a value that was written, and may not be older than what was acknowledged or seen before."""
+    """What was read was written by somebody, and is not older than what was acknowledged or seen before."""
     writers = {operation.value: operation for operation in of_key if operation.op == "put"}
     removals = [operation for operation in of_key if operation.op == "delete" and operation.may_have_written]
     reads = [operation for operation in of_key if operation.op == "get" and operation.is_known]
@@ -333,7 +336,7 @@ def counter(key, of_key):
             index += 1
         least = max(highest, done) + (operation.op == "incr")
         if numbers[operation] < least:
-            yield f"{key}: {operation} counts less than {least}: {done} were acknowledged, {highest} was told before"
+            yield f"{key}: {operation} counts less than {least}: {done} acknowledged, {highest} told before"
         most = bisect.bisect_left(asked, operation.end)
         if numbers[operation] > most:
             yield f"{key}: {operation} counts more than the {most} increments that had been asked for"
