@@ -19,7 +19,8 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench micro clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench \
+  micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list

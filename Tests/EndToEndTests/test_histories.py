@@ -105,6 +105,14 @@ class Run:
         lasts(self.chance.uniform(1.5, 2.5))
         self.network.heal()
 
+    def half(self):
+        """Nodes can't connect but hear each other's datagrams, or the reverse."""
+        for only in ("tcp", "udp"):
+            a, b = self.some(2)
+            self.network.cut(a, b, only=only)
+            lasts(self.chance.uniform(1, 2.5))
+            self.network.heal()
+
     def one_way(self):
         """One isn't heard any more, then hears nobody."""
         host, = self.some()
@@ -213,7 +221,7 @@ def test_both_checks_refuse_what_is_wrong(what, tmp_path):
     assert done.returncode == (1 if what else 0), done.stdout + done.stderr
 
 
-FAULTS = ["kill", "pause", "split", "one_way", "flap", "lose", "roll"]
+FAULTS = ["kill", "pause", "split", "half", "one_way", "flap", "lose", "roll"]
 
 
 @pytest.fixture
@@ -228,7 +236,7 @@ def run(request, network, io):
 
 @pytest.mark.skipif(SECONDS > 0, reason="a long history is wanted (KVD_HISTORY_SECONDS)")
 @pytest.mark.parametrize("io, run", [("io_uring", (3, 1)), ("epoll", (5, 2))], indirect=True, ids=["three", "five"])
-@pytest.mark.parametrize("faults", [["kill", "pause"], ["split", "one_way", "flap"], ["lose", "roll"]], ids="-".join)
+@pytest.mark.parametrize("faults", [["kill", "pause"], ["split", "one_way", "flap"], ["half", "lose", "roll"]], ids="-".join)
 def test_what_clients_were_told_is_true(run, faults, io):
     run.recorder.start()
     lasts(0.3)

@@ -67,9 +67,10 @@ class Client(threading.Thread):
         self.made += 1
         value = f"{self.number}-{self.made}"
         condition = self.seen.get(key) if chance < 0.8 else None
-        self._do("put", key, "PUT", "timeout=2s", value, again and not condition, condition)
+        concern = "all" if chance > 0.96 else "majority"
+        self._do("put", key, "PUT", f"timeout=2s&w={concern}", value, again, condition, concern)
 
-    def _do(self, op, key, method, query, value=None, again=False, condition=None):
+    def _do(self, op, key, method, query, value=None, again=False, condition=None, concern=None):
         """One operation; with `again` it is sent until its fate is known, with an idempotency key."""
         headers = {"If-Match": condition} if condition else {}
         if again:
@@ -77,7 +78,7 @@ class Client(threading.Thread):
         for attempt in itertools.count(1):
             line = {"client": self.number, "key": key, "op": op, "call": time.monotonic_ns()}
             if op == "put":
-                line["value"] = value
+                line.update(value=value, w=concern)
             if condition:
                 line["if_match"] = condition
             if again:
