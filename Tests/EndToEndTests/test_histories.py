@@ -236,7 +236,8 @@ def run(request, network, io):
 
 @pytest.mark.skipif(SECONDS > 0, reason="a long history is wanted (KVD_HISTORY_SECONDS)")
 @pytest.mark.parametrize("io, run", [("io_uring", (3, 1)), ("epoll", (5, 2))], indirect=True, ids=["three", "five"])
-@pytest.mark.parametrize("faults", [["kill", "pause"], ["split", "one_way", "flap"], ["half", "lose", "roll"]], ids="-".join)
+@pytest.mark.parametrize(
+    "faults", [["kill", "pause"], ["split", "one_way", "flap"], ["half", "lose", "roll"]], ids="-".join)
 def test_what_clients_were_told_is_true(run, faults, io):
     run.recorder.start()
     lasts(0.3)
