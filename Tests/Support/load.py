@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 from http1 import Closed, Connection
+from node import lasts
 
 
 class Load:
@@ -30,7 +31,7 @@ class Load:
         self.failures = []
         # By key, the number that the last acknowledged write has; keys whose last write is in doubt have none.
         self.acknowledged = {}
-        self._over = threading.Event()
+        self._is_over = False
         self._threads = [threading.Thread(target=self._run, args=(number, random.Random(seed * 100 + number)))
                          for number in range(clients)]
 
@@ -39,12 +40,8 @@ class Load:
             thread.start()
         return self
 
-    def go_on(self, seconds):
-        """Lets the load be all that happens for so long."""
-        self._over.wait(seconds)
-
     def stop(self):
-        self._over.set()
+        self._is_over = True
         for thread in self._threads:
             thread.join(30)
 
@@ -52,16 +49,16 @@ class Load:
         node, connection = None, None
         due = time.monotonic() + chance.random() * self.interval
         count = 0
-        while not self._over.is_set():
+        while not self._is_over:
             due += self.interval
             rest = due - time.monotonic()
             if rest > 0:
-                self._over.wait(rest)
+                lasts(rest)
             count += 1
             key = f"load-{number}-{chance.randrange(self.keys)}"
             is_write = chance.random() < 0.5
             body = str(count).ljust(self.size).encode() if is_write else None
-            while not self._over.is_set() or is_write:
+            while not self._is_over or is_write:
                 sent = False
                 try:
                     if connection is None:
@@ -80,7 +77,7 @@ class Load:
                         self.acknowledged.pop(key, None)
                         break
                     self.retries["no connection"] += 1
-                    self._over.wait(0.002)
+                    lasts(0.002)
                     continue
                 if (answer.header("connection") or "") == "close" or answer.status == 503:
                     connection.close()
@@ -88,7 +85,7 @@ class Load:
                 if answer.status == 503:
                     detail = answer.json()["detail"]
                     self.retries[detail] += 1
-                    self._over.wait(0.002)
+                    lasts(0.002)
                     if time.monotonic() > due + 10:
                         self.failures.append((due, detail))
                         break
