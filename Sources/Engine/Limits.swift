@@ -105,6 +105,16 @@ package struct Limits: Sendable, Equatable {
   /// stays in memory.
   package var uncommitted = 65_536
 
+  // MARK: Caches
+
+  /// Bytes of copies of cached values that one core keeps, whose owner is another node: some percent of what a core
+  /// usually has.
+  package var cacheBytes = 64 << 20
+  /// How long the owner of a cached value waits for a node that has read it and can't be reached, before it answers a
+  /// write (milliseconds); so long a copy is good, and as long a new owner waits. Short enough that a write outlasts a
+  /// node that died, long enough that a busy key is asked for once a second.
+  package var cacheLease = 1_000
+
   // MARK: Between cores
 
   /// Bytes of the mailbox from one core to another.
@@ -172,6 +182,8 @@ extension Limits {
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),
     Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
     Limit("uncommitted", \.uncommitted, 16...1 << 24),
+    Limit("cacheBytes", \.cacheBytes, 1 << 16...1 << 40),
+    Limit("cacheLease", \.cacheLease, 100...60_000),
     Limit("mailbox", \.mailbox, 1 << 18...1 << 28),
   ]
 }

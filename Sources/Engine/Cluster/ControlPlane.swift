@@ -52,6 +52,7 @@ package struct ControlPlane: Sendable {
   var wantsWritten = false
   var pendingCommand: [UInt8]?
   var wishes: [PartitionWish] = []
+  var mapRequests: [MapEntry] = []
   var nextRequest: UInt64 = 0
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false

@@ -84,14 +84,18 @@ extension Core {
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
     let isWrite = operation.pointee.kind.isWrite
-    var problem = isWrite ? admit(operation.pointee.key.partition, operation.pointee.concern) : nil
+    let concern = concern(of: operation)
+    var problem = isWrite ? admit(operation.pointee.key.partition, concern) : nil
+    if problem == nil && isWrite && concern != operation.pointee.concern {
+      problem = check(concern, in: operation)
+    }
     if problem == nil && waiting.count >= limits.waitingAnswers {
       metrics.count(.overloaded)
       problem = .overloaded
     }
     guard let problem else {
       if !isWrite { return executeRead(operation) }
-      let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
+      let isUnsafe = !operation.pointee.key.isCached && isUnsafe(concern, operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
       return execute(operation)
@@ -100,10 +104,33 @@ extension Core {
     return Outcome(problem)
   }
 
+  /// How many nodes must hold a write: as many as the request says, where `majority` and `all` count no more nodes
+  /// than the map's settings say. A cached value is on its owner alone.
+  func concern(of operation: UnsafePointer<Operation>) -> WriteConcern {
+    let asked = operation.pointee.concern
+    guard !maps.isEmpty else { return asked }
+    let key = operation.pointee.key
+    if key.isCached { return .one }
+    let wanted = Int(maps.settings(of: UnsafeRawBufferPointer(start: key.map, count: key.mapCount)).replicas)
+    guard wanted > 0, asked == .majority || asked == .all, let owner = desk.parts?[part(key.partition)].owner,
+      wanted < Int(owner.replicationFactor)
+    else { return asked }
+    return WriteConcern(rawValue: UInt16(asked.nodes(copies: wanted)))
+  }
+
+  /// Why a write isn't applied whose concern its map's settings have changed.
+  private func check(_ concern: WriteConcern, in operation: UnsafePointer<Operation>) -> Problem? {
+    let asked = operation.pointee.concern
+    if operation.pointee.key.isCached { return asked == .majority || asked == .one ? nil : .cacheConcern }
+    guard let owner = desk.parts?[part(operation.pointee.key.partition)].owner else { return nil }
+    return owner.canReach(concern) ? nil : .notInStep
+  }
+
   /// Whether the answer to an executed write has to wait for other nodes.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
     guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
-    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
+    if operation.pointee.key.isCached { return mustInvalidate(outcome, operation.pointee.key.partition) }
+    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, concern(of: operation)) }
     guard let found = revisionFound(outcome, operation) else { return false }
     return !isHeld(found, .majority)
   }
@@ -111,7 +138,7 @@ extension Core {
   /// The newest revision that a write may have been refused for: what it found must not be taken back once that was
   /// told. Nil if it wasn't refused for anything it found.
   private func revisionFound(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Revision? {
-    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, operation.pointee.concern != .one else {
+    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, concern(of: operation) != .one else {
       return nil
     }
     let partition = operation.pointee.key.partition
@@ -122,12 +149,13 @@ extension Core {
   /// Keeps the answer to a write until its concern is met or its time is over.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
     guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
+    if operation.pointee.key.isCached { return waitForCopies(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
       now: monotonicMilliseconds, outcome: outcome)
     if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
-    watch(token, outcome.revision, operation.pointee.concern)
+    watch(token, outcome.revision, concern(of: operation))
   }
 
   /// Until when an operation may wait, in monotonic milliseconds.
@@ -157,7 +185,7 @@ extension Core {
   /// What is said of an answer whose time is over.
   private func problem(of answer: WaitingAnswer) -> Problem {
     switch answer.reason {
-    case .concern: return .concernNotMet
+    case .concern, .copies: return .concernNotMet
     case .read: return .readNotConfirmed
     case .revision: return .revisionNotReached
     case .forward where answer.kind.isWrite: return .noWord
@@ -179,6 +207,7 @@ extension Core {
 
   /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
   mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
+    if relayCached(operation, for: target) { return }
     if isReplicated && mayWait(operation) {
       var outcome = executeReplicated(operation)
       if mustPark(outcome, operation) { return park(outcome, operation, target) }
@@ -196,6 +225,7 @@ extension Core {
       finish(target.reply, outcome, pin: pin)
     } else {
       reply(to: target.core, target.reply, outcome)
+      letGo(pin, outcome)
     }
   }
 }
@@ -206,6 +236,9 @@ extension Operation {
 }
 
 extension Problem {
+  static var cacheConcern: Problem {
+    Problem(400, "A cache's values are on one node: w is 1, or left out.")
+  }
   static var concernNotMet: Problem {
     Problem(
       504,

@@ -61,6 +61,8 @@ struct Operation {
   /// Another node sent it on for its clients: it isn't sent on again.
   var isForwarded: Bool
   private(set) var isStaged: Bool
+  /// Of an operation on a cached key that was sent on: the node that did so.
+  var source: MemberSlot
   var contentType: RecordContentType
   var key: KeyRef
   var body: UnsafeRawBufferPointer
@@ -73,6 +75,7 @@ struct Operation {
     hasOptions = false
     isForwarded = false
     isStaged = false
+    source = 0
     contentType = RecordContentType()
     body = UnsafeRawBufferPointer(start: nil, count: 0)
     options = OperationOptions()

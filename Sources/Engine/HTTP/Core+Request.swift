@@ -249,7 +249,8 @@ extension Core {
     guard count <= limits.key else { throw .keyTooLong }
     guard Text.isUTF8(text, count) else { throw .keyNotText }
     let decoded = UnsafeRawBufferPointer(start: text, count: count)
-    return KeyRef(map: UnsafeRawBufferPointer(start: room, count: mapCount), key: decoded)
+    let name = UnsafeRawBufferPointer(start: room, count: mapCount)
+    return KeyRef(map: maps.hasCaches ? maps.marked(name) : name, key: decoded)
   }
 
   /// A map's name stands in paths, metrics and records, so it is kept to a plain alphabet.

@@ -53,6 +53,7 @@ extension Core {
       store.reset(id)
       desk.dropAssembly(part)
     }
+    if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
@@ -152,6 +153,7 @@ extension Core {
   /// Looks after followers that say nothing, and at what is to be wished for.
   mutating func tickReplication() {
     desk.nextTick = monotonic + ReplicationDesk.tick
+    tickCaches()
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
     for part in 0..<partitions.count {

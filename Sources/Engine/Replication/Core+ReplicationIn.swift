@@ -51,6 +51,8 @@ extension Core {
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
     case .confirm: confirm(section, slot, part)
+    case .invalidate: invalidate(section, slot)
+    case .invalidated: invalidated(section.round, by: slot)
     case .confirmed:
       guard desk.parts![part].owner?.epoch == section.epoch else { return }
       if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }
