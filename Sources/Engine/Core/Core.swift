@@ -301,7 +301,7 @@ package struct Core: ~Copyable {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     if !desk.backlog.isEmpty { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
-    next = min(next, desk.nextTick)
+    next = min(next, desk.nextTick, desk.nextCatchUp)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
