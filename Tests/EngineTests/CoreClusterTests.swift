@@ -58,7 +58,7 @@ struct CoreClusterTests {
     node.settle()
     #expect(clients.allSatisfy { $0.receivedCount == 0 } && node.mapsAskedFor.count == 2)
     let command = try TopologyCommand(decoding: node.mapsAskedFor[0])
-    node.adopt(view(change: { $0.apply(command, at: $0.index.next) }))
+    node.adopt(view(change: { topology in _ = topology.apply(command, at: topology.index.next) }))
     #expect(Set(clients.map { $0.takeAnswers().first?.status }) == [200, 409])
     let shown = (0..<2).map { node.ask("GET", "/v1/maps/m", core: $0).text }
     #expect(Set(shown).count == 1 && shown[0].contains("\"mode\":\"cache\""))

@@ -42,6 +42,7 @@ extension Core {
   /// Where a cached key is read: where the copy is, which only the partition's core of this node knows.
   func cachedPlace(_ operation: UnsafePointer<Operation>, owner: Int16) -> Int {
     let partition = operation.pointee.key.partition
+    if operation.pointee.hasOptions && operation.pointee.options.redirects { return Place(owner: owner).rawValue }
     let home = core(of: partition)
     if home != index { return home }
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local

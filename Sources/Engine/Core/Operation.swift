@@ -46,6 +46,8 @@ struct OperationOptions {
   var readLevel = ReadLevel.local
   /// Of a `list`: where to go on.
   var listing = ListingQuestion()
+  /// Rather be told where the owner is than have the value passed on.
+  var redirects = false
   var hasMinRevision = false
   var minRevision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
 }

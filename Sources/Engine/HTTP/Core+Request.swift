@@ -172,6 +172,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
     _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
   ) {
+    if let outcome = redirection(operation, request, place) { return answer(connection, request, outcome) }
     if let outcome = refusal(place, operation) {
       if let staged = operation.pointee.staged { discard(staged) }
       return answer(connection, request, outcome)
@@ -180,6 +181,21 @@ extension Core {
     relay(
       operation, over: place.link!,
       ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
+  }
+
+  /// Where a client is sent that asked for it rather than for a value that is passed on (RFC 9110, section 15.4.8).
+  private mutating func redirection(
+    _ operation: UnsafePointer<Operation>, _ request: UnsafePointer<BatchEntry>, _ place: Place
+  ) -> Outcome? {
+    guard operation.pointee.hasOptions, operation.pointee.options.redirects, operation.pointee.kind == .get,
+      operation.pointee.options.readLevel == .local, let link = place.link,
+      let member = standing.view?.topology?.member(links[link].pointee.node), member.http != .none
+    else { return nil }
+    let location = Array("http://\(member.http)".utf8) + request.pointee.path
+    guard location.count <= ResponseHead.maximumLocation else { return nil }
+    var outcome = Outcome(status: 307)
+    outcome.value = scratch.copy(location)
+    return outcome
   }
 
   /// A request that failed before it became an operation is answered in its turn.
