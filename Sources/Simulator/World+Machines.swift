@@ -64,7 +64,7 @@ extension World {
       machine.seats[core].wishes = wishes
       machine.hasWishes = true
     }
-    if machine.wantsWrites || machine.hasWishes { press(number, machine, clock) }
+    if machine.wantsWrites || machine.hasWishes || !machine.mapRequests.isEmpty { press(number, machine, clock) }
     guard hosts[number].machine === machine else { return }
     sendMail(number, core, machine)
     if machine.cores[core].wantsTurnEnd { machine.cores[core].turnEnded(monotonic: clock) }
@@ -181,6 +181,9 @@ extension World {
           world.schedule(place, 1 - side)
         }
       case .askForWrites: machine.wantsWrites = true
+      case .setMap(let bytes, let count):
+        let command = try? TopologyCommand(decoding: Array(UnsafeRawBufferPointer(start: bytes, count: count)))
+        if case .setMap(let entry)? = command { machine.mapRequests.append(entry) }
       case .receive, .discard, .populate: break
       case .log(let level, let bytes, let count):
         let text = String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self)
@@ -242,6 +245,11 @@ extension World {
   /// Gives the control plane what the cores want of it.
   private mutating func press(_ number: Int, _ machine: Machine, _ clock: UInt64) {
     guard !machine.isStopping else { return }
+    if !machine.mapRequests.isEmpty {
+      for entry in machine.mapRequests { hosts[number].control!.setMap(entry, now: clock) }
+      machine.mapRequests.removeAll()
+      hosts[number].control!.tick(clock, &chances[number])
+    }
     if machine.wantsWrites {
       machine.wantsWrites = false
       hosts[number].control!.markWritten()

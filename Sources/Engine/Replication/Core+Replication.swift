@@ -61,6 +61,7 @@ extension Core {
       store.reset(id)
       desk.dropAssembly(part)
     }
+    if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
@@ -162,6 +163,7 @@ extension Core {
   mutating func tickReplication() {
     desk.nextTick = monotonic + ReplicationDesk.tick
     tellSync()
+    tickCaches()
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
     for part in 0..<partitions.count {
