@@ -168,6 +168,29 @@ struct CoreMapTests {
     for node in [1, 2] { #expect(value(cluster, node, key).1 == "2") }
   }
 
+  @Test("when a partition is handed over its cached values are gone, and their memory with them")
+  func handOver() {
+    let cluster = cluster("c", { $0.mode = .cache })
+    cluster.advance(1500)
+    let key = key(cluster, "c", of: 0)
+    #expect(send(cluster, 0, "PUT", key, "1").first?.status == 201)
+    #expect(cluster.nodes.map(\.keys) == [1, 0, 0])
+    let number = partition(key)
+    let entry = cluster.topology.partitions[number]
+    cluster.apply(
+      .handOver([
+        .init(partition: PartitionID(UInt16(number)), epoch: entry.epoch, version: entry.version, heir: 1)
+      ]))
+    cluster.publish()
+    cluster.settle()
+    for node in 0..<3 { #expect(value(cluster, node, key).0 == 404) }
+    cluster.advance(2000)
+    #expect(cluster.nodes.map(\.keys) == [0, 0, 0])
+    #expect(send(cluster, 0, "PUT", key, "2").first?.status == 201)
+    for node in 0..<3 { #expect(value(cluster, node, key).1 == "2") }
+    cluster.checkAtRest()
+  }
+
   private func partition(_ path: String) -> Int {
     let parts = path.split(separator: "/")
     return Array("\u{1}\(parts[2])".utf8).withUnsafeBytes { map in

@@ -188,7 +188,8 @@ struct CoreReplicationTests {
     #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
   }
 
-  @Test("a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
+  @Test(
+    "a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
   func catchUp(cores: Int) {
     var limits = TestNode.limits
     limits.catchUpRate = 200_000
@@ -200,7 +201,7 @@ struct CoreReplicationTests {
     #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
     let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
     let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
-    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: all) }))
+    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: SlotList(all)) }))
     cluster.publish()
     cluster.settle()
     #expect(cluster.nodes[2].keys < 60)

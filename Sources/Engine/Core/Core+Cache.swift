@@ -42,6 +42,8 @@ extension Core {
   /// Where a cached key is read: where the copy is, which only the partition's core of this node knows.
   func cachedPlace(_ operation: UnsafePointer<Operation>, owner: Int16) -> Int {
     let partition = operation.pointee.key.partition
+    // Another node asks the owner, not a copy: what it is told it may keep, by the owner's leave.
+    if operation.pointee.isForwarded { return Place(owner: owner).rawValue }
     if operation.pointee.hasOptions && operation.pointee.options.redirects { return Place(owner: owner).rawValue }
     let home = core(of: partition)
     if home != index { return home }
@@ -160,6 +162,12 @@ extension Core {
 
   /// Answers those whose leases are over, and asks the others again.
   mutating func tickCaches() {
+    // A few at a time: each is a pass over a partition's table.
+    for part in cacheDesk.leftovers.prefix(4) {
+      cacheDesk.leftovers.removeFirst()
+      let id = PartitionID(UInt16(part + partitions.lowerBound))
+      if !store.forgetCached(id, before: desk.parts![part].entry.epoch) { cacheDesk.leftovers.append(part) }
+    }
     guard !cacheDesk.pending.isEmpty || !cacheDesk.grants.isEmpty else { return }
     let all = cacheDesk.pending
     cacheDesk.pending = []
@@ -185,6 +193,8 @@ struct CacheDesk {
   var grants: [Int: [MemberSlot: UInt64]] = [:]
   /// By partition: until when copies that an earlier owner gave may be good.
   var quietUntil: [Int: UInt64] = [:]
+  /// Partitions that had another owner: their cached values are to be forgotten.
+  var leftovers: [Int] = []
   /// Writes whose answers wait. Bounded by `limits.waitingAnswers`.
   var pending: [Invalidation] = []
   var number: UInt64 = 0

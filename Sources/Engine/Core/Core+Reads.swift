@@ -197,7 +197,8 @@ extension Problem {
     Problem(503, "This node can't reach a majority of its cluster. Ask another node, or use read=local.")
   }
   static var noOwnerRead: Problem {
-    Problem(503, "The key's partition has no owner that can be reached from here. Try again shortly, or use read=local.")
+    Problem(
+      503, "The key's partition has no owner that can be reached from here. Try again shortly, or use read=local.")
   }
   static var ownerUnreachableRead: Problem {
     Problem(503, "No node that holds the key can be reached from here. Ask another node, or try again shortly.")

@@ -80,8 +80,8 @@ struct MapTable: ~Copyable {
     mark()
   }
 
-  /// The version of settings that core `core` sets now, where there is no cluster: a Lamport clock (1978) with the core,
-  /// so that of two settings that cross between cores the higher one wins on all of them.
+  /// The version of settings that core `core` sets now, where there is no cluster: a Lamport clock (1978) with the
+  /// core, so that of two settings that cross between cores the higher one wins on all of them.
   func nextVersion(on core: Int) -> UInt64 {
     let highest = entries.reduce(0) { max($0, $1.settings.version) }
     return (highest >> 16 &+ 1) << 16 | UInt64(core)

@@ -96,8 +96,9 @@ struct WaitingAnswers: ~Copyable {
     let slot = takeSlot()
     let generation = slots[slot].generation &+ 1
     slots[slot] = WaitingAnswer(
-      target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1), since: now,
-      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1, previous: -1, isUsed: true)
+      target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
+      since: now, outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
+      previous: -1, isUsed: true)
     link(slot)
     count += 1
     return WaitToken(slot: slot, generation: generation)

@@ -265,7 +265,9 @@ extension Core {
   ) {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind == .get {
-      guard let record = store.find(operation.pointee.key, now: wall), writeFound(record, partition, entry) else {
+      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall),
+        writeFound(record, partition, entry)
+      else {
         return run(operation, entry)
       }
       gets &+= 1

@@ -48,11 +48,13 @@ extension Core {
     let id = PartitionID(UInt16(partition))
     var deposed: [UInt64] = []
     desk.around.replicas = entry.replicas
+    let epoch = desk.parts![part].entry.epoch
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
       desk.dropAssembly(part)
     }
+    if entry.epoch > epoch && maps.hasCaches { cacheDesk.leftovers.append(part) }
     if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
