@@ -101,7 +101,12 @@ extension Core {
 
   /// A node is sent a value that it may keep a copy of.
   mutating func grant(_ partition: PartitionID, to slot: MemberSlot) {
-    cacheDesk.grants[part(partition), default: [:]][slot] = monotonic + UInt64(limits.cacheLease) * 1_000_000
+    let until = monotonic + UInt64(limits.cacheLease) * 1_000_000
+    guard slot == .max else { return cacheDesk.grants[part(partition), default: [:]][slot] = until }
+    // An operation that waited doesn't say who sent it: any of them may have.
+    for slot in desk.peers.indices where desk.peers[slot] != nil {
+      cacheDesk.grants[part(partition), default: [:]][MemberSlot(slot)] = until
+    }
   }
 
   /// Those that may have copies of a partition's values, and until when an answer waits for them.

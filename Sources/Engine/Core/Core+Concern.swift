@@ -83,19 +83,10 @@ extension Core {
 
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
-    let isWrite = operation.pointee.kind.isWrite
-    let concern = concern(of: operation)
-    var problem = isWrite ? admit(operation.pointee.key.partition, concern) : nil
-    if problem == nil && isWrite && concern != operation.pointee.concern {
-      problem = check(concern, in: operation)
-    }
-    if problem == nil && waiting.count >= limits.waitingAnswers {
-      metrics.count(.overloaded)
-      problem = .overloaded
-    }
-    guard let problem else {
-      if !isWrite { return executeRead(operation) }
-      let isUnsafe = !operation.pointee.key.isCached && isUnsafe(concern, operation.pointee.key.partition)
+    guard let problem = problem(of: operation) else {
+      if !operation.pointee.kind.isWrite { return executeRead(operation) }
+      let isCached = operation.pointee.key.isCached
+      let isUnsafe = !isCached && isUnsafe(concern(of: operation), operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
       return execute(operation)
@@ -126,8 +117,24 @@ extension Core {
     return owner.canReach(concern) ? nil : .notInStep
   }
 
-  /// Whether the answer to an executed write has to wait for other nodes.
+  /// Why an operation isn't executed now; nil if it is.
+  mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
+    let partition = operation.pointee.key.partition
+    if operation.pointee.kind.isWrite {
+      // Behind one of its partition that waits, since it came later.
+      if !held.isEmpty, held.has(partition) { return .fenced }
+      let concern = concern(of: operation)
+      if let problem = admit(partition, concern) { return problem }
+      if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }
+    }
+    guard waiting.count >= limits.waitingAnswers else { return nil }
+    metrics.count(.overloaded)
+    return .overloaded
+  }
+
+  /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
+    if outcome.status == 503, outcome.problem.passes { return mayHold(outcome, operation) }
     guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
     if operation.pointee.key.isCached { return mustInvalidate(outcome, operation.pointee.key.partition) }
     if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, concern(of: operation)) }
@@ -146,8 +153,10 @@ extension Core {
     return Revision(partition: partition, epoch: owner.epoch, offset: store.nextOffset(of: partition).previous)
   }
 
-  /// Keeps the answer to a write until its concern is met or its time is over.
+  /// Keeps the answer to a write until its concern is met or its time is over; or the write itself, if it couldn't be
+  /// executed yet.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    if outcome.status == 503, outcome.problem.passes { return hold(outcome, operation, target) }
     guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
     if operation.pointee.key.isCached { return waitForCopies(outcome, operation, target) }
     metrics.count(.parked)
@@ -176,6 +185,10 @@ extension Core {
         give(answer, answer.outcome)
         continue
       }
+      if answer.reason == .owner {
+        give(answer, answer.outcome)
+        continue
+      }
       if answer.reason == .concern || answer.reason == .read { unwatch(token, answer.partition) }
       if answer.kind.isWrite { metrics.count(.unknown) }
       give(answer, Outcome(problem(of: answer)))
@@ -190,7 +203,7 @@ extension Core {
     case .revision: return .revisionNotReached
     case .forward where answer.kind.isWrite: return .noWord
     // A node that is cut off knows why.
-    case .forward, .copy: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
+    case .forward, .copy, .owner: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }
   }
 

@@ -28,6 +28,8 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The operation isn't executed: its partition has no owner who takes it now.
+  case owner
   /// The value was read here; it isn't certain yet that no newer one was acknowledged elsewhere, or that a majority has
   /// it.
   case read
@@ -158,6 +160,10 @@ struct WaitingAnswers: ~Copyable {
     var kept = outcome
     kept.isInLog = false
     if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
+    guard outcome.value.count > 0 else {
+      kept.value = UnsafeRawBufferPointer(start: nil, count: 0)
+      return kept
+    }
     let block = UnsafeMutableRawBufferPointer.allocate(byteCount: outcome.value.count, alignment: 8)
     block.copyMemory(from: outcome.value)
     kept.value = UnsafeRawBufferPointer(block)

@@ -173,14 +173,15 @@ extension Core {
     _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
   ) {
     if let outcome = redirection(operation, request, place) { return answer(connection, request, outcome) }
-    if let outcome = refusal(place, operation) {
+    let outcome = refusal(place, operation)
+    if let outcome, !mayHold(outcome, operation) {
       if let staged = operation.pointee.staged { discard(staged) }
       return answer(connection, request, outcome)
     }
     let gap = openGap(connection, request)
-    relay(
-      operation, over: place.link!,
-      ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
+    let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+    if let outcome { return hold(outcome, operation, AnswerTarget(reply: target, core: index)) }
+    relay(operation, over: place.link!, target)
   }
 
   /// Where a client is sent that asked for it rather than for a value that is passed on (RFC 9110, section 15.4.8).

@@ -89,6 +89,7 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.isForwarded = false
+    operation.pointee.source = .max
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     operation.pointee.kind = OperationKind(view.operation)
@@ -340,6 +341,9 @@ extension Core {
   ) {
     guard let outcome = refusal(place, operation) else {
       return relay(operation, over: place.link!, wait(operation, entry, connection))
+    }
+    if mayHold(outcome, operation) {
+      return hold(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
     }
     if let staged = operation.pointee.staged { discard(staged) }
     metrics.answered(operation.pointee.kind.route, outcome.status)
