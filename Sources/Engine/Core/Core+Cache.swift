@@ -102,10 +102,10 @@ extension Core {
   /// A node is sent a value that it may keep a copy of.
   mutating func grant(_ partition: PartitionID, to slot: MemberSlot) {
     let until = monotonic + UInt64(limits.cacheLease) * 1_000_000
-    guard slot == .max else { return cacheDesk.grants[part(partition), default: [:]][slot] = until }
     // An operation that waited doesn't say who sent it: any of them may have.
-    for slot in desk.peers.indices where desk.peers[slot] != nil {
-      cacheDesk.grants[part(partition), default: [:]][MemberSlot(slot)] = until
+    let slots = slot == .max ? desk.peers.indices.map { MemberSlot($0) } : [slot]
+    for slot in slots where desk.peers[Int(slot)] != nil {
+      cacheDesk.grants[part(partition), default: [:]][slot] = until
     }
   }
 
