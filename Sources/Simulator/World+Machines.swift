@@ -64,7 +64,7 @@ extension World {
       machine.seats[core].wishes = wishes
       machine.hasWishes = true
     }
-    if machine.wantsWrites || machine.hasWishes || !machine.mapRequests.isEmpty { press(number, machine, clock) }
+    if machine.wantsWrites || machine.hasWishes || !machine.maps.isEmpty { press(number, machine, clock) }
     guard hosts[number].machine === machine else { return }
     sendMail(number, core, machine)
     if machine.cores[core].wantsTurnEnd { machine.cores[core].turnEnded(monotonic: clock) }
@@ -182,8 +182,8 @@ extension World {
         }
       case .askForWrites: machine.wantsWrites = true
       case .setMap(let bytes, let count):
-        let command = try? TopologyCommand(decoding: Array(UnsafeRawBufferPointer(start: bytes, count: count)))
-        if case .setMap(let entry)? = command { machine.mapRequests.append(entry) }
+        let command = [UInt8](UnsafeRawBufferPointer(start: bytes, count: count))
+        if case .setMap(let entry)? = try? TopologyCommand(decoding: command) { machine.maps.append(entry) }
       case .receive, .discard, .populate: break
       case .log(let level, let bytes, let count):
         let text = String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self)
@@ -245,16 +245,16 @@ extension World {
   /// Gives the control plane what the cores want of it.
   private mutating func press(_ number: Int, _ machine: Machine, _ clock: UInt64) {
     guard !machine.isStopping else { return }
-    if !machine.mapRequests.isEmpty {
-      for entry in machine.mapRequests { hosts[number].control!.setMap(entry, now: clock) }
-      machine.mapRequests.removeAll()
-      hosts[number].control!.tick(clock, &chances[number])
-    }
     if machine.wantsWrites {
       machine.wantsWrites = false
       hosts[number].control!.markWritten()
       hosts[number].control!.tick(clock, &chances[number])
     }
+    for entry in machine.maps {
+      hosts[number].control!.setMap(entry, now: clock)
+      hosts[number].control!.tick(clock, &chances[number])
+    }
+    machine.maps = []
     if machine.hasWishes {
       machine.hasWishes = false
       hosts[number].control!.setWishes(machine.seats.flatMap(\.wishes), now: clock)

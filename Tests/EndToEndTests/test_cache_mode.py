@@ -126,7 +126,7 @@ def test_fewer_replicas_need_fewer_answers(cluster):
     assert owner.call("GET", "/v1/maps/one/k").header("Kvd-TTL")
     cluster.network.isolate(host)
     with owner.connect() as connection:
-        assert connection.call("PUT", "/v1/maps/one/k", "2").status == 200
+        assert connection.call("PUT", "/v1/maps/one/k", b"2").status == 200
     cluster.network.heal()
     nodes[0].call("PUT", "/v1/maps/one", '{"replicas":4}').problem(400)
     nodes[0].call("PUT", "/v1/maps/default", '{"mode":"cache"}').problem(400)

@@ -50,7 +50,7 @@ def test_exactly_the_write_of_an_owner_that_was_cut_off_is_listed(cluster):
     cluster.network.isolate(host)
     with victim.connect() as connection:
         # Its lease lasts a little longer.
-        answer = connection.call("PUT", f"/{key}?w=1", "lost")
+        answer = connection.call("PUT", f"/{key}?w=1", b"lost")
         assert answer.status == 200
         revision = answer.etag.strip('"')
     until(lambda: others[0].call("GET", f"/v1/ring?key={key}").json()["owner"] != name, "a failover", 20)

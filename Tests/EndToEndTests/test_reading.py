@@ -69,7 +69,7 @@ def test_a_session_on_one_node_reads_its_own_writes(cluster):
         with nodes[number].connect() as connection:
             for value in range(300):
                 key = f"/s{number}-{value % 7}"
-                if connection.call("PUT", key, str(value)).status not in (200, 201):
+                if connection.call("PUT", key, str(value).encode()).status not in (200, 201):
                     failures.append((number, value, "write"))
                 if connection.call("GET", key).body != str(value).encode():
                     failures.append((number, value, "read"))

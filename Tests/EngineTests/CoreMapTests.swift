@@ -168,6 +168,29 @@ struct CoreMapTests {
     for node in [1, 2] { #expect(value(cluster, node, key).1 == "2") }
   }
 
+  @Test("when a partition is handed over its cached values are gone, and their memory with them")
+  func handOver() {
+    let cluster = cluster("c", { $0.mode = .cache })
+    cluster.advance(1500)
+    let key = key(cluster, "c", of: 0)
+    #expect(send(cluster, 0, "PUT", key, "1").first?.status == 201)
+    #expect(cluster.nodes.map(\.keys) == [1, 0, 0])
+    let number = partition(key)
+    let entry = cluster.topology.partitions[number]
+    cluster.apply(
+      .handOver([
+        .init(partition: PartitionID(UInt16(number)), epoch: entry.epoch, version: entry.version, heir: 1)
+      ]))
+    cluster.publish()
+    cluster.settle()
+    for node in 0..<3 { #expect(value(cluster, node, key).0 == 404) }
+    cluster.advance(2000)
+    #expect(cluster.nodes.map(\.keys) == [0, 0, 0])
+    #expect(send(cluster, 0, "PUT", key, "2").first?.status == 201)
+    for node in 0..<3 { #expect(value(cluster, node, key).1 == "2") }
+    cluster.checkAtRest()
+  }
+
   private func partition(_ path: String) -> Int {
     let parts = path.split(separator: "/")
     return Array("\u{1}\(parts[2])".utf8).withUnsafeBytes { map in
@@ -201,23 +224,27 @@ struct CoreMapTests {
     head.write(to: memory.baseAddress!, length: RecordLayout.headerCount + 1, mapCount: 0, keyCount: 1)
     let record = UnsafeRawBufferPointer(rebasing: memory[..<(RecordLayout.headerCount + 1)])
     let none = UnsafeRawBufferPointer(start: nil, count: 0)
-    table.keep(record, none, key.hash, asked: 5, until: 100, limit: 1 << 16)
+    table.keep(record, none, key.hash, asked: 5, until: 100, limit: 1 << 16, monotonic: 1)
     var isThere = [99, 100].map { table.find(key, monotonic: $0, wall: 0) != nil }
     #expect(isThere == [true, false])
     table.invalidate(key.hash, now: 7)
     let left = table.bytes
     #expect(left == 0)
-    table.keep(record, none, key.hash, asked: 7, until: 100, limit: 1 << 16)
+    table.keep(record, none, key.hash, asked: 7, until: 100, limit: 1 << 16, monotonic: 1)
     var bytes = table.bytes
     #expect(bytes == 0)
     for number in 0..<5000 {
-      table.keep(record, none, key.hash &+ UInt64(number), asked: 8, until: 100, limit: 4096)
+      table.keep(record, none, key.hash &+ UInt64(number), asked: 8, until: 100, limit: 4096, monotonic: 1)
       bytes = table.bytes
       #expect(bytes <= 4096)
     }
-    table.keep(UnsafeRawBufferPointer(memory), none, 1, asked: 8, until: 100, limit: 4096)
+    table.keep(UnsafeRawBufferPointer(memory), none, 1, asked: 8, until: 100, limit: 4096, monotonic: 1)
     isThere = [table.find(key, monotonic: 1, wall: 0) != nil]
     #expect(isThere == [false])
+    // What is no good any more makes room by itself.
+    table.keep(record, none, key.hash, asked: 8, until: 300, limit: 1 << 16, monotonic: 200)
+    bytes = table.bytes
+    #expect(bytes == record.count)
   }
 }
 

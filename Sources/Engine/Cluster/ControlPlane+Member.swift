@@ -160,11 +160,8 @@ extension ControlPlane {
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
     guard let topology else { return false }
-    if isLeaving || pendingCommand != nil || !wishes.isEmpty || !mapRequests.isEmpty
-      || (wantsWritten && !topology.isWritten)
-    {
-      return true
-    }
+    if isLeaving || pendingCommand != nil || !wishes.isEmpty || !mapRequests.isEmpty { return true }
+    if wantsWritten && !topology.isWritten { return true }
     return needsDetails(topology)
   }
 
@@ -224,8 +221,7 @@ extension ControlPlane {
       planner.wishes.note(wishes, of: slot)
       planner.hasWishes = true
     case .command(let bytes):
-      // Owners resize their own partitions; the first write and maps are anyone's. Everything else is the leader's
-      // plan.
+      // Owners resize their own partitions; the first write and maps are anyone's. All else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
         return ignore(.malformed, address, now)
       }

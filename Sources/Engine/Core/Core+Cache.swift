@@ -42,6 +42,8 @@ extension Core {
   /// Where a cached key is read: where the copy is, which only the partition's core of this node knows.
   func cachedPlace(_ operation: UnsafePointer<Operation>, owner: Int16) -> Int {
     let partition = operation.pointee.key.partition
+    // Another node asks the owner, not a copy: what it is told it may keep, by the owner's leave.
+    if operation.pointee.isForwarded { return Place(owner: owner).rawValue }
     if operation.pointee.hasOptions && operation.pointee.options.redirects { return Place(owner: owner).rawValue }
     let home = core(of: partition)
     if home != index { return home }
@@ -76,7 +78,7 @@ extension Core {
     let lease = UInt64(limits.cacheLease) * 1_000_000
     copies.keep(
       prefix, value, record.hash, asked: answer.since, until: answer.since * 1_000_000 + lease - lease / 8,
-      limit: limits.cacheBytes)
+      limit: limits.cacheBytes, monotonic: monotonic)
   }
 
   /// The owner of a key is about to answer a write of it.
@@ -99,7 +101,12 @@ extension Core {
 
   /// A node is sent a value that it may keep a copy of.
   mutating func grant(_ partition: PartitionID, to slot: MemberSlot) {
-    cacheDesk.grants[part(partition), default: [:]][slot] = monotonic + UInt64(limits.cacheLease) * 1_000_000
+    let until = monotonic + UInt64(limits.cacheLease) * 1_000_000
+    // An operation that waited doesn't say who sent it: any of them may have.
+    let slots = slot == .max ? desk.peers.indices.map { MemberSlot($0) } : [slot]
+    for slot in slots where desk.peers[Int(slot)] != nil {
+      cacheDesk.grants[part(partition), default: [:]][slot] = until
+    }
   }
 
   /// Those that may have copies of a partition's values, and until when an answer waits for them.
@@ -160,6 +167,12 @@ extension Core {
 
   /// Answers those whose leases are over, and asks the others again.
   mutating func tickCaches() {
+    // A few at a time: each is a pass over a partition's table.
+    for part in cacheDesk.leftovers.prefix(4) {
+      cacheDesk.leftovers.removeFirst()
+      let id = PartitionID(UInt16(part + partitions.lowerBound))
+      if !store.forgetCached(id, before: desk.parts![part].entry.epoch) { cacheDesk.leftovers.append(part) }
+    }
     guard !cacheDesk.pending.isEmpty || !cacheDesk.grants.isEmpty else { return }
     let all = cacheDesk.pending
     cacheDesk.pending = []
@@ -185,6 +198,8 @@ struct CacheDesk {
   var grants: [Int: [MemberSlot: UInt64]] = [:]
   /// By partition: until when copies that an earlier owner gave may be good.
   var quietUntil: [Int: UInt64] = [:]
+  /// Partitions that had another owner: their cached values are to be forgotten.
+  var leftovers: [Int] = []
   /// Writes whose answers wait. Bounded by `limits.waitingAnswers`.
   var pending: [Invalidation] = []
   var number: UInt64 = 0

@@ -85,29 +85,14 @@ extension Core {
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
     guard let problem = problem(of: operation) else {
       if !operation.pointee.kind.isWrite { return executeRead(operation) }
-      let key = operation.pointee.key
-      let isUnsafe = !key.isCached && isUnsafe(concern(of: operation), key.partition)
+      let isCached = operation.pointee.key.isCached
+      let isUnsafe = !isCached && isUnsafe(concern(of: operation), operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
       return execute(operation)
     }
     if let staged = operation.pointee.staged { discard(staged) }
     return Outcome(problem)
-  }
-
-  /// Why an operation isn't executed now; nil if it is.
-  mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
-    let partition = operation.pointee.key.partition
-    if operation.pointee.kind.isWrite {
-      // Behind one of its partition that waits, since it came later.
-      if !held.isEmpty, held.has(partition) { return .fenced }
-      let concern = concern(of: operation)
-      if let problem = admit(partition, concern) { return problem }
-      if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }
-    }
-    guard waiting.count >= limits.waitingAnswers else { return nil }
-    metrics.count(.overloaded)
-    return .overloaded
   }
 
   /// How many nodes must hold a write: as many as the request says, where `majority` and `all` count no more nodes
@@ -130,6 +115,21 @@ extension Core {
     if operation.pointee.key.isCached { return asked == .majority || asked == .one ? nil : .cacheConcern }
     guard let owner = desk.parts?[part(operation.pointee.key.partition)].owner else { return nil }
     return owner.canReach(concern) ? nil : .notInStep
+  }
+
+  /// Why an operation isn't executed now; nil if it is.
+  mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
+    let partition = operation.pointee.key.partition
+    if operation.pointee.kind.isWrite {
+      // Behind one of its partition that waits, since it came later.
+      if !held.isEmpty, held.has(partition) { return .fenced }
+      let concern = concern(of: operation)
+      if let problem = admit(partition, concern) { return problem }
+      if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }
+    }
+    guard waiting.count >= limits.waitingAnswers else { return nil }
+    metrics.count(.overloaded)
+    return .overloaded
   }
 
   /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.

@@ -185,6 +185,7 @@ extension Core {
     switch operation.pointee.kind {
     case .get, .put: preconditionFailure("handled by its own path")
     case .delete:
+      if key.isCached, lookUp(key) == nil { return Outcome(.notFound) }
       let revision: Revision?
       do {
         revision = try store.remove(key, time: wall)

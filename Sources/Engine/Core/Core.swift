@@ -317,8 +317,8 @@ package struct Core: ~Copyable {
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
-    next = min(next, held.nextTry)
     for pending in pendingSettings { next = min(next, pending.deadline) }
+    next = min(next, held.nextTry)
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look

@@ -63,7 +63,7 @@ struct Operation {
   /// Another node sent it on for its clients: it isn't sent on again.
   var isForwarded: Bool
   private(set) var isStaged: Bool
-  /// Of an operation on a cached key that was sent on: the node that did so.
+  /// Of an operation on a cached key that was sent on: the node that did so; `.max` if it isn't known any more.
   var source: MemberSlot
   var contentType: RecordContentType
   var key: KeyRef

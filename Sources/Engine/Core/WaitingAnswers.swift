@@ -99,8 +99,7 @@ struct WaitingAnswers: ~Copyable {
     let generation = slots[slot].generation &+ 1
     slots[slot] = WaitingAnswer(
       target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
-      since: now,
-      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
+      since: now, outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
       previous: -1, isUsed: true)
     link(slot)
     count += 1

@@ -47,7 +47,7 @@ extension Core {
     if core == index {
       request.pointee.isPlain =
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
-        && !logsRequests && !(isReplicated && operation.pointee.kind == .put)
+        && !logsRequests && !(isReplicated && operation.pointee.kind == .put) && !operation.pointee.key.isCached
     }
     joinBatch(core == index ? operation.pointee.key.hash : nil)
   }

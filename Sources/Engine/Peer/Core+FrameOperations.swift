@@ -89,6 +89,7 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.isForwarded = false
+    operation.pointee.source = .max
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     operation.pointee.kind = OperationKind(view.operation)
@@ -265,7 +266,9 @@ extension Core {
   ) {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind == .get {
-      guard let record = store.find(operation.pointee.key, now: wall), writeFound(record, partition, entry) else {
+      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall),
+        writeFound(record, partition, entry)
+      else {
         return run(operation, entry)
       }
       gets &+= 1
