@@ -6,7 +6,7 @@ import Wire
 /// The control plane at work on core 0: datagrams and time go in, and what it asks for is carried out.
 final class ClusterNode {
   private let shared: SharedState
-  private var control: ControlPlane
+  private let control: ControlPlane
   private var chance: Chance
   private var sockets: ClusterSockets
   private var places: JoinPlaces
@@ -18,6 +18,7 @@ final class ClusterNode {
   private var nextNews: UInt64 = 0
   /// The control plane has taken a step since `publish`.
   private var hasStepped = false
+  private var hasNewCounts = false
   /// Since when other members exist and this node may not act as an owner.
   private var cutOffSince: UInt64?
   /// Until when a node that leaves waits for the others.
@@ -90,8 +91,20 @@ final class ClusterNode {
     }
   }
 
+  /// What was sent and received; nil if that may be no news.
+  @inline(__always)
+  func takeCounts(_ loop: inout Loop) -> DatagramCounts? {
+    guard hasNewCounts else { return nil }
+    hasNewCounts = false
+    var counts = control.datagrams
+    let statistics = loop.statistics.datagrams
+    counts.dropped = statistics.dropped + statistics.refused
+    return counts
+  }
+
   @inline(never)
   private func step(_ loop: inout Loop, _ now: UInt64) {
+    hasNewCounts = true
     guard !shared.isStopping.load(ordering: .relaxed) else { return }
     places.refresh(now: now, isSeeking: control.topology == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {

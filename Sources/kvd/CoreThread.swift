@@ -69,6 +69,7 @@ struct CoreThread: ~Copyable {
     carryOut()
     if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
     cluster?.turn(&loop, now: now)
+    if let counts = cluster?.takeCounts(&loop) { core.datagrams = counts }
     if post.count > 1 { sendMail() }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
