@@ -16,6 +16,9 @@ extension Core {
         if core == index {
           (sections + count).initialize(to: section)
           count += 1
+        } else if outboxes[core].count > limits.linkBytes {
+          // That core doesn't keep up. What is lost on the way is asked for again.
+          metrics.count(.overloaded)
         } else {
           let payload = outboxes[core].begin(.replicate, 8 + section.length)
           payload.storeBytes(of: UInt64(slot), as: UInt64.self)
@@ -79,6 +82,8 @@ extension Core {
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
     case .confirm: confirm(section, slot, part)
+    case .invalidate: invalidate(section, slot)
+    case .invalidated: invalidated(section.round, by: slot)
     case .confirmed:
       guard desk.parts![part].owner?.epoch == section.epoch else { return }
       if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }
@@ -181,6 +186,15 @@ extension Core {
     store.cover(id, upTo: end)
   }
 
+  /// Lets go of long records whose rest will not come, if there are many.
+  private mutating func dropStaleAssemblies() {
+    guard desk.assembledBytes > limits.assembledBytes / 2 else { return }
+    for (part, assembly) in desk.assemblies
+    where !desk.parts![part].replica.isListening(assembly.epoch, stream: assembly.stream) {
+      desk.dropAssembly(part)
+    }
+  }
+
   /// A piece of a long record; with the last one the record is there.
   private mutating func assemble(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     let replica = desk.parts![part].replica
@@ -190,9 +204,15 @@ extension Core {
     if section.pieceStart == 0 {
       desk.dropAssembly(part)
       let room = RecordLayout.padded(section.recordCount)
-      desk.assemblies[part] = RecordAssembly(
+      // Beyond the bound it is ignored: its owner sends it again when others are done.
+      dropStaleAssemblies()
+      guard desk.assemblies.isEmpty || desk.assembledBytes + room <= limits.assembledBytes else {
+        return metrics.count(.overloaded)
+      }
+      let assembly = RecordAssembly(
         epoch: section.epoch, stream: section.stream, first: section.offset, end: section.end,
         bytes: .allocate(byteCount: room, alignment: 16))
+      desk.assemble(part, assembly)
     }
     guard var assembly = desk.assemblies[part], assembly.epoch == section.epoch, assembly.stream == section.stream,
       assembly.first == section.offset, assembly.filled == section.pieceStart,

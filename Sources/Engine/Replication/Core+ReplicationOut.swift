@@ -272,6 +272,10 @@ extension Core {
     let most = (ReplicationPeer.frameCount - FrameLayout.headCount - SectionLayout.pieceCount) & ~7
     var start = partial
     let committed = desk.parts![part].replica.committed
+    guard mayBeginLong(part, slot, isUrgent: isUrgent) else {
+      desk.parts![part].owner!.didSendPart(place, bytes: start)
+      return false
+    }
     while start < record.length {
       guard isUrgent ? mayTake(slot) : mayCatchUp(slot) else {
         desk.parts![part].owner!.didSendPart(place, bytes: start)
@@ -284,6 +288,19 @@ extension Core {
       start += count
       if !isUrgent { desk.peers[slot]!.credit -= count }
     }
+    if isUrgent { desk.peers[slot]!.longNew = nil } else { desk.peers[slot]!.longOld = nil }
+    return true
+  }
+
+  /// Whether no other partition's long record is on its way to a member; then this one's is.
+  private mutating func mayBeginLong(_ part: Int, _ slot: Int, isUrgent: Bool) -> Bool {
+    if let other = isUrgent ? desk.peers[slot]!.longNew : desk.peers[slot]!.longOld, other != part,
+      let owner = desk.parts![other].owner,
+      owner.followers.contains(where: { Int($0.slot) == slot && $0.partial > 0 && $0.phase == .streaming })
+    {
+      return false
+    }
+    if isUrgent { desk.peers[slot]!.longNew = part } else { desk.peers[slot]!.longOld = part }
     return true
   }
 

@@ -14,6 +14,10 @@ struct ReplicationPeer {
   var creditAt: UInt64 = 0
   /// Whether such followers wait for room or credit.
   var isAwaited = false
+  /// The partitions whose long records are on their way in pieces, a new one and one of a follower that is behind:
+  /// the receiver has memory for few.
+  var longNew: Int?
+  var longOld: Int?
   /// The frame that is being written.
   let writer: UnsafeMutablePointer<SectionWriter>
 
@@ -94,6 +98,8 @@ struct ReplicationDesk: ~Copyable {
   var results: [Int: [ReplicatedResult]] = [:]
   /// Long records that arrive, by partition.
   var assemblies: [Int: RecordAssembly] = [:]
+  /// Bytes that they take.
+  private(set) var assembledBytes = 0
   var ledger = LossLedger()
   /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
   /// more are let go.
@@ -169,6 +175,14 @@ struct ReplicationDesk: ~Copyable {
   /// Forgets a record that was arriving.
   mutating func dropAssembly(_ part: Int) {
     guard let assembly = assemblies.removeValue(forKey: part) else { return }
+    assembledBytes -= assembly.bytes.count
     assembly.bytes.deallocate()
+  }
+
+  /// Begins to put a long record together.
+  mutating func assemble(_ part: Int, _ assembly: RecordAssembly) {
+    dropAssembly(part)
+    assembledBytes += assembly.bytes.count
+    assemblies[part] = assembly
   }
 }
