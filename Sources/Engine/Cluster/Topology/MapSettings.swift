@@ -90,7 +90,7 @@ extension BeaconReader {
 extension ControlPlane {
   /// Asks for a map's settings, for as long as they are what whoever asks knew, and at most as often as there is room
   /// for.
-  package mutating func setMap(_ entry: MapEntry, now: UInt64) {
+  package func setMap(_ entry: MapEntry, now: UInt64) {
     mapRequests.removeAll { $0.name == entry.name }
     if mapRequests.count == ClusterLimits.mapRequests { mapRequests.removeFirst() }
     mapRequests.append(entry)
@@ -99,7 +99,7 @@ extension ControlPlane {
   }
 
   /// Those that are done, or can't be any more, are asked for no longer.
-  mutating func forgetMapRequests() {
+  func forgetMapRequests() {
     guard !mapRequests.isEmpty, let topology else { return }
     mapRequests.removeAll { topology.settings(of: $0.name).version != $0.settings.version }
   }
