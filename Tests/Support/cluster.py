@@ -22,8 +22,8 @@ class Cluster:
 
         def start(host):
             name = f"n{self.network.hosts.index(host) + 1}"
-            return Node("--name", name, "--cores", str(self.cores), *arguments, io=self.io, host=host, is_ready=is_ready,
-                        **{"memory": "64MiB", **options})
+            return Node("--name", name, "--cores", str(self.cores), *arguments, io=self.io, host=host,
+                        is_ready=is_ready, **{"memory": "64MiB", **options})
 
         with ThreadPoolExecutor(len(hosts)) as pool:
             started = list(pool.map(start, hosts))
