@@ -39,7 +39,7 @@ struct Checker {
   }
 
   /// Which state of its entry a partition is in.
-  private struct EntryVersion: Equatable {
+  struct EntryVersion: Equatable {
     var version: UInt32 = 0
     var epoch = Epoch(0)
   }
