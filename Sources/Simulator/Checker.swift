@@ -78,6 +78,8 @@ struct Checker {
     if violation == nil { violation = Violation(invariant: invariant, detail: detail, time: now) }
   }
 
+  var writtenClusters: Int { clusters.count { $0.isWritten } }
+
   func name(of id: NodeID) -> String { names.last { $0.id == id }?.name ?? id.short }
 
   // MARK: Coming and going
@@ -313,6 +315,12 @@ struct Checker {
     if samples % 10 == 0 { checkTraffic(hosts, now) }
   }
 
+  /// Whether a node has been without a majority for longer than any lease lasts.
+  func lacksQuorum(_ number: Int, _ now: UInt64) -> Bool {
+    let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
+    return now > views[number].hadQuorum + bound
+  }
+
   /// A node that for a while couldn't hear, directly and both ways, a node that hears a majority, holds no lease.
   private mutating func checkQuorum(_ number: Int, _ live: [Int], _ hosts: [Host], _ now: UInt64) {
     let place = views[number].cluster!
@@ -332,8 +340,7 @@ struct Checker {
     }
     // Voters that have just changed count either way.
     if couldReach || voters.isEmpty || views[number].pausedUntil > now { views[number].hadQuorum = now }
-    let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
-    if now > views[number].hadQuorum + bound, hosts[number].control!.holdsLease(hosts[number].clock(now)) {
+    if lacksQuorum(number, now), hosts[number].control!.holdsLease(hosts[number].clock(now)) {
       violate(.noLeaseWithoutQuorum, "\(name(of: views[number].id)) still holds one", now)
     }
   }

@@ -269,7 +269,7 @@ struct CoreReplicationTests {
     #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
   }
 
-  @Test("a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
+  @Test("a newcomer gets what it lacks at the permitted rate, and no write waits behind that", arguments: [1, 2])
   func catchUp(cores: Int) {
     var limits = TestNode.limits
     limits.catchUpRate = 200_000

@@ -22,6 +22,10 @@ package struct CoreConfiguration {
   package var nodeID: (UInt64, UInt64)
   /// The key that nodes prove to each other; nil where none is shared.
   package var key: BeaconKey?
+  #if DEBUG
+    /// A planted bug, for tests of the simulator's checkers.
+    package var mutation: ReplicationMutation?
+  #endif
 
   package init(
     index: Int, count: Int, limits: Limits, name: String, version: String, logLevel: LogLevel, eviction: Eviction,

@@ -28,6 +28,9 @@ extension Core {
     for partition in partitions {
       let last = store.nextOffset(of: PartitionID(UInt16(partition))).previous
       desk.parts![partition - partitions.lowerBound].replica.begin(upTo: last)
+      #if DEBUG
+        desk.parts![partition - partitions.lowerBound].mutation = configuration.mutation
+      #endif
     }
   }
 
@@ -38,7 +41,10 @@ extension Core {
       if let peer = desk.peers[slot], peer.node != member?.id {
         peer.deallocate()
         desk.peers[slot] = nil
-        for part in 0..<partitions.count { desk.parts![part].owner?.forget(MemberSlot(slot), now: monotonic) }
+        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+          desk.parts![part].owner!.forget(MemberSlot(slot), now: monotonic)
+          desk.touch(part)
+        }
       }
       if desk.peers[slot] == nil, let member { desk.peers[slot] = ReplicationPeer(member.id) }
     }
@@ -88,8 +94,9 @@ extension Core {
       guard isUp != peer.isConnected || session != peer.session else { continue }
       if peer.isConnected {
         peer.writer.pointee.removeAll()
-        for part in 0..<partitions.count {
-          desk.parts![part].owner?.disconnected(MemberSlot(slot), now: monotonic)
+        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+          desk.parts![part].owner!.disconnected(MemberSlot(slot), now: monotonic)
+          desk.touch(part)
         }
       }
       desk.peers[slot]!.isConnected = isUp
@@ -158,15 +165,18 @@ extension Core {
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
     for part in 0..<partitions.count {
-      if desk.parts![part].owner != nil {
-        let last = desk.parts![part].replica.last
+      if floors { moveFloor(part) }
+      if desk.isAtRest(part) { continue }
+      let last = desk.parts![part].replica.last
+      let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
+      if !isSettled {
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
         desk.parts![part].owner!.askAgain()
         connectFollowers(part)
         desk.touch(part)
       }
       updateWish(part)
-      if floors { moveFloor(part) }
+      if isSettled, desk.wishes[part] == nil { desk.rest(part) }
     }
   }
 

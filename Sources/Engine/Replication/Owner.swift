@@ -92,6 +92,12 @@ package struct Owner: Sendable {
     }
   }
 
+  /// Whether nothing is under way: every follower has everything and knows it, and nobody waits.
+  func isSettled(last: Offset) -> Bool {
+    isActive && pending == nil && successor == nil && waiters.isEmpty && readers.isEmpty && committed == last
+      && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
+  }
+
   // MARK: What counts
 
   /// The follower that is this member.
@@ -113,6 +119,7 @@ package struct Owner: Sendable {
   /// The last record that `count` of the members that count hold; with `isNew`, of the set that was asked for.
   func held(byAtLeast count: Int, isNew: Bool = false, last: Offset) -> Offset {
     guard count > 1 else { return last }
+    if count == 2 && pending == nil { return min(last, furthest) }
     var best = Offset.none
     let added = isNew ? pending?.added : nil
     func holders(of offset: Offset) -> Int {
@@ -127,6 +134,15 @@ package struct Owner: Sendable {
     }
     for slot in synced where counts(slot) { consider(slot) }
     if let added { consider(added) }
+    return best
+  }
+
+  /// How far the one of S has got that is closest behind the owner.
+  private var furthest: Offset {
+    var best = Offset.none
+    for index in followers.indices where followers[index].acked > best && synced.contains(followers[index].slot) {
+      best = followers[index].acked
+    }
     return best
   }
 
@@ -191,6 +207,12 @@ package struct Owner: Sendable {
   /// Whether the record is held as the concern says; if so, somebody may be told.
   package mutating func isHeld(_ offset: Offset, _ concern: WriteConcern, last: Offset) -> Bool {
     if concern == .one { return true }
+    // A new record is held by nobody else yet.
+    if offset == last, !followers.contains(where: { $0.acked >= offset }),
+      concern.nodes(copies: Int(replicationFactor)) > 1
+    {
+      return false
+    }
     guard held(at: concern, last: last) >= offset else { return false }
     acknowledged = max(acknowledged, offset)
     return true

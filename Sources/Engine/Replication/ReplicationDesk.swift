@@ -69,6 +69,14 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that have something to say when the turn ends, and whether each is among them.
   var dirty: [Int] = []
   private var isDirty: [Bool] = []
+  /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered,
+  /// and of the sections that are taken together.
+  var spareParts: [Int] = []
+  var spareTokens: [UInt64] = []
+  private(set) var sections: UnsafeMutablePointer<SectionView>?
+  /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
+  /// everything. Whatever happens to one touches it.
+  private var rests: [Bool] = []
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
@@ -96,6 +104,8 @@ struct ReplicationDesk: ~Copyable {
   var syncNews: [SyncNews] = []
   var syncSince: UInt64 = 0
 
+  /// Sections whose partitions are fetched together.
+  static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
@@ -108,7 +118,9 @@ struct ReplicationDesk: ~Copyable {
     self.parts = parts
     self.count = count
     isDirty = [Bool](repeating: false, count: count)
+    rests = isDirty
     isCatchingUp = [Bool](repeating: false, count: count)
+    sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
   deinit {
@@ -116,16 +128,22 @@ struct ReplicationDesk: ~Copyable {
       parts.deinitialize(count: count)
       parts.deallocate()
     }
+    sections?.deallocate()
     for case let peer? in peers { peer.deallocate() }
     for assembly in assemblies.values { assembly.bytes.deallocate() }
   }
 
   /// The partition has something to say when the turn ends.
   mutating func touch(_ part: Int) {
+    rests[part] = false
     guard !isDirty[part] else { return }
     isDirty[part] = true
     dirty.append(part)
   }
+
+  /// Whether ticks may pass a partition by, and that they may from now on.
+  func isAtRest(_ part: Int) -> Bool { rests[part] }
+  mutating func rest(_ part: Int) { rests[part] = true }
 
   /// A follower of the partition is behind.
   mutating func catchUp(_ part: Int) {
@@ -142,11 +160,10 @@ struct ReplicationDesk: ~Copyable {
     return catchingUp
   }
 
-  /// Those that had something to say.
-  mutating func takeDirty() -> [Int] {
+  /// Those that had something to say, in `list`, which is empty and keeps its memory by that.
+  mutating func takeDirty(_ list: inout [Int]) {
     for part in dirty { isDirty[part] = false }
-    defer { dirty.removeAll(keepingCapacity: true) }
-    return dirty
+    swap(&dirty, &list)
   }
 
   /// Forgets a record that was arriving.

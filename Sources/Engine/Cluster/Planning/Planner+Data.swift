@@ -63,7 +63,7 @@ extension ControlPlane {
       (view.isActive[Int($0)] || view.isLeaving[Int($0)]) && view.isHeard[Int($0)] && !hasPromised($0)
     }
     if mayCome, now < since + ControlPlane.promiseGrace { return }
-    if let candidate = entry.candidate(of: promises) {
+    if let candidate = entry.candidate(of: promises, needed: settings.has(.choosesEarly) ? 1 : nil) {
       plan.choices.append(.init(partition: id, epoch: entry.epoch, candidate: candidate))
     } else if entry.synced.allSatisfy({ view.isExpired[Int($0)] }),
       let owner = entry.replicas.first(where: { view.isActive[Int($0)] && view.isHeard[Int($0)] })
