@@ -51,7 +51,6 @@ extension Core {
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
-      desk.dropAssembly(part)
     }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     store.setReplicated(id, isFollower: !desk.parts![part].isOwner)

@@ -27,8 +27,6 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var stream: UInt32 = 0
   /// The next record to send.
   package internal(set) var next = Offset.none.next
-  /// Bytes of that record that were sent already, because it is a long one.
-  package internal(set) var partial = 0
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
   /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
