@@ -8,6 +8,9 @@ SWIFT ?= swift
 ARGS ?=
 # Seconds that `make fuzz` gives each decoder.
 FUZZ_SECONDS ?= 60
+# How long each history of `make histories` is, and the seed that chooses its faults (a new one if empty).
+SECONDS ?= 60
+SEED ?=
 # What `make bench` measures, as in CASE=get-p1,idle (everything if empty), and QUICK=1 for short runs.
 CASE ?=
 QUICK ?=
@@ -16,7 +19,7 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate null bench micro clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -71,6 +74,11 @@ simulate: ## clusters under simulated faults: fresh seeds until Ctrl-C; ARGS="7"
 	@.ci/install build
 	@$(SWIFT) build -c release --product simulate
 	@.build/release/simulate $(ARGS)
+
+histories: build ## record histories of real clusters under faults for SECONDS=60 each, and check them; SEED=7 repeats one
+	@.ci/install test
+	@cd Tests && KVD_HISTORY_SECONDS=$(SECONDS) KVD_HISTORY_SEED=$(SEED) ../.build/venv/bin/python -m pytest \
+	  EndToEndTests/test_histories.py -k long -s $(ARGS)
 
 null: ## build the C servers that benchmarks are compared with
 	@.ci/install build

@@ -2,4 +2,5 @@
 
 from . import check, cores, large, latency, memory, micro, records, replicated, throughput
 
-CASES = [case for module in (throughput, replicated, large, latency, memory, records, cores, micro, check) for case in module.CASES]
+MODULES = (throughput, replicated, large, latency, memory, records, cores, micro, check)
+CASES = [case for module in MODULES for case in module.CASES]

@@ -42,7 +42,7 @@ class Cluster:
 
 
 def started(name, starts, ready, kind=Cluster, folder=None):
-    """A cluster of servers, each from a function, once `ready(cluster)` is true; nothing is left behind if that fails."""
+    """A cluster of servers, each from a function, once `ready(cluster)` is true; nothing is left if that fails."""
     with ExitStack() as stack:
         if folder:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -110,13 +110,16 @@ def kvd_nodes(count=3, memory="4GiB"):
 def redis_with_replica():
     """redis and one replica of it; neither persists."""
     ports = [machine.free_port(), machine.free_port()]
-    plain = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
+    # The first copy of a replica is a file.
+    folder = tempfile.mkdtemp(prefix="kvd-redis-")
+    plain = ["--dir", folder, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]
     commands = [["redis-server", "--port", ports[0], *plain],
                 ["redis-server", "--port", ports[1], *plain, "--replicaof", "127.0.0.1", ports[0]]]
     starts = [lambda number=number: Server(f"redis {number}", commands[number], ports[number], scheme="redis")
               for number in range(2)]
     return started(
-        "redis, 1 replica", starts, lambda _: resp(ports[0], "SET key-0 x", "WAIT 1 1000").endswith(":1\r\n"))
+        "redis, 1 replica", starts, lambda _: resp(ports[0], "SET key-0 x", "WAIT 1 1000").endswith(":1\r\n"),
+        folder=folder)
 
 
 def resp(port, *commands):

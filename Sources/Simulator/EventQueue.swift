@@ -2,6 +2,8 @@
 struct Event {
   enum Kind: UInt8 {
     case deliver, wake, start, fate
+    /// The first segment of a connection's direction arrives; a core has a turn; a client does something.
+    case stream, turn, client
   }
 
   let time: UInt64
@@ -29,7 +31,9 @@ struct EventQueue {
   mutating func push(_ kind: Event.Kind, at time: UInt64, host: Int, from: Int = 0, detail: Int = 0) {
     order += 1
     heap.append(
-      Event(time: time, order: order, kind: kind, host: Int32(host), from: Int32(from), detail: Int32(detail)))
+      Event(
+        time: time, order: order, kind: kind, host: Int32(host), from: Int32(from),
+        detail: Int32(truncatingIfNeeded: detail)))
     rise(heap.count - 1)
   }
 

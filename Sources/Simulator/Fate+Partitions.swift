@@ -51,18 +51,27 @@ extension World {
   }
 
   private mutating func begin(_ links: [(from: Int, to: Int)]) -> Int {
-    let number = network.begin(links)
-    trace.add(now, "", "partition \(number): " + links.map { "\($0.from)→\($0.to)" }.joined(separator: " "))
+    var scope = Network.Scope.all
+    if options.oddPartitions > 0, chance.permille(options.oddPartitions) {
+      scope = chance.permille(500) ? .streams : .datagrams
+      if scope == .streams { report.faults.streamPartitions += 1 } else { report.faults.datagramPartitions += 1 }
+    }
+    let number = network.begin(links, scope)
+    trace.add(
+      now, "",
+      "partition \(number)\(scope == .all ? "" : " of \(scope)"): "
+        + links.map { "\($0.from)→\($0.to)" }.joined(separator: " "))
     return number
   }
 
   /// A partition that ends and begins again.
   mutating func flap(_ number: Int, left: Int) {
     let links = network.partitions[number]
+    let scope = network.scope(number)
     network.end(number)
     guard left > 0, let links else { return }
     // Begun again at once, or after the network was whole for a moment.
-    let again = network.begin(left % 2 == 0 ? [] : links, standingFor: links)
+    let again = network.begin(left % 2 == 0 ? [] : links, scope, standingFor: links)
     queue.push(.fate, at: now + chance.below(World.second), host: again, from: left - 1, detail: Stroke.flap.rawValue)
   }
 
@@ -76,6 +85,14 @@ extension World {
     let isWhole = chance.permille(300)
     for to in hosts.indices where to != one && (isWhole || to == other) { network.clog(one, to, until: until) }
     trace.add(now, "", "what n\(one) sends to \(isWhole ? "all" : "n\(other)") is held back")
+  }
+
+  /// For a while no client reaches a node, and what it answers reaches none.
+  mutating func seclude() {
+    let number = chance.below(hosts.count)
+    report.faults.clientCuts += 1
+    hosts[number].clientsCutUntil = now + chance.below(4 * World.second)
+    trace.add(now, "", "clients don't reach n\(number)")
   }
 
   // MARK: The worst case for leases

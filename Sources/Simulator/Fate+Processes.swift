@@ -55,8 +55,10 @@ extension World {
     if isTransferring { report.faults.crashesInTransfers += 1 }
     if isJoining { report.faults.crashesInJoins += 1 }
     lastKill = now
-    trace.add(now, name(number), "crashes")
-    stop(number)
+    let isSilent = options.darkness > 0 && chance.permille(options.darkness)
+    if isSilent { report.faults.darkHosts += 1 }
+    trace.add(now, name(number), isSilent ? "goes dark" : "crashes")
+    stop(number, silently: isSilent)
   }
 
   private mutating func revive(_ number: Int, within time: UInt64) {
@@ -104,7 +106,11 @@ extension World {
     report.faults.pauses += 1
     if time > options.settings.lease { report.faults.longPauses += 1 }
     trace.add(now, name(number), "pauses for \(time / 1_000_000) ms")
-    hosts[number].pausedUntil = now + time
+    if options.pausesInTurns > 0, hosts[number].machine != nil, chance.permille(options.pausesInTurns) {
+      hosts[number].pausesInTurn = time
+    } else {
+      hosts[number].pausedUntil = now + time
+    }
   }
 
   /// A host that for a while takes long for everything.

@@ -4,7 +4,7 @@ import Wire
 /// What fate does, as an event's detail.
 enum Stroke: Int {
   // Drawn again and again, each with a mean interval of its own.
-  case partition, clog, crash, massacre, roll, pause, slow, jump, leave, write, strand
+  case partition, clog, crash, massacre, roll, pause, slow, jump, leave, write, strand, sever, seclude
   // What an earlier one brings with it.
   case endPartition, flap, restartNext, strandLeader
   case sample
@@ -13,7 +13,7 @@ enum Stroke: Int {
 extension World {
   /// Lets each kind of fault begin.
   mutating func scheduleFate() {
-    for number in Stroke.partition.rawValue...Stroke.strand.rawValue { scheduleNext(Stroke(rawValue: number)!) }
+    for number in Stroke.partition.rawValue...Stroke.seclude.rawValue { scheduleNext(Stroke(rawValue: number)!) }
     queue.push(.fate, at: now, host: 0, detail: Stroke.sample.rawValue)
     guard options.startsPartitioned, hosts.count > 1 else { return }
     report.faults.splitFoundings += 1
@@ -33,6 +33,8 @@ extension World {
     case .leave: options.leaves
     case .write: options.writes
     case .strand: options.strandings
+    case .sever: options.breaks
+    case .seclude: options.seclusions
     default: 0
     }
   }
@@ -66,6 +68,8 @@ extension World {
     case .jump: jump()
     case .leave: leave()
     case .write: write()
+    case .sever: breakPipe()
+    case .seclude: seclude()
     case .sample: break
     }
     scheduleNext(stroke)
@@ -116,9 +120,9 @@ extension World {
   private mutating func sample() {
     queue.push(.fate, at: now + 100_000_000, host: 0, detail: Stroke.sample.rawValue)
     checker.sample(hosts, network, now)
+    if options.cores > 0 { checker.lookAtLogs(hosts, workload.keys, now) }
     guard isHealing else { return }
-    let core = hosts.indices.filter { $0 != sacrificed && !hosts[$0].isRetired }
-    if let missing = checker.missing(core, hosts, now) {
+    if let missing = checker.missing(core, hosts, now) ?? missingAtEnd() {
       let bound = 40 * World.second + options.settings.evictAfter * 2
       if now > faultsEnd + bound { checker.violate(.converges, missing, now) }
     } else {

@@ -29,6 +29,19 @@ package struct FaultCounts: Equatable, Sendable {
   package var clogs = 0
   package var splitFoundings = 0
 
+  // MARK: Streams
+
+  /// Each as `named` words it.
+  package var retransmissions = 0
+  package var truncatedStreams = 0
+  package var corruptedStreams = 0
+  package var brokenStreams = 0
+  package var streamPartitions = 0
+  package var datagramPartitions = 0
+  package var clientCuts = 0
+  package var darkHosts = 0
+  package var pausesInTurns = 0
+
   // MARK: Processes
 
   /// Each as `named` words it.
@@ -79,6 +92,15 @@ package struct FaultCounts: Equatable, Sendable {
       ("leaders stranded with one node", \.strandings),
       ("clogged links", \.clogs),
       ("foundings in a partitioned network", \.splitFoundings),
+      ("pieces of streams that had to be sent again", \.retransmissions),
+      ("streams cut off in a frame", \.truncatedStreams),
+      ("streams changed on the way", \.corruptedStreams),
+      ("connections reset", \.brokenStreams),
+      ("partitions of TCP alone", \.streamPartitions),
+      ("partitions of UDP alone", \.datagramPartitions),
+      ("nodes out of clients' reach", \.clientCuts),
+      ("hosts gone dark, connections half open", \.darkHosts),
+      ("pauses between deed and word", \.pausesInTurns),
       ("crashes", \.crashes),
       ("crashes of leaders", \.leaderCrashes),
       ("crashes during a transfer", \.crashesInTransfers),

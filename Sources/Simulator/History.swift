@@ -44,10 +44,15 @@ package struct History: Sendable {
       case differs(String)
     }
 
+    /// Who sent it.
     package var client: Int
+    /// Of which key.
     package var key: String
+    /// What was asked.
     package var kind: Kind
+    /// On what condition, if any.
     package var condition: Condition?
+    /// What came back.
     package var outcome: Outcome
     /// When it was sent, and when the answer had come; `.max` if none came. Any unit, one clock for all clients.
     package var call: UInt64
@@ -94,8 +99,11 @@ package struct History: Sendable {
 
   /// What was looked at.
   package struct Summary: Sendable, Equatable {
+    /// The worst that was found.
     package var verdict = Verdict.linearizable
+    /// Operations that were sent.
     package var operations = 0
+    /// Keys that they named.
     package var keys = 0
     /// Keys with a write that may be lost though it was answered: of those only what was read is checked, against what
     /// was ever written.

@@ -3,8 +3,13 @@ import Wire
 
 /// Which directed links are cut, and by how many partitions each: they come and end in any order.
 struct Network {
+  /// What a partition holds back: everything, or UDP or TCP alone.
+  enum Scope { case all, datagrams, streams }
+
   private let count: Int
   private var cuts: [UInt8]
+  private var streamCuts: [UInt8]
+  private var scopes: [Scope] = []
   /// Partitions that are in force, by number; nil where one has ended.
   private(set) var partitions: [[(from: Int, to: Int)]?] = []
   private var isIdle: [Bool] = []
@@ -14,15 +19,26 @@ struct Network {
   init(_ count: Int) {
     self.count = count
     cuts = [UInt8](repeating: 0, count: count * count)
+    streamCuts = cuts
     clogs = [UInt64](repeating: 0, count: count * count)
   }
+
+  func isStreamCut(_ from: Int, _ to: Int) -> Bool { streamCuts[from * count + to] > 0 }
+
+  func scope(_ number: Int) -> Scope { scopes[number] }
 
   func isCut(_ from: Int, _ to: Int) -> Bool { cuts[from * count + to] > 0 }
 
   /// Cuts links until `end` is called with the number it returns; with `standingFor`, none for now, but remembers
   /// those.
-  mutating func begin(_ links: [(from: Int, to: Int)], standingFor: [(from: Int, to: Int)]? = nil) -> Int {
-    for (from, to) in links { cuts[from * count + to] += 1 }
+  mutating func begin(
+    _ links: [(from: Int, to: Int)], _ scope: Scope = .all, standingFor: [(from: Int, to: Int)]? = nil
+  ) -> Int {
+    for (from, to) in links {
+      if scope != .streams { cuts[from * count + to] += 1 }
+      if scope != .datagrams { streamCuts[from * count + to] += 1 }
+    }
+    scopes.append(scope)
     partitions.append(standingFor ?? links)
     isIdle.append(links.isEmpty)
     return partitions.count - 1
@@ -30,7 +46,12 @@ struct Network {
 
   mutating func end(_ number: Int) {
     guard let links = partitions[number] else { return }
-    if !isIdle[number] { for (from, to) in links { cuts[from * count + to] -= 1 } }
+    if !isIdle[number] {
+      for (from, to) in links {
+        if scopes[number] != .streams { cuts[from * count + to] -= 1 }
+        if scopes[number] != .datagrams { streamCuts[from * count + to] -= 1 }
+      }
+    }
     partitions[number] = nil
   }
 

@@ -49,6 +49,36 @@ package struct SimulationOptions: Sendable {
   /// Crashes may take a majority: nothing is promised about life then, but all about safety.
   package var mayLoseMajority = false
 
+  // Whole nodes.
+  /// Cores of each node; 0 for nodes that are a control plane and nothing else.
+  package var cores = 0
+  package var limits = SimulationOptions.limits
+  /// Clients, the milliseconds one of them rests on the mean, and keys that they use.
+  package var clients = 4
+  package var think: UInt64 = 20
+  package var keys = 10
+  /// Nanoseconds until a core's turn at most, once there is something to do.
+  package var turn: UInt64 = 20_000
+  /// Chance in thousandths of a value that is long, and of a piece of a stream between nodes that is changed or cut.
+  package var longValues = 0
+  package var streamCorruption = 0
+  /// Milliseconds between breaks of connections on the mean; 0 for none.
+  package var breaks: UInt64 = 0
+  /// The same of times during which clients can't reach a node.
+  package var seclusions: UInt64 = 0
+  /// Chance in thousandths that a partition stops only UDP, or only TCP; that a crash takes the whole host, whose
+  /// connections stay half open; and that a pause comes between what a turn did and what it says.
+  package var oddPartitions = 0
+  package var darkness = 0
+  package var pausesInTurns = 0
+
+  /// A node's limits, with tables for fewer connections.
+  package static var limits: Limits {
+    var limits = Limits()
+    limits.connections = 500
+    return limits
+  }
+
   /// Chance in thousandths that one host doesn't come back when the faults end.
   package var sacrifice = 400
 
@@ -100,6 +130,32 @@ package struct SimulationOptions: Sendable {
     return options
   }
 
+  /// The same with whole nodes and clients, which take longer to simulate: fewer, and for a shorter time.
+  package static func wholeSwarm(_ seed: UInt64) -> SimulationOptions {
+    var options = swarm(seed)
+    var chance = Chance(seed: seed ^ 0xDA7A)
+    options.settings.standsInForData = false
+    options.cores = chance.permille(200) ? 2 : 1
+    options.hosts = min(options.hosts, 5)
+    options.latecomers = min(options.latecomers, 2)
+    options.seconds = 30
+    options.writes = 0
+    options.settings.copies = [3, 3, 3, 3, 2, 5, 1][chance.below(7)]
+    options.settings.expect = min(options.settings.expect, options.hosts)
+    options.clients = 1 + chance.below(6)
+    options.think = [2, 20, 20, 100][chance.below(4)]
+    options.keys = [1, 3, 5, 10][chance.below(4)]
+    options.turn = [2_000, 20_000, 20_000, 300_000][chance.below(4)]
+    if chance.permille(300) { options.longValues = [20, 200][chance.below(2)] }
+    if chance.permille(300) { options.streamCorruption = [1, 10][chance.below(2)] }
+    if chance.permille(400) { options.breaks = [300, 2000][chance.below(2)] }
+    if chance.permille(300) { options.seclusions = 3000 }
+    if chance.permille(500) { options.oddPartitions = 400 }
+    if chance.permille(500) { options.darkness = 400 }
+    if chance.permille(500) { options.pausesInTurns = 500 }
+    return options
+  }
+
   /// Whether datagrams may come that must be ignored.
   var isHostile: Bool { replay > 0 || corruption > 0 || forgery > 0 || duplication > 0 }
 
@@ -109,6 +165,17 @@ package struct SimulationOptions: Sendable {
     options.hosts = hosts
     options.seconds = seconds
     options.sacrifice = 0
+    return options
+  }
+
+  /// The same with whole nodes and clients.
+  package static func calmWhole(
+    hosts: Int, seconds: UInt64, clients: Int = 4, seed: UInt64 = 1
+  ) -> SimulationOptions {
+    var options = calm(hosts: hosts, seconds: seconds, seed: seed)
+    options.settings.standsInForData = false
+    options.cores = 1
+    options.clients = clients
     return options
   }
 }
@@ -138,6 +205,13 @@ package struct Traffic: Equatable, Sendable {
 package struct SimulationReport: Sendable {
   /// What everything is drawn from.
   package let seed: UInt64
+  /// Turns of cores, pieces of streams, operations of clients and their answers by status.
+  package var turns = 0
+  package var segments = 0
+  package var operations = 0
+  package var answers: [Int: Int] = [:]
+  /// The history had a key for which the search took too long.
+  package var undecided = 0
   /// The first violation; nil when all invariants held and the cluster converged.
   package var violation: Violation?
   /// Simulated time.
@@ -159,7 +233,7 @@ package struct SimulationReport: Sendable {
 
 /// An invariant that didn't hold.
 package struct Violation: Equatable, Sendable, CustomStringConvertible {
-  /// The invariants of PROTOCOL that concern this layer.
+  /// The invariants of PROTOCOL.
   package enum Invariant: String, Sendable {
     case oneLeaderPerTerm = "one leader per term"
     case oneOwnerPerEpoch = "one owner per (partition, epoch)"
@@ -174,6 +248,11 @@ package struct Violation: Equatable, Sendable, CustomStringConvertible {
     case ignoresStrangers = "a misdirected datagram changes nothing"
     case takesOnce = "a datagram is taken once, and only from its sender"
     case converges = "a healthy core converges"
+    case obeysReactor = "effects name what is there"
+    case answersMakeSense = "answers make sense"
+    case equalRecords = "equal (partition, epoch, offset) means equal bytes"
+    case keepsAcknowledged = "what was acknowledged stays"
+    case linearizable = "histories are linearizable"
   }
 
   /// Which one.

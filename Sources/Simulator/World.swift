@@ -20,6 +20,14 @@ struct Host {
   var isLate = false
   /// When its next tick is due.
   var wake = UInt64.max
+  /// Its cores, where whole nodes are simulated.
+  var machine: Machine?
+  /// It has no power: what is sent to it meets silence.
+  var isDark = false
+  /// Its next turn is followed by a pause of this length before anything of it is said.
+  var pausesInTurn: UInt64 = 0
+  /// No client reaches it before this time.
+  var clientsCutUntil: UInt64 = 0
   /// It doesn't come back by itself.
   var isRetired = false
 
@@ -53,6 +61,20 @@ package struct World {
   /// Datagrams of the past that may come again.
   var past: [(to: Int, from: Int, incarnation: Int, datagram: [UInt8])] = []
   private var scratch: [ClusterEffect] = []
+  /// Connections by their places, and places that are free.
+  var pipes: [Pipe?] = []
+  var freePipes: [Int] = []
+  var pipeGeneration = 0
+  /// When what is sent now leaves, if that is later than now.
+  var departure: UInt64 = 0
+  let arena = Arena()
+  let pool: MemoryPool
+  var clients: [Client] = []
+  var workload: Workload
+  var history = History()
+  /// At the end: keys that are still to be read, and whether they were listed.
+  var finalKeys: [Int] = []
+  var hasReadAll = false
   /// What the nodes seal their datagrams with, if they do.
   let key: BeaconKey?
 
@@ -82,7 +104,9 @@ package struct World {
   static let maximumWaiting = 300
   static let second: UInt64 = 1_000_000_000
 
-  init(_ options: SimulationOptions, trace: Bool) {
+  init(_ options: SimulationOptions, pool: MemoryPool, trace: Bool) {
+    self.pool = pool
+    workload = Workload(options)
     self.options = options
     chance = Chance(seed: options.seed)
     key = options.isKeyed ? World.key(0x5EC2E7) : nil
@@ -106,11 +130,14 @@ package struct World {
     }
     faultsEnd = now + options.seconds * World.second
     scheduleFate()
+    startClients()
   }
 
   /// Runs one seed to its end or to its first violation.
-  package static func run(_ options: SimulationOptions, trace: Bool = false) -> SimulationReport {
-    var world = World(options, trace: trace)
+  package static func run(
+    _ options: SimulationOptions, pool: MemoryPool = MemoryPool(), trace: Bool = false
+  ) -> SimulationReport {
+    var world = World(options, pool: pool, trace: trace)
     world.run()
     return world.report
   }
@@ -128,6 +155,7 @@ package struct World {
       carryOut(event)
     }
     report.nanoseconds = now - start
+    if checker.violation == nil { verifyHistory() }
     report.violation = checker.violation
     report.elections = checker.elections
     report.traffic = checker.traffic
@@ -172,6 +200,9 @@ package struct World {
     case .start:
       if hosts[number].control == nil, Int(event.detail) == hosts[number].incarnation { start(number) }
     case .fate: strike(event)
+    case .stream: arrive(event)
+    case .turn: takeTurn(event)
+    case .client: act(event)
     }
   }
 
@@ -188,6 +219,8 @@ package struct World {
     hosts[number].incarnation += 1
     hosts[number].pausedUntil = 0
     hosts[number].waiting = 0
+    hosts[number].isDark = false
+    hosts[number].pausesInTurn = 0
     chances[number] = Chance(seed: chance.next())
     let drawn = chance.drawID()
     let identity = NodeIdentity(
@@ -201,14 +234,23 @@ package struct World {
     hosts[number].control = ControlPlane(
       identity, settings: options.settings, key: key, now: hosts[number].clock(now))
     hosts[number].isUp = true
+    if options.cores > 0 {
+      hosts[number].machine = Machine(
+        hosts[number].control!, cores: options.cores, limits: options.limits, key: key,
+        wall: World.epoch + hosts[number].clock(now) / 1_000_000, pool: pool)
+      for core in 0..<options.cores { wake(number, core, at: now + 1_000) }
+    }
     checker.started(number, identity.id)
     trace.add(now, name(number), "starts as \(identity.id.short)")
     afterStep(number)
   }
 
   /// Ends the node on a host, with all it knew.
-  mutating func stop(_ number: Int) {
+  mutating func stop(_ number: Int, silently: Bool = false) {
     hosts[number].control = nil
+    hosts[number].machine = nil
+    hosts[number].isDark = silently
+    dropPipes(of: number, silently: silently)
     hosts[number].isUp = false
     hosts[number].wake = .max
     hosts[number].pausedUntil = 0
@@ -235,7 +277,7 @@ package struct World {
   }
 
   /// Carries out what a node wants, looks at it, and sets its alarm.
-  private mutating func afterStep(_ number: Int) {
+  mutating func afterStep(_ number: Int) {
     swap(&scratch, &hosts[number].control!.effects)
     var restart: RestartReason?
     var hasChanged = false
@@ -257,7 +299,11 @@ package struct World {
     }
     scratch.removeAll(keepingCapacity: true)
     checker.look(at: number, hosts, hasChanged: hasChanged, now)
-    if let restart { return begin(anew: number, restart) }
+    if let restart {
+      if let machine = hosts[number].machine { return beginStop(number, machine, restart) }
+      return end(number, restart)
+    }
+    if let machine = hosts[number].machine { publish(number, machine) }
     let wake = max(
       World.time(hosts[number].offset, hosts[number].drift, hosts[number].control!.standing.deadline), now + 1)
     if wake < hosts[number].wake {
@@ -266,7 +312,8 @@ package struct World {
     }
   }
 
-  private mutating func begin(anew number: Int, _ reason: RestartReason) {
+  /// A node that stopped by itself is gone, or begins anew.
+  mutating func end(_ number: Int, _ reason: RestartReason) {
     stop(number)
     if reason == .left, isHealing || chance.permille(300) {
       hosts[number].isRetired = true

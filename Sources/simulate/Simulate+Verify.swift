@@ -16,7 +16,8 @@ extension Simulate {
       return 2
     }
     print(
-      "\(summary.operations) operations on \(summary.keys) keys, \(summary.unknown) unknown, \(summary.refused) refused; "
+      "\(summary.operations) operations on \(summary.keys) keys, "
+        + "\(summary.unknown) unknown, \(summary.refused) refused; "
         + "\(summary.weakKeys) keys with writes that may be lost")
     switch summary.verdict {
     case .linearizable:

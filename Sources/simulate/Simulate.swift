@@ -10,13 +10,25 @@ import Simulator
     simulate SEED --seeds N     runs N seeds from SEED on
     simulate --time S           runs fresh seeds for S seconds
     simulate --kept             runs the seeds that once found something
+    simulate --control …        the same with control planes alone instead of whole nodes: faster, and larger clusters
     simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
     simulate --verify FILE      checks a recorded history (JSON lines; see the article on histories) for linearizability
     simulate --calm HOSTS S     runs S seconds of a calm cluster and prints its speed; with --trace, what happened too
     """
 
+  /// Whether nodes have cores; see `--control`.
+  nonisolated(unsafe) static var isWhole = true
+  nonisolated(unsafe) static let pool = MemoryPool()
+
+  /// The options of a seed.
+  static func options(_ seed: UInt64) -> SimulationOptions { isWhole ? .wholeSwarm(seed) : .swarm(seed) }
+
   static func main() {
     var words = Array(CommandLine.arguments.dropFirst())
+    if words.first == "--control" {
+      isWhole = false
+      words.removeFirst()
+    }
     if words.count >= 3, words[0] == "--calm", let hosts = Int(words[1]), let seconds = UInt64(words[2]) {
       exit(calm(hosts: hosts, seconds: seconds, isTraced: words.last == "--trace") ? 0 : 1)
     }
@@ -60,13 +72,20 @@ import Simulator
 
   private static func calm(hosts: Int, seconds: UInt64, isTraced: Bool) -> Bool {
     let start = Self.seconds()
-    let report = World.run(.calm(hosts: hosts, seconds: seconds), trace: isTraced)
+    let options: SimulationOptions =
+      isWhole ? .calmWhole(hosts: hosts, seconds: seconds) : .calm(hosts: hosts, seconds: seconds)
+    let report = World.run(options, pool: pool, trace: isTraced)
     let taken = Self.seconds() - start
     let simulated = Double(report.nanoseconds) / 1e9
     print(
       "\(hosts) hosts: \(rounded(simulated)) simulated seconds in \(rounded(taken * 1000)) ms, "
         + "\(rounded(simulated / taken)) times real time, \(report.datagrams) datagrams, "
         + "\(rounded(Double(report.datagrams) / simulated / Double(hosts))) per second and host")
+    if isWhole {
+      print(
+        "  \(report.turns) turns, \(report.segments) segments, \(report.operations) operations, answers \(report.answers)"
+      )
+    }
     for line in report.trace { print(line) }
     if let violation = report.violation { print(violation) }
     return report.violation == nil
@@ -107,9 +126,9 @@ import Simulator
         return false
       }
       for seed in 1...(seeds.flatMap { UInt64($0) } ?? 200) {
-        var options = SimulationOptions.swarm(seed)
+        var options = Self.options(seed)
         options.settings.mutation = mutation
-        let report = World.run(options)
+        let report = World.run(options, pool: pool)
         guard let violation = report.violation else { continue }
         print("\(name): seed \(seed), \(options.hosts) hosts, after \(report.events) events: \(violation)")
         return true
@@ -121,8 +140,8 @@ import Simulator
 
   /// Runs one seed and prints its trace.
   private static func replay(_ seed: UInt64) -> Bool {
-    let options = SimulationOptions.swarm(seed)
-    let report = World.run(options, trace: true)
+    let options = Self.options(seed)
+    let report = World.run(options, pool: pool, trace: true)
     print("\(options)")
     for line in report.trace { print(line) }
     print(report.violation.map { "seed \(seed): \($0)" } ?? "seed \(seed): all invariants held")
@@ -141,9 +160,9 @@ import Simulator
     // Of clusters of five, with their faults: simulated and real seconds.
     var five = (simulated: 0.0, taken: 0.0)
     while count.map({ seed < first + $0 }) ?? true, budget.map({ seconds() - start < $0 }) ?? true {
-      let options = SimulationOptions.swarm(seed)
+      let options = Self.options(seed)
       let began = seconds()
-      let report = World.run(options)
+      let report = World.run(options, pool: pool)
       if options.hosts + options.latecomers == 5 {
         five.simulated += Double(report.nanoseconds) / 1e9
         five.taken += seconds() - began

@@ -14,7 +14,8 @@ struct CoreClusterTests {
 
   /// A view of a cluster of n1 and n2 in which n1 owns the partitions that `owns` says.
   private func view(
-    isWritten: Bool = true, isLeaving: Bool = false, _ owns: (Int) -> Bool = { _ in true }, change: (inout Topology) -> Void = { _ in }
+    isWritten: Bool = true, isLeaving: Bool = false, _ owns: (Int) -> Bool = { _ in true },
+    change: (inout Topology) -> Void = { _ in }
   ) -> ClusterView {
     var control = control()
     let members = [

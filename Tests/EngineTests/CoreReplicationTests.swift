@@ -187,4 +187,30 @@ struct CoreReplicationTests {
     cluster.settle()
     #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
   }
+
+  @Test("a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
+  func catchUp(cores: Int) {
+    var limits = TestNode.limits
+    limits.catchUpRate = 200_000
+    let cluster = TestCluster(3, cores: cores, limits: limits, factor: 2)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    for number in 0..<90 { put(client, cluster.key(of: 0, number), String(repeating: "x", count: 10_000)) }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
+    let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
+    let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
+    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: all) }))
+    cluster.publish()
+    cluster.settle()
+    #expect(cluster.nodes[2].keys < 60)
+    for number in 0..<90 { put(client, cluster.key(of: 0, number), "new") }
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == Array(repeating: 200, count: 90))
+    // What was replaced meanwhile need not be sent.
+    cluster.advance(4_000)
+    #expect(cluster.nodes[2].keys == 90)
+    cluster.govern()
+    for number in 0..<90 { #expect(cluster.nodes[2].ask("GET", "/" + cluster.key(of: 0, number)).text == "new") }
+  }
 }

@@ -78,7 +78,7 @@ struct ReplicationHarness {
       .activate([
         .init(
           partition: PartitionID(0), epoch: Epoch(0), owner: 0, replicationFactor: UInt8(synced.count), isLoss: false,
-          synced: synced)
+          synced: SlotList(synced))
       ]))
   }
 
@@ -112,7 +112,7 @@ struct ReplicationHarness {
   mutating func place() {
     let up = topology.members.indices.filter { topology.members[$0]!.state == .active }.map { MemberSlot($0) }
     let chosen = Array(random.shuffled(up).prefix(Self.copies))
-    if !chosen.isEmpty { apply(.place([.init(partition: PartitionID(0), replicas: chosen)])) }
+    if !chosen.isEmpty { apply(.place([.init(partition: PartitionID(0), replicas: SlotList(chosen))])) }
   }
 
   /// The leader grants what was asked for, or chooses a candidate.

@@ -128,13 +128,13 @@ final class TestCluster {
     }
     apply(
       .place(
-        holders.enumerated().map { .init(partition: PartitionID(UInt16($0.offset)), replicas: $0.element) }))
+        holders.enumerated().map { .init(partition: PartitionID(UInt16($0.offset)), replicas: SlotList($0.element)) }))
     apply(
       .activate(
         holders.enumerated().map {
           .init(
             partition: PartitionID(UInt16($0.offset)), epoch: Epoch(0), owner: $0.element[0],
-            replicationFactor: UInt8($0.element.count), isLoss: false, synced: $0.element)
+            replicationFactor: UInt8($0.element.count), isLoss: false, synced: SlotList($0.element))
         }))
   }
 

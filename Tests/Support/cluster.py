@@ -21,8 +21,8 @@ class Cluster:
 
         def start(host):
             name = f"n{self.network.hosts.index(host) + 1}"
-            return Node("--name", name, "--cores", "1", *arguments, io=self.io, memory="64MiB", host=host,
-                        is_ready=is_ready, **options)
+            return Node("--name", name, "--cores", "1", *arguments, io=self.io, host=host, is_ready=is_ready,
+                        **{"memory": "64MiB", **options})
 
         with ThreadPoolExecutor(len(hosts)) as pool:
             started = list(pool.map(start, hosts))

@@ -38,7 +38,7 @@ class Client(threading.Thread):
         self.current = None
 
     def run(self):
-        while not self.recorder.is_over:
+        while not self.recorder.over.is_set():
             began = time.monotonic()
             try:
                 self._step()
@@ -47,7 +47,7 @@ class Client(threading.Thread):
                 return
             rest = self.recorder.pace - (time.monotonic() - began)
             if rest > 0:
-                time.sleep(rest)
+                self.recorder.over.wait(rest)
         for connection in self.connections.values():
             connection.close()
 
@@ -86,9 +86,9 @@ class Client(threading.Thread):
             if answer is not None or was_sent:
                 self._note(line, node, answer)
             isKnown = answer is not None and answer.status < 500 and answer.status not in (421, 429)
-            if isKnown or not again or attempt == 20 or self.recorder.is_over:
+            if isKnown or not again or attempt == 20 or self.recorder.over.is_set():
                 return
-            time.sleep(min(0.5, 0.02 * 2 ** attempt))
+            self.recorder.over.wait(min(0.5, 0.02 * 2 ** attempt))
 
     def _note(self, line, node, answer):
         line["node"] = str(node.host)
@@ -117,7 +117,7 @@ class Client(threading.Thread):
                 connection = self.connections[node] = self.recorder.connect(node)
             except OSError:
                 self.current = None
-                time.sleep(0.02)
+                self.recorder.over.wait(0.02)
                 return node, None, False
         try:
             answer = connection.call(method, target, body, headers)
@@ -146,7 +146,7 @@ class Recorder:
         self.pace = pace
         self.lines = []
         self.errors = []
-        self.is_over = False
+        self.over = threading.Event()
         self.clients = [Client(number, self, seed * 1000 + number) for number in range(clients)]
 
     def nodes(self):
@@ -160,7 +160,7 @@ class Recorder:
             client.start()
 
     def stop(self):
-        self.is_over = True
+        self.over.set()
         for client in self.clients:
             client.join(30)
             assert not client.is_alive()
@@ -280,7 +280,7 @@ def revisions(key, of_key):
 
 
 def register(key, of_key):
-    """What was read must be a value that was written, and may not be older than what was acknowledged or seen before."""
+    """What was read must be a value that was written, and not older than what was acknowledged or seen before."""
     writers = {operation.value: operation for operation in of_key if operation.op == "put"}
     removals = [operation for operation in of_key if operation.op == "delete" and operation.may_have_written]
     reads = [operation for operation in of_key if operation.op == "get" and operation.is_known]

@@ -207,6 +207,12 @@ class Network:
         lossy = [f"add element bridge links lossy {{ {elements} }}", rule] if percent else []
         self._nft("\n".join(["flush chain bridge links forward", "flush set bridge links lossy"] + RULES + lossy))
 
+    def slow(self, host, rate=None):
+        """Lets what goes to a host pass at this rate only, as in "2mbit"; without one, at full speed again."""
+        place = ["dev", host.port, "root"]
+        shape = ["replace", *place, "tbf", "rate", rate, "burst", "16k", "limit", "64k"] if rate else ["del", *place]
+        _run(_tool("ip"), "netns", "exec", self.switch, _tool("tc"), "qdisc", *shape)
+
     def unplug(self, host):
         """Takes a host's cable out: unlike with `cut`, the host sees that (no carrier)."""
         self._ip(self.switch, f"link set {host.port} down")

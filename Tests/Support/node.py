@@ -117,6 +117,10 @@ class Node:
             return self.host.inside(lambda: Connection(self.address, **options))
         return Connection(self.address, **options)
 
+    def connect_plainly(self, **options):
+        """A connection from wherever the caller is, as a client on another host has it."""
+        return Connection(self.address, **options)
+
     def frames(self, **options):
         return FrameConnection(self.peer_address, **options)
 

@@ -160,7 +160,8 @@ extension ControlPlane {
     planner.downSince.append((member.id, now))
   }
 
-  /// Removes a member that has been down for long, or whose address has another process now, once nothing depends on it.
+  /// Removes a member that has been down for long, or whose address has another process now, once nothing depends
+  /// on it.
   private mutating func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else {
       return planner.downSince.append((member.id, now))

@@ -60,7 +60,9 @@ package struct SlotList: Equatable, Sendable {
 }
 
 extension SlotList: RandomAccessCollection, ExpressibleByArrayLiteral, CustomStringConvertible {
+  /// Always 0.
   package var startIndex: Int { 0 }
+  /// How many slots there are.
   package var endIndex: Int { Int(used) }
 
   /// The slot at this place.

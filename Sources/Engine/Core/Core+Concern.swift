@@ -57,6 +57,7 @@ extension Core {
     #endif
     guard desk.parts != nil else { return }
     desk.parts![part(partition)].owner?.waiters.remove(token.rawValue)
+    desk.parts![part(partition)].owner?.readers.removeAll { $0.token == token.rawValue }
   }
 
   // MARK: What replication tells the core
@@ -74,7 +75,7 @@ extension Core {
   @discardableResult
   mutating func concernFailed(_ token: WaitToken, _ problem: Problem) -> Bool {
     guard let answer = waiting.remove(token) else { return false }
-    give(answer, Outcome(problem))
+    give(answer, Outcome(answer.reason == .read ? .ownerMovedRead : problem))
     return true
   }
 
@@ -82,12 +83,14 @@ extension Core {
 
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
-    var problem = admit(operation.pointee.key.partition, operation.pointee.concern)
+    let isWrite = operation.pointee.kind.isWrite
+    var problem = isWrite ? admit(operation.pointee.key.partition, operation.pointee.concern) : nil
     if problem == nil && waiting.count >= limits.waitingAnswers {
       metrics.count(.overloaded)
       problem = .overloaded
     }
     guard let problem else {
+      if !isWrite { return executeRead(operation) }
       let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
@@ -99,6 +102,7 @@ extension Core {
 
   /// Whether the answer to an executed write has to wait for other nodes.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
+    guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
     if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
     guard let found = revisionFound(outcome, operation) else { return false }
     return !isHeld(found, .majority)
@@ -117,6 +121,7 @@ extension Core {
 
   /// Keeps the answer to a write until its concern is met or its time is over.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
@@ -143,23 +148,42 @@ extension Core {
         give(answer, answer.outcome)
         continue
       }
-      metrics.count(.unknown)
-      if answer.reason == .concern { unwatch(token, answer.partition) }
-      give(answer, Outcome(answer.reason == .concern ? .concernNotMet : .noWord))
+      if answer.reason == .concern || answer.reason == .read { unwatch(token, answer.partition) }
+      if answer.kind.isWrite { metrics.count(.unknown) }
+      give(answer, Outcome(problem(of: answer)))
+    }
+  }
+
+  /// What is said of an answer whose time is over.
+  private func problem(of answer: WaitingAnswer) -> Problem {
+    switch answer.reason {
+    case .concern: return .concernNotMet
+    case .read: return .readNotConfirmed
+    case .revision: return .revisionNotReached
+    case .forward where answer.kind.isWrite: return .noWord
+    // A node that is cut off knows why.
+    case .forward, .copy: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }
   }
 
   /// Gives an answer that waited, and frees what it kept.
   mutating func give(_ answer: WaitingAnswer, _ outcome: Outcome, pin: Pin = .none) {
     deliver(answer.target, outcome, pin: pin)
-    answer.outcome.value.deallocate()
+    free(answer)
+  }
+
+  /// Frees what an answer kept that doesn't wait any more.
+  mutating func free(_ answer: WaitingAnswer) {
+    answer.pin.kind == .none ? answer.outcome.value.deallocate() : unpin(answer.pin)
   }
 
   /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
   mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
-    if isReplicated && operation.pointee.kind.isWrite {
-      let outcome = executeReplicated(operation)
-      return mustPark(outcome, operation) ? park(outcome, operation, target) : deliver(target, outcome)
+    if isReplicated && mayWait(operation) {
+      var outcome = executeReplicated(operation)
+      if mustPark(outcome, operation) { return park(outcome, operation, target) }
+      if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
+      return deliver(target, outcome)
     }
     var outcome = execute(operation)
     if target.reply.frame != 0 && operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }

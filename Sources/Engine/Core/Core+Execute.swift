@@ -5,6 +5,15 @@ import Wire
 extension Core {
   /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
   mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {
+    var outcome = executeHere(operation)
+    if isReplicated && !operation.pointee.kind.isWrite {
+      outcome.staleness = staleness(of: operation.pointee.key.partition)
+    }
+    return outcome
+  }
+
+  @inline(__always)
+  private mutating func executeHere(_ operation: UnsafePointer<Operation>) -> Outcome {
     if operation.pointee.kind.isWrite && !mayWrite(operation.pointee.key.partition) { return refuseWrite(operation) }
     if operation.pointee.hasOptions { return executeWithOptions(operation) }
     switch operation.pointee.kind {
@@ -178,6 +187,7 @@ extension Core {
     case .append: return append(operation, expiry: expiry)
     case .pointerGet: return pointerGet(operation)
     case .list: return list(operation)
+    case .lost: return lost(operation)
     case .pointerSet, .pointerRemove, .mergePatch, .jsonPatch: return edit(operation, expiry: expiry)
     }
   }

@@ -110,6 +110,8 @@ package struct Core: ~Copyable {
   var linkChance: Chance
   /// Answers, of any core, that wait for this core's copies.
   var copyRequests: [CopyRequest] = []
+  /// Reads that wait until this core's copy has a revision.
+  var deferredReads: [DeferredRead] = []
   /// Operations that another node didn't execute, to be attempted once more.
   var second: [SecondAttempt] = []
   /// The cluster that the node belongs to: itself, as long as it is alone.
@@ -249,6 +251,7 @@ package struct Core: ~Copyable {
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     if waiting.count > 0 { expireWaiting() }
     if !second.isEmpty { makeSecondAttempts() }
+    if !deferredReads.isEmpty { runDeferredReads() }
     if desk.parts != nil { turnReplication() }
     if !copyRequests.isEmpty { settleCopies() }
     if !links.isEmpty { turnLinks() }
@@ -292,10 +295,10 @@ package struct Core: ~Copyable {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
     if !desk.backlog.isEmpty { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
-    next = min(next, desk.nextTick)
+    next = min(next, desk.nextTick, desk.nextCatchUp)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
-    if !second.isEmpty || !copyRequests.isEmpty { next = min(next, monotonic + 5_000_000) }
+    if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look

@@ -2,7 +2,7 @@ import Wire
 
 /// A request that several cores answer together. Lives on the core where it came in; a slow path, so a class.
 final class Gather {
-  enum Kind: UInt8 { case metrics, cluster, list, batch, settings }
+  enum Kind: UInt8 { case metrics, cluster, list, batch, settings, lost }
 
   let kind: Kind
   /// Its name in mail, from 1; 0 while it has needed no other core.
@@ -23,10 +23,14 @@ final class Gather {
   var slotsLeft = 0
   var map: [UInt8] = []
   var prefix: [UInt8] = []
+  /// Of a listing: whether a part of it may be stale.
+  var staleness = Staleness.none
   /// Why it can't be answered as a whole: a status and its sentence.
   var failure: (status: UInt16, sentence: [UInt8], problem: Problem)?
   /// Of `/metrics`: the sum so far.
   var values: [UInt64] = []
+  /// Of `/v1/lost`: what the ledgers said so far.
+  var lost = LostPage()
 
   init(_ entry: BatchEntry, kind: Kind, expected: Int) {
     self.entry = entry

@@ -8,6 +8,8 @@ enum OperationKind: UInt8, CaseIterable {
   case pointerGet, pointerSet, pointerRemove, mergePatch, jsonPatch
   /// Lists keys of one node's partitions, for another node: see `Core+List`.
   case list
+  /// Lists lost writes of one core's ledger, for another node: see `Core+Lost`.
+  case lost
 
   /// `operation` of a frame.
   @inline(__always) init(_ operation: FrameOperation) { self.init(rawValue: operation.rawValue)! }
@@ -18,7 +20,7 @@ enum OperationKind: UInt8, CaseIterable {
   /// Whether it may change the key.
   @inline(__always) var isWrite: Bool {
     switch self {
-    case .get, .pointerGet, .list: false
+    case .get, .pointerGet, .list, .lost: false
     default: true
     }
   }
@@ -110,6 +112,8 @@ struct Outcome {
   var isInLog = false
   /// Whether the value is the answer even of a failure, instead of a problem document.
   var showsValue = false
+  /// Of a read: whether something newer may have been acknowledged.
+  var staleness = Staleness.none
   var contentType = RecordContentType()
   var revision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
   var value = UnsafeRawBufferPointer(start: nil, count: 0)

@@ -28,6 +28,11 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The value was read here; it isn't certain yet that no newer one was acknowledged elsewhere, or that a majority has
+  /// it.
+  case read
+  /// The read isn't executed yet: this node's copy doesn't have the revision that it asks for.
+  case revision
 }
 
 /// An answer that can't be given yet.
@@ -40,6 +45,8 @@ struct WaitingAnswer {
   var deadline: UInt64
   /// What is answered once the concern is met; its value is a copy of its own, freed with the slot.
   var outcome: Outcome
+  /// What keeps the outcome's value, if that isn't a copy.
+  var pin = Pin.none
   fileprivate var generation: UInt32
   /// Neighbours in the wheel's bucket, or the next free slot; -1 for none.
   fileprivate var next: Int32
@@ -70,21 +77,23 @@ struct WaitingAnswers: ~Copyable {
   }
 
   deinit {
-    for slot in 0..<used where slots[slot].isUsed { slots[slot].outcome.value.deallocate() }
+    for slot in 0..<used where slots[slot].isUsed && slots[slot].pin.kind == .none {
+      slots[slot].outcome.value.deallocate()
+    }
     slots.deallocate()
   }
 
-  /// Adds an answer; `outcome`'s value is copied.
+  /// Adds an answer; `outcome`'s value is copied, unless it is pinned.
   mutating func add(
     _ target: AnswerTarget, _ reason: WaitReason, _ operation: OperationKind, _ partition: PartitionID,
-    deadline: UInt64, now: UInt64, outcome: Outcome
+    deadline: UInt64, now: UInt64, outcome: Outcome, pin: Pin = .none
   ) -> WaitToken {
     if count == 0 { tick = now / Self.tickMilliseconds }
     let slot = takeSlot()
     let generation = slots[slot].generation &+ 1
     slots[slot] = WaitingAnswer(
       target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
-      outcome: Self.copy(outcome), generation: generation, next: -1, previous: -1, isUsed: true)
+      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1, previous: -1, isUsed: true)
     link(slot)
     count += 1
     return WaitToken(slot: slot, generation: generation)
@@ -105,7 +114,7 @@ struct WaitingAnswers: ~Copyable {
     slots[token.slot].reason = reason
   }
 
-  /// Ends the waiting. The caller frees the outcome's value.
+  /// Ends the waiting. The caller frees the outcome's value, or lets go of its pin.
   mutating func remove(_ token: WaitToken) -> WaitingAnswer? {
     guard let answer = find(token) else { return nil }
     unlink(token.slot)

@@ -118,6 +118,7 @@ extension Core {
         head.contentType = ContentType.octetStream
       }
     }
+    head.extra = outcome.staleness.field
     if outcome.hasRevision { head.revision = outcome.revision }
     if outcome.timeToLive > 0 { head.ttlMilliseconds = Int64(outcome.timeToLive) }
     if let allow = outcome.allow {
@@ -181,6 +182,7 @@ extension Core {
       head.http10 = style.isHTTP10
       head.allow = outcome.allow
       head.acceptPatch = status == .unsupportedMediaType
+      if status == .notFound { head.extra = outcome.staleness.field }
       if status == .serviceUnavailable || status == .tooManyRequests { head.retryAfter = 1 }
       let needed = ResponseHead.maximumCount + bodyCount
       let target = chunk.room >= needed ? chunk : reserve(connection, needed)

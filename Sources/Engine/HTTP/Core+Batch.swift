@@ -38,7 +38,7 @@ extension Core {
       if core < 0 {
         relay(operation, element, gather, Place(rawValue: core))
       } else if core == index {
-        if isReplicated && operation.pointee.kind.isWrite { return runReplicated(operation, element, gather) }
+        if isReplicated && mayWait(operation) { return runReplicated(operation, element, gather) }
         gather.parts[element] = batchAnswer(execute(operation))
         gather.expected -= 1
       } else if overloaded[core] {
@@ -89,6 +89,7 @@ extension Core {
     var delta = Int64(1)
     var timeToLive = UInt64(0)
     var concern = WriteConcern.majority
+    var readLevel = ReadLevel.local
     var problem: Problem?
   }
 
@@ -106,11 +107,12 @@ extension Core {
       guard let value = fields.value else { throw Problem(400, "A put needs a value.") }
       try readValue(value, isBase64: fields.isBase64, into: &operation)
     }
-    if kind == .increment || fields.timeToLive > 0 || fields.concern != .majority {
+    if kind == .increment || fields.timeToLive > 0 || fields.concern != .majority || fields.readLevel != .local {
       operation.hasOptions = true
       operation.options.delta = fields.delta
       operation.options.timeToLive = fields.timeToLive
       operation.options.concern = fields.concern
+      operation.options.readLevel = fields.readLevel
     }
     return BatchItem(operation: operation, problem: fields.problem)
   }
@@ -144,8 +146,11 @@ extension Core {
         throw .badConcern
       }
       fields.concern = concern
+    } else if member.name.isString("read") {
+      guard let level = ReadLevel(text: try string(value)) else { throw .badReadLevel }
+      fields.readLevel = level
     } else {
-      throw Problem(400, "An operation of a batch has only op, map, key, value, base64, by, ttl and w.")
+      throw Problem(400, "An operation of a batch has only op, map, key, value, base64, by, ttl, w and read.")
     }
   }
 
@@ -191,6 +196,11 @@ extension Core {
     var text: [UInt8] = []
     appendJSON("{\"status\":", to: &text)
     appendJSONInteger(Int64(outcome.status), to: &text)
+    if outcome.staleness != .none {
+      appendJSON(",\"stale\":\"", to: &text)
+      appendJSON(outcome.staleness.word, to: &text)
+      appendJSON("\"", to: &text)
+    }
     if outcome.status >= 400 {
       appendJSON(",\"detail\":", to: &text)
       let detail = outcome.problem.detail

@@ -12,7 +12,7 @@ extension Core {
     return topology?.member(id).map(Core.label) ?? id.short
   }
 
-  private var ownID: NodeID { NodeID(high: configuration.nodeID.0, low: configuration.nodeID.1) }
+  var ownID: NodeID { NodeID(high: configuration.nodeID.0, low: configuration.nodeID.1) }
 
   /// Whether this node leads: the goose, of which there is exactly one where a majority is.
   private var isGoose: Bool {

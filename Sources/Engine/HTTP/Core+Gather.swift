@@ -47,6 +47,7 @@ extension Core {
     case .list:
       let page = listHere(map: map, prefix: prefix, request.listing, into: &text)
       reply.page = page
+    case .lost: appendLost(LossPlace(text: prefix), request.listing.keys, to: &text)
     case .batch: preconditionFailure("batches travel as operations")
     }
     let stride = MemoryLayout<GatherReply>.stride
@@ -67,6 +68,7 @@ extension Core {
     case .settings, .batch: break
     case .metrics, .cluster: addMetrics(bytes, to: gather)
     case .list: continueList(gather, reply.page, bytes)
+    case .lost: gather.lost.add(bytes)
     }
     finishIfDone(gather)
   }
@@ -77,6 +79,8 @@ extension Core {
     gather.expected -= 1
     if gather.kind == .list {
       continueList(gather, outcome)
+    } else if gather.kind == .lost {
+      continueLost(gather, Int(target.element), outcome)
     } else {
       gather.parts[Int(target.element)] = batchAnswer(outcome)
     }
@@ -95,9 +99,11 @@ extension Core {
     guard gather.expected == 0 else { return }
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
+    if gather.kind == .lost { gather.text = gather.lost.text() }
     if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
+    outcome.staleness = gather.staleness
     if let failure = gather.failure {
       outcome = Outcome(failure.problem)
       outcome.status = failure.status

@@ -18,6 +18,7 @@ struct ListingPage {
   var isAtEnd = false
   var partition: UInt16 = 0
   var tag: UInt32 = 0
+  var staleness = Staleness.none
 }
 
 // `GET /v1/maps/{map}`: keys in the order of partition and tag, which neither growth nor compaction changes; a cursor
@@ -159,6 +160,7 @@ extension Core {
     page.keys = head.keys
     page.slots = max(1, head.slots)
     page.isAtEnd = head.end != 0
+    page.staleness = outcome.staleness
     continueList(gather, page, UnsafeRawBufferPointer(rebasing: outcome.value[FrameListing.count...]))
   }
 
@@ -185,11 +187,23 @@ extension Core {
       page.keys += UInt32(records.count)
     }
     page.isAtEnd = cursor == nil
+    if isReplicated { page.staleness = staleness(of: question) }
     if let cursor {
       page.partition = cursor.partition.rawValue
       page.tag = cursor.tag
     }
     return page
+  }
+
+  /// Whether any of the partitions that a part of a listing is of has a newer copy elsewhere.
+  private func staleness(of question: ListingQuestion) -> Staleness {
+    var worst = Staleness.none
+    for partition in Int(question.partition)..<max(Int(question.partition), min(Int(question.end), partitions.upperBound))
+    {
+      let one = staleness(of: PartitionID(UInt16(partition)))
+      if one.rawValue > worst.rawValue { worst = one }
+    }
+    return worst
   }
 
   /// The same as an operation that came from another node: a page's head as `FrameListing`, and the keys.
@@ -217,6 +231,7 @@ extension Core {
     }
     gather.listing.keys -= min(gather.listing.keys, page.keys)
     gather.slotsLeft -= min(gather.slotsLeft, Int(page.slots))
+    if page.staleness.rawValue > gather.staleness.rawValue { gather.staleness = page.staleness }
     var next: (partition: UInt16, tag: UInt32)? = (page.partition, page.tag)
     if page.isAtEnd {
       var end = Core.partitions(of: core(of: PartitionID(gather.listing.partition)), count: coreCount).upperBound

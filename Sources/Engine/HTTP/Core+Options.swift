@@ -111,7 +111,7 @@ extension Core {
       operation.pointee.options.timeout = UInt32(milliseconds)
     } else if name.equals("read") {
       guard let level = ReadLevel(text: value) else {
-        throw Problem(400, "read is local, committed or linearizable.")
+        throw .badReadLevel
       }
       operation.pointee.options.readLevel = level
     } else if name.equals("min-revision") {

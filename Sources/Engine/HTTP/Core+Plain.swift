@@ -133,10 +133,21 @@ extension Core {
     place.at += PlainHead.writeFound(
       contentLength: value.count, contentType: contentType,
       revision: record.revision(in: operation.pointee.key.partition), date: date, to: place.at)
+    if isReplicated { writeStaleness(&place, operation.pointee.key.partition) }
     place.at.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
     place.at += value.count
     place.found &+= 1
     return true
+  }
+
+  /// One more field in front of the empty line that ends the head.
+  @inline(never)
+  private func writeStaleness(_ place: inout AnswerPlace, _ partition: PartitionID) {
+    guard let field = staleness(of: partition).field else { return }
+    let at = place.at - 2
+    at.copyMemory(from: field.utf8Start, byteCount: field.utf8CodeUnitCount)
+    (at + field.utf8CodeUnitCount).storeBytes(of: UInt16(0x0A0D).littleEndian, as: UInt16.self)
+    place.at = at + field.utf8CodeUnitCount + 2
   }
 
   @inline(__always)

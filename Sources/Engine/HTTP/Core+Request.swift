@@ -138,7 +138,7 @@ extension Core {
     }
     let core = Int(request.pointee.core)
     if core == index {
-      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, operation, request) }
+      if isReplicated && mayWait(operation) { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
     } else if core < 0 {
       relay(connection, operation, request, Place(rawValue: core))
@@ -303,6 +303,7 @@ extension OperationKind {
     case .delete, .pointerRemove: .delete
     case .mergePatch, .jsonPatch: .patch
     case .list: .list
+    case .lost: .status
     }
   }
 }

@@ -58,6 +58,10 @@ extension Core {
       entry.route = .status
       guard isRead else { throw .methodNotAllowed }
       try serveRing(head, bytes, entry)
+    case .lost:
+      entry.route = .status
+      guard isRead else { throw .methodNotAllowed }
+      try serveLost(head, bytes, entry)
     case .metrics:
       entry.route = .metrics
       guard isRead else { throw .methodNotAllowed }

@@ -80,6 +80,7 @@ extension Problem {
   static var badConcern: Problem {
     Problem(400, "w is majority, all, or the number of nodes that must hold the write, from 1 to 1024.")
   }
+  static var badReadLevel: Problem { Problem(400, "read is local, committed or linearizable.") }
   static var concernUnreachable: Problem {
     Problem(503, "Not applied: the write concern asks for more nodes than this cluster has. Lower w or add nodes.")
   }

@@ -30,7 +30,7 @@ enum Resource {
   case map(UnsafeRawBufferPointer)
   /// `GET /`.
   case status
-  case live, ready, health, metrics, batch, cluster, ring
+  case live, ready, health, metrics, batch, cluster, ring, lost
   /// `OPTIONS *`.
   case server
   /// A name of the API that this version doesn't serve yet.
@@ -88,7 +88,8 @@ extension Resource {
     if rest.starts("maps/") { return routeMap(UnsafeRawBufferPointer(rebasing: rest[5...])) }
     if rest.equals("cluster") { return .cluster }
     if rest.equals("ring") { return .ring }
-    for name: StaticString in ["watch", "logs", "lost", "snapshot"] where rest.starts(name) {
+    if rest.equals("lost") { return .lost }
+    for name: StaticString in ["watch", "logs", "snapshot"] where rest.starts(name) {
       return .reserved
     }
     return .unknown

@@ -156,7 +156,7 @@ extension Core {
       operation.pointee.options.readLevel = concern.read
       operation.pointee.options.timeout = min(concern.timeout, 86_400_000)
     }
-    guard view.operation == .list, let listing = view.listing else { return }
+    guard view.operation == .list || view.operation == .lost, let listing = view.listing else { return }
     let key = record.key
     operation.pointee.options.listing = ListingQuestion(
       partition: listing.partition, end: listing.end, tag: listing.tag,
@@ -281,7 +281,7 @@ extension Core {
     }
     let owner = Int(entry.pointee.core)
     if owner == index {
-      if isReplicated && operation.pointee.kind.isWrite { return runReplicated(connection, entry, operation) }
+      if isReplicated && mayWait(operation) { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
       metrics.answered(operation.pointee.kind.route, outcome.status)
@@ -308,8 +308,10 @@ extension Core {
     if mustPark(outcome, operation) {
       return park(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
     }
+    var shown = outcome
+    if operation.pointee.kind == .get { showRecord(&shown, operation.pointee.key) }
     metrics.answered(operation.pointee.kind.route, outcome.status)
-    answer(connection, entry, operation, outcome)
+    answer(connection, entry, operation, shown)
   }
 
   /// An operation of a partition that another node owns.

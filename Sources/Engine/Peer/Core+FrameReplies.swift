@@ -52,11 +52,13 @@ extension Core {
     if FrameLayout.headCount &+ room > Chunk.capacity || (kind == .record && isLong(body)) {
       let result = LargeResult(
         id: id, index: position, status: outcome.status, kind: kind, revision: revision, body: body,
-        isInLog: outcome.isInLog, pin: pin)
+        isInLog: outcome.isInLog, pin: pin, staleness: outcome.staleness.rawValue)
       return writeLarge(result, connection)
     }
     let at = reserveResult(connection, id, room)
-    ResultLayout.write(to: at, index: position, status: outcome.status, kind, length: body.count, revision: revision)
+    ResultLayout.write(
+      to: at, index: position, status: outcome.status, kind, length: body.count, revision: revision,
+      staleness: outcome.staleness.rawValue)
     if body.count > 0 {
       at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
       (at + ResultLayout.headCount).copyMemory(from: body.baseAddress.unsafelyUnwrapped, byteCount: body.count)
@@ -92,7 +94,7 @@ extension Core {
     let at = reserveResult(entry.pointee.connection, entry.pointee.id, room)
     ResultLayout.write(
       to: at, index: Int(entry.pointee.index), status: 200, .record, length: count,
-      revision: record.revision(in: partition))
+      revision: record.revision(in: partition), staleness: isReplicated ? staleness(of: partition).rawValue : 0)
     at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
     (at + ResultLayout.headCount).copyMemory(from: record.base, byteCount: count)
     return true
@@ -193,6 +195,7 @@ extension Core {
     var body: UnsafeRawBufferPointer
     var isInLog: Bool
     var pin: Pin
+    var staleness: UInt8
   }
 
   /// Writes a frame with one result. A long value is sent from the log, behind a copy of what precedes it.
@@ -208,7 +211,8 @@ extension Core {
     let at = frame + FrameLayout.headCount
     if !isLong { frame.storeBytes(of: 0, toByteOffset: count - 8, as: UInt64.self) }
     ResultLayout.write(
-      to: at, index: result.index, status: result.status, result.kind, length: body.count, revision: result.revision)
+      to: at, index: result.index, status: result.status, result.kind, length: body.count, revision: result.revision,
+      staleness: result.staleness)
     if let start = body.baseAddress {
       (at + ResultLayout.headCount).copyMemory(from: start, byteCount: min(copied, body.count))
     }

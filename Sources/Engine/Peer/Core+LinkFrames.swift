@@ -130,6 +130,7 @@ extension Core {
       outcome.revision = result.revision
     }
     outcome.value = result.body
+    outcome.staleness = Staleness(rawValue: result.staleness) ?? .replica
     switch body {
     case .nothing, .sentence: break
     case .record:
@@ -170,8 +171,8 @@ extension Core {
     let count = record.length - start
     let prefix = [UInt8](UnsafeRawBufferPointer(start: record.base, count: start))
     var value = LinkValue(
-      token: token, status: UInt16(result.status), revision: result.revision, prefix: prefix, block: nil, lead: 0,
-      count: count)
+      token: token, status: UInt16(result.status), staleness: Staleness(rawValue: result.staleness) ?? .replica,
+      revision: result.revision, prefix: prefix, block: nil, lead: 0, count: count)
     if let answer = waiting.find(token), collectedBytes + start + count <= limits.collectedBytes {
       value.lead = answer.target.reply.frame != 0 ? start : 0
       value.block = .allocate(byteCount: max(1, value.lead + count), alignment: 16)
@@ -217,6 +218,7 @@ extension Core {
       }
       var outcome = Outcome(status: value.status)
       outcome.hasRevision = true
+      outcome.staleness = value.staleness
       outcome.revision = value.revision
       outcome.value = UnsafeRawBufferPointer(start: block, count: total)
       if let answer = waiting.find(value.token) { show(record, &outcome, answer) }
@@ -232,7 +234,7 @@ extension Core {
       collectedBytes -= value.lead + value.count
       block.deallocate()
     }
-    answer(value.token, Outcome(.linkLost))
+    answer(value.token, linkLost(value.token))
   }
 
   @inline(never)

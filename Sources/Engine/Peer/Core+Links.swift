@@ -202,7 +202,7 @@ extension Core {
       if isUnexecuted {
         tryAgain(entry, of: frame, version: 0)
       } else {
-        answer(entry.token, Outcome(.linkLost))
+        answer(entry.token, linkLost(entry.token))
       }
     }
     drop(frame)

@@ -9,9 +9,14 @@ extension Core {
   mutating func refusal(_ place: Place, _ operation: UnsafePointer<Operation>) -> Outcome? {
     if operation.pointee.isForwarded { return wrongOwner(operation.pointee.key.partition) }
     let isCutOff = operation.pointee.kind.isWrite && !standing.hasLease
-    guard let index = place.link else { return Outcome(isCutOff ? .readOnly : .noOwner) }
+    let isRead = !operation.pointee.kind.isWrite
+    guard let index = place.link else {
+      return Outcome(isRead ? .noOwnerRead : isCutOff ? .readOnly : .noOwner)
+    }
     let link = links[index]
-    guard link.pointee.isUsable else { return Outcome(isCutOff ? .readOnly : .ownerUnreachable) }
+    guard isRead ? canAsk(index) : link.pointee.isUsable else {
+      return Outcome(isRead ? .ownerUnreachableRead : isCutOff ? .readOnly : .ownerUnreachable)
+    }
     let size = operation.pointee.body.count + (operation.pointee.staged?.filled ?? 0)
     guard link.pointee.bytes == 0 || link.pointee.bytes + size <= limits.linkBytes,
       waiting.count < limits.waitingAnswers
@@ -20,6 +25,15 @@ extension Core {
       return Outcome(.ownerBusy)
     }
     return nil
+  }
+
+  /// Whether a node can be asked for a read. One that is cut off asks only those that it heard of lately: what a link
+  /// that is about to be given up carries would be answered late, and with nothing.
+  func canAsk(_ link: Int) -> Bool {
+    guard links[link].pointee.isUsable else { return false }
+    if standing.hasLease { return true }
+    return links[link].pointee.state == .up
+      && monotonicMilliseconds < links[link].pointee.heard + 2 * UInt64(limits.linkPing)
   }
 
   /// What a node says of an operation that another one relayed to it by mistake: the epoch of the partition and the
@@ -112,7 +126,7 @@ extension Core {
   }
 
   /// What the owner must know of an operation beside its key and value.
-  private func terms(of operation: UnsafePointer<Operation>) -> OperationTerms {
+  func terms(of operation: UnsafePointer<Operation>) -> OperationTerms {
     var terms = OperationTerms()
     terms.contentType = operation.pointee.contentType
     guard operation.pointee.hasOptions else { return terms }
@@ -126,7 +140,7 @@ extension Core {
     if options.concern != .majority || options.readLevel != .local || options.timeout > 0 {
       terms.concern = FrameConcern(write: options.concern, read: options.readLevel, timeout: options.timeout)
     }
-    if operation.pointee.kind == .list {
+    if operation.pointee.kind == .list || operation.pointee.kind == .lost {
       let listing = options.listing
       terms.listing = FrameListing(
         partition: listing.partition, end: listing.end, tag: listing.tag, keys: listing.keys, slots: listing.slots)
@@ -216,6 +230,25 @@ extension Core {
 
   // MARK: Once more
 
+  /// What whoever waits is told when a link breaks: a read can simply be repeated.
+  func linkLost(_ token: WaitToken) -> Outcome {
+    Outcome(waiting.find(token)?.kind.isWrite == false ? .ownerUnreachableRead : .linkLost)
+  }
+
+  /// An operation as in a REQUEST, which is the caller's to free.
+  func encoded(_ operation: UnsafePointer<Operation>) -> UnsafeMutableRawBufferPointer {
+    let key = operation.pointee.key
+    let name = UnsafeRawBufferPointer(start: key.key, count: key.keyCount)
+    let map = UnsafeRawBufferPointer(start: key.map, count: key.mapCount)
+    let terms = terms(of: operation)
+    let kind = operation.pointee.kind.frameOperation
+    let none = UnsafeRawBufferPointer(start: nil, count: 0)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: RequestWriter.room(kind, map: map, key: name, value: 0, terms: terms), alignment: 16)
+    RequestWriter.write(kind, .reply, map: map, key: name, value: none, terms: terms, to: bytes.baseAddress!)
+    return bytes
+  }
+
   /// Gives an answer that waits for another node, if anybody still waits for it.
   mutating func answer(_ token: WaitToken, _ outcome: Outcome, pin: Pin = .none) {
     guard let answer = waiting.remove(token) else { return letGo(pin, outcome) }
@@ -287,7 +320,7 @@ extension Core {
   /// The partition has become this node's in the meantime.
   private mutating func runHere(_ operation: UnsafePointer<Operation>, _ token: WaitToken, core: Int) {
     guard let answer = waiting.remove(token) else { return }
-    answer.outcome.value.deallocate()
+    free(answer)
     if core != index { return forward(operation, to: core, answer.target.reply) }
     execute(operation, for: answer.target)
   }

@@ -143,6 +143,7 @@ struct LinkFrame {
 struct LinkValue {
   var token: WaitToken
   var status: UInt16
+  var staleness: Staleness
   var revision: Revision
   /// The record up to its value.
   var prefix: [UInt8]

@@ -54,6 +54,8 @@ extension Core {
   @inline(never)
   private func routedPlace(_ operation: UnsafePointer<Operation>) -> Int {
     let partition = operation.pointee.key.partition
+    // A node's ledgers are its own, whoever owns the partitions.
+    if operation.pointee.kind == .lost { return core(of: partition) }
     let route = routes.table[Int(partition.rawValue)]
     if route.owner == Routes.own { return core(of: partition) }
     if operation.pointee.kind.isWrite {
@@ -63,19 +65,20 @@ extension Core {
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
     let isPatient = operation.pointee.hasOptions && operation.pointee.options.hasMinRevision
     // The owner has every revision there is; a copy may not have it yet.
-    let prefersOwner = isPatient && route.owner >= 0 && links[Int(route.owner)].pointee.isUsable
-    if isLocal && route.isReadable && !prefersOwner { return core(of: partition) }
-    if route.owner >= 0 && (!isLocal || links[Int(route.owner)].pointee.isUsable) {
-      return Place(owner: route.owner).rawValue
-    }
-    return isLocal ? anyCopy(partition) : Place.nowhere.rawValue
+    let ownerAnswers = route.owner >= 0 && canAsk(Int(route.owner))
+    if isLocal && route.isReadable && !(isPatient && ownerAnswers) { return core(of: partition) }
+    if ownerAnswers { return Place(owner: route.owner).rawValue }
+    if isLocal { return anyCopy(partition) }
+    // A copy may know enough of what a majority has.
+    let isCommitted = operation.pointee.options.readLevel == .committed
+    return isCommitted && route.isReadable ? core(of: partition) : Place(owner: route.owner).rawValue
   }
 
   /// Another node that has all of the partition, for a read while its owner can't be asked.
   private func anyCopy(_ partition: PartitionID) -> Int {
     for slot in routes.entries[Int(partition.rawValue)].synced where Int(slot) < routes.linkOfSlot.count {
       let link = routes.linkOfSlot[Int(slot)]
-      if link >= 0 && links[link].pointee.isUsable { return Place.link(link).rawValue }
+      if link >= 0 && canAsk(link) { return Place.link(link).rawValue }
     }
     return Place.nowhere.rawValue
   }

@@ -157,6 +157,7 @@ extension Core {
       if desk.parts![part].owner != nil {
         let last = desk.parts![part].replica.last
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
+        desk.parts![part].owner!.askAgain()
         connectFollowers(part)
         desk.touch(part)
       }

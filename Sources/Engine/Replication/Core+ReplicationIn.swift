@@ -77,6 +77,10 @@ extension Core {
     case .acknowledge: answered(.acknowledge(section.offset), section, slot, part)
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
+    case .confirm: confirm(section, slot, part)
+    case .confirmed:
+      guard desk.parts![part].owner?.epoch == section.epoch else { return }
+      if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }
     }
   }
 
@@ -114,8 +118,10 @@ extension Core {
     var ledger = LossLedger()
     swap(&ledger, &desk.ledger)
     let before = ledger.total
+    let epoch = desk.parts![part].replica.promised
+    let owner = desk.parts![part].replica.source.flatMap { desk.peers[Int($0)]?.node } ?? .none
     let isDone = store.truncate(id, behind: offset) { record in
-      if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, now: now) }
+      if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, by: epoch, of: owner, now: now) }
     }
     swap(&ledger, &desk.ledger)
     for entry in desk.ledger.newest(Int(min(desk.ledger.total - before, 100))) { logLoss(entry) }
@@ -169,6 +175,17 @@ extension Core {
     metrics.count(.overloaded)
     desk.parts![part].replica.didTruncate(to: offset.previous)
     desk.parts![part].replica.stopListening()
+  }
+
+  /// An owner wants to know whether it still is one, for its readers.
+  private mutating func confirm(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
+    var deposed: [UInt64] = []
+    let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
+    for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
+    if desk.parts![part].owner == nil { store.setReplicated(section.partition, isFollower: true) }
+    guard confirms, desk.peers[Int(slot)]?.isConnected == true else { return }
+    makeRoom(24, Int(slot))
+    desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
   }
 
   /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.

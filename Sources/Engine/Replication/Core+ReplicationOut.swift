@@ -4,8 +4,10 @@ import Wire
 extension Core {
   /// Bytes that may wait for a link before followers behind it are left behind.
   private static var congestion: Int { 1 << 20 }
+  /// The same for those that are being brought in step: they leave room for what writes wait for.
+  private static var catchUpCongestion: Int { 256 << 10 }
   /// Bytes of records that a follower which lags gets in one turn.
-  private static var catchUp: Int { 256 << 10 }
+  private static var catchUp: Int { 128 << 10 }
 
   /// Says what the partitions have to say, and answers what may be answered.
   mutating func turnReplication() {
@@ -24,8 +26,91 @@ extension Core {
     for part in parts { say(part) }
     parts.removeAll(keepingCapacity: true)
     swap(&parts, &desk.spareParts)
+    if !desk.catchingUp.isEmpty { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
   }
+
+  // MARK: Bringing in step
+
+  /// Sends to followers that are behind, one partition after the other, what links and credit allow. It takes turns, so
+  /// that the memory it needs and the time it takes are those of some frames, however much there is to send.
+  private mutating func catchUp() {
+    reckonCredit()
+    defer { desk.nextCatchUp = nextCatchUp() }
+    guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = false }
+    var waiting = desk.takeCatchingUp()[...]
+    while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
+      waiting.removeFirst()
+      if bringInStep(part) { desk.catchUp(part) }
+    }
+    // Those that had no turn come first in the next one.
+    let served = desk.takeCatchingUp()
+    for part in waiting { desk.catchUp(part) }
+    for part in served { desk.catchUp(part) }
+    desk.hasNewCatchUp = false
+    guard !waiting.isEmpty else { return }
+    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = true }
+  }
+
+  /// One partition's turn; whether it needs another one.
+  private mutating func bringInStep(_ part: Int) -> Bool {
+    guard let owner = desk.parts![part].owner else { return false }
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    let last = desk.parts![part].replica.last
+    var isBehind = false
+    for (place, follower) in owner.followers.enumerated() where !owner.isUrgent(place) {
+      let slot = Int(follower.slot)
+      guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.isConnected == true,
+        case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
+      else { continue }
+      if follower.lacksResults || !mayCatchUp(slot)
+        || sendRecords(part, id, owner.epoch, stream, place, slot, from: from, last: last, isUrgent: false)
+      {
+        desk.peers[slot]!.isAwaited = true
+        isBehind = true
+      }
+    }
+    return isBehind
+  }
+
+  /// Gives each member the credit of the time that went by, up to that of some milliseconds.
+  private mutating func reckonCredit() {
+    for slot in desk.peers.indices {
+      guard let peer = desk.peers[slot], monotonic > peer.creditAt else { continue }
+      let milliseconds = min(monotonic - peer.creditAt, 1_000_000_000) / 1_000_000
+      guard milliseconds > 0 else { continue }
+      let earned = limits.catchUpRate * Int(milliseconds) / 1000
+      desk.peers[slot]!.credit = min(peer.credit + earned, Core.catchUp)
+      desk.peers[slot]!.creditAt = monotonic
+    }
+  }
+
+  private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.isAwaited == true }
+
+  private func mayCatchUp(_ slot: Int) -> Bool {
+    guard let peer = desk.peers[slot], peer.credit > 0, let connection = replicationConnection(slot) else {
+      return false
+    }
+    return connection.pointee.output.unsent < Core.catchUpCongestion
+  }
+
+  /// When followers that are behind get more: as soon as there is credit; a link that gets room makes a turn by itself.
+  private func nextCatchUp() -> UInt64 {
+    guard !desk.catchingUp.isEmpty else { return .max }
+    var next = UInt64.max
+    for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
+      if mayCatchUp(slot) { return 0 }
+      let peer = desk.peers[slot]!
+      if peer.credit <= 0 {
+        let milliseconds = 1 - peer.credit * 1000 / limits.catchUpRate
+        next = min(next, peer.creditAt + UInt64(milliseconds) * 1_000_000)
+      }
+    }
+    return next
+  }
+
+  // MARK: What partitions say
 
   private mutating func say(_ part: Int) {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
@@ -44,6 +129,10 @@ extension Core {
       let slot = Int(follower.slot)
       defer { place += 1 }
       guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      if let round = desk.parts![part].owner!.question(place) {
+        makeRoom(24, slot)
+        peer.writer.pointee.round(.confirm, id, epoch, round)
+      }
       if follower.lacksResults && follower.phase == .streaming && !sendRemembered(part, id, epoch, place, slot) {
         isStalled = true
         continue
@@ -62,7 +151,11 @@ extension Core {
         let epochs = desk.parts![part].replica.history.entries.map { (epoch: $0.epoch, first: $0.first) }
         peer.writer.pointee.start(id, epoch, stream: stream, resets: resets, next: next, epochs: epochs)
       case .append(let stream, let from):
-        if sendRecords(part, id, epoch, stream, place, slot, from: from, last: last) {
+        guard desk.parts![part].owner!.isUrgent(place) else {
+          desk.catchUp(part)
+          continue
+        }
+        if sendRecords(part, id, epoch, stream, place, slot, from: from, last: last, isUrgent: true) {
           if mayTake(slot) { isBehind = true } else { isStalled = true }
         }
         continue
@@ -70,6 +163,7 @@ extension Core {
       // What follows it needn't wait for the next turn.
       if case .start = instruction { isBehind = true }
     }
+    desk.parts![part].owner!.closeRound()
     store.noteScanned(id)
     if isBehind { desk.backlog.append(part) }
     if isStalled { desk.stalled.append(part) }
@@ -78,7 +172,7 @@ extension Core {
   /// Sends records to a follower; whether some are left.
   private mutating func sendRecords(
     _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ place: Int, _ slot: Int, from: Offset,
-    last: Offset
+    last: Offset, isUrgent: Bool
   ) -> Bool {
     guard mayTake(slot) else { return true }
     let committed = desk.parts![part].replica.committed
@@ -91,15 +185,17 @@ extension Core {
       let length = record.length
       if record.room > min(store.largestShared, ReplicationPeer.copiedRecord) {
         sendLong(record, from: covered, id, epoch, stream, committed: committed, to: slot)
+        if !isUrgent { desk.peers[slot]!.credit -= length }
         covered = record.offset.next
         desk.parts![part].owner!.didSend(place, upTo: record.offset, now: monotonic)
-        if record.offset < last && !mayTake(slot) { return true }
+        if record.offset < last, !(isUrgent ? mayTake(slot) : mayCatchUp(slot)) { return true }
         continue
       }
       makeRoom(SectionLayout.appendCount + FrameLayout.padded(length), slot)
       desk.peers[slot]!.writer.pointee.append(
         record, from: covered, id, epoch, stream: stream, committed: committed)
       covered = record.offset.next
+      if !isUrgent { desk.peers[slot]!.credit -= length }
     }
     let end = next?.previous ?? last
     if covered <= end {
@@ -108,6 +204,7 @@ extension Core {
         from: covered, to: end, id, epoch, stream: stream, committed: committed)
     }
     desk.parts![part].owner!.didSend(place, upTo: end, now: monotonic)
+    if next == nil { desk.parts![part].owner!.followers[place].isKeptUp = true }
     return next != nil
   }
 
@@ -211,7 +308,7 @@ extension Core {
   }
 
   /// Sees to it that the frame being written has room for a section of `count` bytes.
-  private mutating func makeRoom(_ count: Int, _ slot: Int) {
+  mutating func makeRoom(_ count: Int, _ slot: Int) {
     if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
   }
 

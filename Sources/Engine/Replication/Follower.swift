@@ -29,12 +29,18 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var next = Offset.none.next
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
+  /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member of
+  /// the synced set. Before, it gets its records as `limits.catchUpRate` permits.
+  package internal(set) var isKeptUp = false
   /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
   package internal(set) var lacksResults = false
   /// Whether it is to begin with an empty log.
   package internal(set) var resets = false
   /// What it must drop.
   package internal(set) var bound = LogEnd.empty
+  /// The last round of reads that it was asked about, and that it has answered.
+  package internal(set) var asked: UInt64 = 0
+  package internal(set) var confirmed: UInt64 = 0
   /// When it last got on, by the owner's clock in nanoseconds.
   package internal(set) var progressAt: UInt64 = 0
 

@@ -17,6 +17,9 @@ package struct LossLedger {
     /// When it was written, and when it was dropped: milliseconds since 1970.
     package let written: UInt64
     package let dropped: UInt64
+    /// The failover by which: the epoch that doesn't have it, and who owns the partition in that.
+    package let failover: Epoch
+    package let owner: NodeID
   }
 
   /// Entries at most.
@@ -38,12 +41,18 @@ package struct LossLedger {
   package func newest(_ count: Int) -> [Entry] { Array(entries.suffix(count)) }
 
   /// Notes a record that is about to be dropped.
-  package mutating func note(_ record: RecordView, _ partition: PartitionID, now: UInt64) {
+  ///
+  /// - Parameters:
+  ///   - failover: the epoch whose log doesn't have it.
+  ///   - owner: of that epoch.
+  package mutating func note(
+    _ record: RecordView, _ partition: PartitionID, by failover: Epoch, of owner: NodeID, now: UInt64
+  ) {
     total += 1
     let entry = Entry(
       revision: record.revision(in: partition), map: [UInt8](record.map),
       key: [UInt8](record.key.prefix(LossLedger.maximumKey)), isRemoval: !record.isPut, written: record.time,
-      dropped: now)
+      dropped: now, failover: failover, owner: owner)
     if ring.count < LossLedger.maximumCount {
       ring.append(entry)
     } else {

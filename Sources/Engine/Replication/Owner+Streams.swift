@@ -25,6 +25,7 @@ extension Owner {
   private mutating func reopen(_ index: Int, _ now: UInt64) {
     followers[index].phase = .opening
     followers[index].stream &+= 1
+    followers[index].asked = followers[index].confirmed
     followers[index].progressAt = now
   }
 
@@ -41,6 +42,12 @@ extension Owner {
 
   // MARK: Sending
 
+  /// Whether writes may have to wait for the follower at `index`, so that it goes before those that are being brought
+  /// in step.
+  package func isUrgent(_ index: Int) -> Bool {
+    followers[index].isKeptUp || synced.contains(followers[index].slot) || pending?.added == followers[index].slot
+  }
+
   /// What is to be said to the follower at `index` now; saying it is expected. `append` doesn't change anything until
   /// `didSend`.
   package mutating func instruction(_ index: Int, last: Offset) -> Instruction {
@@ -56,6 +63,7 @@ extension Owner {
     case .starting:
       followers[index].phase = .streaming
       followers[index].lacksResults = true
+      followers[index].isKeptUp = false
       return .start(stream: follower.stream, resets: follower.resets, next: follower.next)
     case .streaming:
       return follower.next <= last ? .append(stream: follower.stream, from: follower.next) : .nothing

@@ -26,8 +26,12 @@ package struct Owner: Sendable {
   /// Held by a majority, by the rules below; never goes back.
   package private(set) var committed = Offset.none
   /// The last record that anybody was told is held by two or more.
-  package private(set) var acknowledged = Offset.none
+  package internal(set) var acknowledged = Offset.none
   package internal(set) var waiters = Waiters()
+  /// Reads that wait: see `Owner+Reads`. The last round that was begun, and whether it hasn't gone out yet.
+  package internal(set) var readers: [Reader] = []
+  var round: UInt64 = 0
+  var isRoundOpen = false
   /// Since when a candidate waits for the others; to be activated in time with what there is.
   let since: UInt64
 

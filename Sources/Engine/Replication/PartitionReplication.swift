@@ -95,6 +95,7 @@ package struct PartitionReplication: Sendable {
   private mutating func stepDown(_ change: inout Change, _ deposed: (UInt64) -> Void) {
     guard owner != nil else { return }
     owner!.waiters.takeAll(deposed)
+    for reader in owner!.readers { deposed(reader.token) }
     owner = nil
     replica.stopListening()
     change.isDeposed = true
@@ -140,6 +141,17 @@ package struct PartitionReplication: Sendable {
     }
   }
 
+  /// An owner asks whether an epoch later than its own was promised here. Whether it wasn't.
+  package mutating func confirms(_ epoch: Epoch, deposed: (UInt64) -> Void) -> Bool {
+    if let owner, epoch > owner.epoch {
+      var change = Change()
+      stepDown(&change, deposed)
+    }
+    guard epoch >= replica.promised else { return false }
+    replica.promise(epoch)
+    return true
+  }
+
   // MARK: Answers to an owner
 
   /// Takes a follower's answer. Returns whether something may be answered by that; call `settle` then.
@@ -166,6 +178,7 @@ package struct PartitionReplication: Sendable {
     let moved = owner!.updateCommitted(last: replica.last)
     if moved { replica.commit(upTo: owner!.committed) }
     owner!.takeAnswered(last: replica.last, answer)
+    owner!.takeReaders(last: replica.last, answer)
     return moved
   }
 

@@ -8,6 +8,12 @@ struct ReplicationPeer {
   var session: UInt64 = 0
   /// Whether its link is up.
   var isConnected = false
+  /// Bytes that followers of this member that are behind may still get, and when that was reckoned (monotonic
+  /// nanoseconds).
+  var credit = 0
+  var creditAt: UInt64 = 0
+  /// Whether such followers wait for room or credit.
+  var isAwaited = false
   /// The frame that is being written.
   let writer: UnsafeMutablePointer<SectionWriter>
 
@@ -63,6 +69,13 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
+  /// Partitions with a follower that is being brought in step, in the order in which they get their next turn.
+  var catchingUp: [Int] = []
+  private var isCatchingUp: [Bool] = []
+  /// Whether some were noted since the last round of turns.
+  var hasNewCatchUp = false
+  /// When those go on (monotonic nanoseconds): 0 for at once, `.max` for when a link has room.
+  var nextCatchUp = UInt64.max
   /// What is wished for, by partition, and whether that is news.
   var wishes: [Int: PartitionWish] = [:]
   var hasNewWishes = false
@@ -89,6 +102,7 @@ struct ReplicationDesk: ~Copyable {
     self.count = count
     isDirty = [Bool](repeating: false, count: count)
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
+    isCatchingUp = [Bool](repeating: false, count: count)
   }
 
   deinit {
@@ -105,6 +119,21 @@ struct ReplicationDesk: ~Copyable {
     guard !isDirty[part] else { return }
     isDirty[part] = true
     dirty.append(part)
+  }
+
+  /// A follower of the partition is behind.
+  mutating func catchUp(_ part: Int) {
+    guard !isCatchingUp[part] else { return }
+    isCatchingUp[part] = true
+    hasNewCatchUp = true
+    catchingUp.append(part)
+  }
+
+  /// Those whose followers are behind, none of them noted as such any more.
+  mutating func takeCatchingUp() -> [Int] {
+    for part in catchingUp { isCatchingUp[part] = false }
+    defer { catchingUp.removeAll(keepingCapacity: true) }
+    return catchingUp
   }
 
   /// Those that had something to say, in `list`, which is empty and keeps its memory by that.

@@ -16,6 +16,10 @@
   case refuse = 8
   /// The result of a write that had an idempotency key.
   case result = 9
+  /// Has the receiver promised an epoch later than this one?
+  case confirm = 10
+  /// It hasn't.
+  case confirmed = 11
 }
 
 /// The layout of a section: all that is said about one partition. Little-endian, at multiples of 8 from the frame's
@@ -123,6 +127,8 @@ package struct SectionView {
   package var markEpoch: Epoch { Epoch(read(UInt32.self, 16)) }
   /// Of TRUNCATE and POSITION.
   package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
+  /// Of CONFIRM and CONFIRMED: the number of the question.
+  package var round: UInt64 { read(UInt64.self, 16) }
   /// Of ACKNOWLEDGE, START, APPEND and RESULT: the offset that comes first.
   package var offset: Offset { Offset(read(UInt64.self, 16)) }
   /// Of APPEND: the last offset.
@@ -213,7 +219,7 @@ package struct SectionCursor {
     switch kind {
     case .open: return length == 16
     case .truncate, .position: return length == 32
-    case .acknowledge, .refuse: return length == 24
+    case .acknowledge, .refuse, .confirm, .confirmed: return length == 24
     case .start:
       return length >= 24 && length % 16 == 8 && section.epochCount <= SectionLayout.maximumEpochs
         && section.offset.rawValue > 0
@@ -326,6 +332,11 @@ package struct SectionWriter: ~Copyable {
   /// An ACKNOWLEDGE.
   package mutating func acknowledge(_ partition: PartitionID, _ epoch: Epoch, stream: UInt32, _ offset: Offset) {
     SectionLayout.store(offset.rawValue, at: 16, of: begin(.acknowledge, partition, epoch, stream, length: 24))
+  }
+
+  /// A CONFIRM or a CONFIRMED.
+  package mutating func round(_ kind: SectionKind, _ partition: PartitionID, _ epoch: Epoch, _ round: UInt64) {
+    SectionLayout.store(round, at: 16, of: begin(kind, partition, epoch, 0, length: 24))
   }
 
   /// A REFUSE.

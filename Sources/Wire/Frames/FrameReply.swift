@@ -19,7 +19,7 @@
 ///  4  u32  length of the body, without padding; with a long value, the whole record's
 ///  8  u16  partition  ┐
 /// 10  u8   body       │ the revision the key has now; zeros if there is none
-/// 11  u8   0          │
+/// 11  u8   staleness  │   0 for the newest; what other numbers mean is the node's business
 /// 12  u32  epoch      │
 /// 16  u64  offset     ┘
 /// 24       the body, zeros up to a multiple of 8
@@ -34,13 +34,15 @@ public enum ResultLayout {
   /// Writes a result's head.
   @inlinable @inline(__always)
   package static func write(
-    to at: UnsafeMutableRawPointer, index: Int, status: UInt16, _ body: ResultBody, length: Int, revision: Revision
+    to at: UnsafeMutableRawPointer, index: Int, status: UInt16, _ body: ResultBody, length: Int, revision: Revision,
+    staleness: UInt8 = 0
   ) {
     let first =
       UInt64(UInt16(truncatingIfNeeded: index)) | UInt64(status) &<< 16
       | UInt64(UInt32(truncatingIfNeeded: length)) &<< 32
     let second =
-      UInt64(revision.partition.rawValue) | UInt64(body.rawValue) &<< 16 | UInt64(revision.epoch.rawValue) &<< 32
+      UInt64(revision.partition.rawValue) | UInt64(body.rawValue) &<< 16 | UInt64(staleness) &<< 24
+      | UInt64(revision.epoch.rawValue) &<< 32
     at.storeBytes(of: first.littleEndian, as: UInt64.self)
     at.storeBytes(of: second.littleEndian, toByteOffset: 8, as: UInt64.self)
     at.storeBytes(of: revision.offset.rawValue.littleEndian, toByteOffset: 16, as: UInt64.self)
@@ -70,6 +72,8 @@ public enum ResultLayout {
   }
   /// Nil for a kind of body that is newer than this side.
   @inlinable package var bodyKind: ResultBody? { ResultBody(rawValue: base.load(fromByteOffset: 10, as: UInt8.self)) }
+  /// Whether the answer may be older than what was acknowledged; 0 for no.
+  @inlinable package var staleness: UInt8 { base.load(fromByteOffset: 11, as: UInt8.self) }
   /// The key's revision; offset 0 when it has none.
   @inlinable package var revision: Revision {
     Revision(

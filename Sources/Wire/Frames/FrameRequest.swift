@@ -16,13 +16,15 @@
   case jsonPatch = 10
   /// Lists keys of a map; the key is the prefix behind one byte.
   case list = 11
+  /// Lists what the ledger of the core that has a partition says of lost writes; the key is where to go on.
+  case lost = 12
 
   /// Whether it is an increment, whose value is a number.
   @inlinable package var isIncrement: Bool { if case .increment = self { true } else { false } }
   /// Whether its record is one with a value; that of the others is a `remove`, which has none.
   @inlinable package var hasValue: Bool {
     switch self {
-    case .get, .delete, .pointerGet, .pointerRemove, .list: false
+    case .get, .delete, .pointerGet, .pointerRemove, .list, .lost: false
     default: true
     }
   }
@@ -32,7 +34,7 @@ extension FrameOperation {
   /// Whether its answer is the point of it.
   @inlinable var wantsReply: Bool {
     switch self {
-    case .get, .pointerGet, .list: true
+    case .get, .pointerGet, .list, .lost: true
     default: false
     }
   }
@@ -283,7 +285,7 @@ public enum FrameRevision {
   @inline(never)
   private func isRareSound(_ operation: FrameOperation) -> Bool {
     if operation.hasPointer && conditions & OperationLayout.pointerCondition == 0 { return false }
-    return operation != .list || conditions & OperationLayout.listingCondition != 0
+    return (operation != .list && operation != .lost) || conditions & OperationLayout.listingCondition != 0
   }
 }
 

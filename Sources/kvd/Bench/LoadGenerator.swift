@@ -94,7 +94,8 @@ struct LoadGenerator: ~Copyable {
     for index in 0..<plan.connections {
       (clients + index).initialize(
         to: LoadClient(
-          due: .allocate(capacity: ring), buffer: .allocate(capacity: bufferRoom), parser: ReplyParser(plan.wire, waits: plan.waits),
+          due: .allocate(capacity: ring), buffer: .allocate(capacity: bufferRoom),
+          parser: ReplyParser(plan.wire, waits: plan.waits),
           frames: FrameClient(ring: ring)))
       clients[index].due.initialize(repeating: LoadClient.answered, count: ring)
     }

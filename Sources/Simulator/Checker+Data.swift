@@ -1,0 +1,136 @@
+import Engine
+import Wire
+
+// The data plane's invariants.
+
+/// What is known of the logs of the partitions that have keys of the workload.
+struct DataRecords {
+  struct Place: Hashable {
+    let partition: Int
+    let epoch: UInt32
+    let offset: UInt64
+  }
+
+  /// Each record that any node ever had, by its place.
+  var records: [Place: UInt64] = [:]
+  /// The epoch of each record that was committed, by partition and offset.
+  var committed: [Place: UInt32] = [:]
+  /// Who owned a partition in an epoch.
+  var owners: [Place: NodeID] = [:]
+  /// Of each host and partition, what was looked at last.
+  var seen: [Int: Core.PartitionState] = [:]
+  /// Revisions that clients were told are held by a majority.
+  var acknowledged: [Place: UInt32] = [:]
+}
+
+extension Checker {
+  /// A client was told that a revision is held by a majority.
+  mutating func acknowledged(_ tag: String, _ incarnation: Int, _ now: UInt64) {
+    let parts = tag.split { $0 == "\"" || $0 == "-" }
+    guard parts.count == 3, let partition = Int(parts[0]), let epoch = UInt32(parts[1]), let offset = UInt64(parts[2])
+    else { return violate(.answersMakeSense, "the entity tag \(tag)", now) }
+    let place = DataRecords.Place(partition: partition, epoch: 0, offset: offset)
+    if let other = data.acknowledged.updateValue(epoch, forKey: place), other != epoch {
+      violate(.keepsAcknowledged, "\(tag), and before the same offset in epoch \(other)", now)
+    }
+    if let other = data.committed[place], other != epoch {
+      violate(.keepsAcknowledged, "\(tag) was acknowledged, but the record there is of epoch \(other)", now)
+    }
+  }
+
+  /// Looks at the logs of the partitions that have keys.
+  mutating func lookAtLogs(_ hosts: [Host], _ keys: [Workload.Key], _ now: UInt64) {
+    for number in hosts.indices {
+      guard let machine = hosts[number].machine else { continue }
+      let id = hosts[number].control!.id
+      for key in keys {
+        let core = machine.core(of: key.partition)
+        let state = machine.cores[core].inspect(key.partition)
+        let slot = number * partitionCount + key.partition
+        if data.seen[slot] == state { continue }
+        data.seen[slot] = state
+        if state.isOwner {
+          let place = DataRecords.Place(partition: key.partition, epoch: state.epoch.rawValue, offset: 0)
+          if let other = data.owners.updateValue(id, forKey: place), other != id {
+            violate(
+              .oneOwnerPerEpoch,
+              "the cores of \(name(of: id)) and \(name(of: other)) own partition \(key.partition) in epoch \(place.epoch)",
+              now)
+          }
+        }
+        look(at: &machine.cores[core], key.partition, state.committed.rawValue, id, now)
+      }
+    }
+  }
+
+  private mutating func look(
+    at core: inout Core, _ partition: Int, _ committed: UInt64, _ id: NodeID, _ now: UInt64
+  ) {
+    var problems: [(Violation.Invariant, String)] = []
+    core.visitLog(of: partition) { epoch, offset, digest in
+      let place = DataRecords.Place(partition: partition, epoch: epoch.rawValue, offset: offset.rawValue)
+      if let other = data.records.updateValue(digest, forKey: place), other != digest {
+        problems.append((.equalRecords, "partition \(partition), epoch \(epoch.rawValue), offset \(offset.rawValue)"))
+      }
+      guard offset.rawValue <= committed else { return }
+      let anyEpoch = DataRecords.Place(partition: partition, epoch: 0, offset: offset.rawValue)
+      if let other = data.committed.updateValue(epoch.rawValue, forKey: anyEpoch), other != epoch.rawValue {
+        problems.append(
+          (
+            .equalRecords,
+            "partition \(partition) has at \(offset.rawValue) records of epochs \(other) and \(epoch.rawValue), both committed"
+          ))
+      }
+      if let told = data.acknowledged[anyEpoch], told != epoch.rawValue {
+        problems.append(
+          (
+            .keepsAcknowledged,
+            "partition \(partition), offset \(offset.rawValue): epoch \(told) was acknowledged, \(epoch.rawValue) is there"
+          ))
+      }
+    }
+    if let (invariant, detail) = problems.first { violate(invariant, "\(detail), at \(name(of: id))", now) }
+  }
+
+  /// Copies that should be equal and aren't; nil when all are.
+  func unequal(_ hosts: [Host], _ keys: [Workload.Key], _ core: [Int]) -> String? {
+    guard let topology = clusters.compactMap(\.latest).max(by: { $0.index < $1.index }) else { return nil }
+    for partition in Set(keys.map(\.partition)).sorted() {
+      var first: (UInt64, NodeID)?
+      for slot in topology.partitions[partition].synced {
+        guard let id = topology.members[Int(slot)]?.id,
+          let number = core.first(where: { hosts[$0].control?.id == id }), let machine = hosts[number].machine
+        else { continue }
+        let seat = machine.core(of: partition)
+        let digest = machine.cores[seat].liveDigest(of: partition)
+        if let first, first.0 != digest {
+          return "the copies of partition \(partition) at \(name(of: first.1)) and \(name(of: id)) differ"
+        }
+        first = (digest, id)
+      }
+    }
+    return nil
+  }
+
+  /// No two nodes take writes of a partition at the same moment, each by its own clock and topology.
+  mutating func checkCores(_ number: Int, _ hosts: [Host], _ now: UInt64) {
+    guard let own = hosts[number].machine else { return }
+    let ownCluster = hosts[number].control!.cluster
+    for other in hosts.indices where other != number {
+      guard let machine = hosts[other].machine, hosts[other].control!.cluster == ownCluster else { continue }
+      for partition in own.owned.all(sharedWith: machine.owned) {
+        guard own.takesWrites(partition, hosts[number].clock(now)),
+          machine.takesWrites(partition, hosts[other].clock(now))
+        else { continue }
+        let (mine, theirs) = (
+          own.cores[own.core(of: partition)].inspect(partition),
+          machine.cores[machine.core(of: partition)].inspect(partition)
+        )
+        return violate(
+          .oneOwnerAtATime,
+          "partition \(partition): n\(number) in epoch \(mine.epoch.rawValue), n\(other) in epoch "
+            + "\(theirs.epoch.rawValue)", now)
+      }
+    }
+  }
+}

@@ -1,0 +1,260 @@
+import Engine
+import Wire
+
+/// A client: one connection at a time to one node, one request at a time.
+struct Client {
+  enum Phase { case resting, connecting, waiting }
+
+  var phase = Phase.resting
+  var pipe = -1
+  var generation = 0
+  var host = 0
+  var received: [UInt8] = []
+  var request: Workload.Request?
+  var call: UInt64 = 0
+  /// The number of the alarm that counts.
+  var alarm = 0
+}
+
+/// An answer, taken apart.
+struct HTTPAnswer {
+  var status = 0
+  var tag: String?
+  var body: [UInt8] = []
+  /// The server closes the connection behind it.
+  var isLast = false
+
+  /// Reads the first whole answer; nil if there is none yet.
+  init?(_ bytes: [UInt8]) {
+    var end = 0
+    while true {
+      guard end + 4 <= bytes.count else { return nil }
+      if bytes[end] == 13, bytes[end + 2] == 13, bytes[end + 1] == 10, bytes[end + 3] == 10 { break }
+      end += 1
+    }
+    let lines = String(decoding: bytes[..<end], as: UTF8.self).split(separator: "\r\n")
+    guard let line = lines.first, line.hasPrefix("HTTP/1.1 "), let status = Int(line.dropFirst(9).prefix(3)) else {
+      return nil
+    }
+    self.status = status
+    var count = 0
+    for field in lines.dropFirst() {
+      let parts = field.split(separator: ":", maxSplits: 1)
+      guard parts.count == 2 else { continue }
+      let value = String(parts[1].drop { $0 == " " })
+      switch parts[0].lowercased() {
+      case "etag": tag = value
+      case "content-length": count = Int(value) ?? 0
+      case "connection": isLast = value == "close"
+      default: break
+      }
+    }
+    if status < 200 || status == 204 || status == 304 { count = 0 }
+    guard bytes.count >= end + 4 + count else { return nil }
+    body = [UInt8](bytes[(end + 4)..<(end + 4 + count)])
+  }
+}
+
+extension World {
+  mutating func startClients() {
+    guard options.cores > 0 else { return }
+    for number in 0..<options.clients {
+      clients.append(Client())
+      alarm(number, at: now + World.second + chance.below(World.second))
+    }
+  }
+
+  /// Has a client do something at a time, and nothing before.
+  private mutating func alarm(_ number: Int, at time: UInt64) {
+    clients[number].alarm += 1
+    queue.push(.client, at: time, host: number, detail: clients[number].alarm)
+  }
+
+  /// A client's alarm rings.
+  mutating func act(_ event: Event) {
+    let number = Int(event.host)
+    guard clients[number].alarm == Int(event.detail) else { return }
+    switch clients[number].phase {
+    case .resting: begin(number)
+    case .connecting: giveUp(number, wasSent: false)
+    case .waiting: giveUp(number, wasSent: true)
+    }
+  }
+
+  private mutating func begin(_ number: Int) {
+    if clients[number].request == nil {
+      if let key = finalKeys.popLast() {
+        clients[number].request = workload.finalRead(key)
+      } else if workload.isOver {
+        return alarm(number, at: now + 20_000_000)
+      } else {
+        clients[number].request = workload.draw(&chance)
+      }
+    }
+    let hasPipe = clients[number].pipe >= 0
+    if !hasPipe || chance.permille(100) || clients[number].request!.isFinal {
+      let choices = isHealing ? core : Array(hosts.indices)
+      let host = choices[chance.below(choices.count)]
+      if hasPipe, host != clients[number].host { hangUp(number) }
+      clients[number].host = host
+    }
+    guard clients[number].pipe < 0 else { return ask(number) }
+    var end = Pipe.End(party: -1 - number, incarnation: 0)
+    end.isOpen = true
+    clients[number].phase = .connecting
+    clients[number].received = []
+    clients[number].pipe = open(from: end, to: clients[number].host)
+    clients[number].generation = pipeGeneration
+    alarm(number, at: now + World.second)
+  }
+
+  private mutating func ask(_ number: Int) {
+    let request = clients[number].request!
+    clients[number].phase = .waiting
+    clients[number].call = now
+    let patience = [300_000_000, 2 * World.second, 8 * World.second][chance.below(3)]
+    alarm(number, at: now + patience + chance.below(patience))
+    push(clients[number].pipe, 0, .bytes, workload.bytes(request))
+  }
+
+  /// Leaves a connection.
+  private mutating func hangUp(_ number: Int) {
+    let place = clients[number].pipe
+    clients[number].pipe = -1
+    guard let pipe = pipes[place], pipe.generation == clients[number].generation else { return }
+    pipe.ends[0].isOpen = false
+    push(place, 0, chance.permille(500) ? .reset : .finish, [])
+    retire(place)
+  }
+
+  private mutating func giveUp(_ number: Int, wasSent: Bool) {
+    hangUp(number)
+    if wasSent {
+      record(number, .unknown, "no answer")
+    } else {
+      again(number)
+    }
+  }
+
+  // MARK: What comes
+
+  mutating func arriveAtClient(_ place: Int, _ d: Int, _ pipe: Pipe, _ number: Int) {
+    let segment = pipe.directions[d].removeFirst()
+    guard clients[number].pipe == place, clients[number].generation == pipe.generation else { return }
+    switch segment.kind {
+    case .synchronize: break
+    case .accept: if clients[number].phase == .connecting { ask(number) }
+    case .bytes:
+      clients[number].received += segment.bytes
+      if let answer = HTTPAnswer(clients[number].received) { take(answer, number) }
+    case .finish, .reset:
+      let phase = clients[number].phase
+      hangUp(number)
+      switch phase {
+      case .resting: break
+      case .connecting: again(number)
+      case .waiting: record(number, .unknown, "connection lost")
+      }
+    }
+  }
+
+  private mutating func take(_ answer: HTTPAnswer, _ number: Int) {
+    clients[number].received = []
+    // A refusal of the connection comes unasked.
+    guard clients[number].phase == .waiting, let request = clients[number].request else { return hangUp(number) }
+    if answer.isLast { hangUp(number) }
+    var outcome = History.Operation.Outcome(status: answer.status, isWrite: request.kind != .get)
+    report.answers[answer.status, default: 0] += 1
+    if [400, 405, 409, 413, 414, 415, 422, 431].contains(answer.status) {
+      checker.violate(.answersMakeSense, "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))", now)
+    }
+    if case .done = outcome {
+      var value: String?
+      switch request.kind {
+      case .get, .increment:
+        value = Workload.value(answer.body)
+        if value == nil {
+          checker.violate(.answersMakeSense, "a value of \(answer.body.count) bytes that nobody wrote", now)
+        }
+      default: break
+      }
+      outcome = .done(value: value, tag: answer.tag)
+      if let tag = answer.tag, request.kind != .delete { workload.saw(tag, of: request.key) }
+      if request.kind != .get, !request.isWeak, let tag = answer.tag {
+        checker.acknowledged(tag, hosts[clients[number].host].incarnation, now)
+      }
+    }
+    record(number, outcome, "\(answer.status)")
+  }
+
+  /// Notes what a client knows now, and what it does next.
+  private mutating func record(_ number: Int, _ outcome: History.Operation.Outcome, _ word: String) {
+    let request = clients[number].request!
+    let operation = History.Operation(
+      client: number, key: workload.keys[request.key].name, kind: request.kind, condition: request.condition,
+      outcome: outcome, call: clients[number].call, end: outcome == .unknown ? .max : now, isWeak: request.isWeak,
+      attempt: request.attempt)
+    history.operations.append(operation)
+    trace.add(
+      now, "c\(number)",
+      "n\(clients[number].host) \(operation.key) \(request.query): \(History.words(operation)) (\(word))")
+    switch outcome {
+    case .refused, .unknown: again(number)
+    default: rest(number)
+    }
+  }
+
+  /// Asks the same again, if that may be done.
+  private mutating func again(_ number: Int) {
+    clients[number].request!.attempts -= 1
+    if clients[number].request!.isFinal {
+      finalKeys.append(clients[number].request!.key)
+      return rest(number)
+    }
+    guard clients[number].request!.attempts > 0, !workload.isOver else { return rest(number) }
+    clients[number].phase = .resting
+    alarm(number, at: now + chance.below(300_000_000))
+  }
+
+  private mutating func rest(_ number: Int) {
+    clients[number].phase = .resting
+    clients[number].request = nil
+    alarm(number, at: now + chance.below(2 * options.think * 1_000_000 + 1))
+  }
+
+  // MARK: The end
+
+  /// Hosts that must be whole in the second phase.
+  var core: [Int] { hosts.indices.filter { $0 != sacrificed && !hosts[$0].isRetired } }
+
+  /// Whether all clients have read the truth at last, and all copies are equal; what is missing otherwise.
+  mutating func missingAtEnd() -> String? {
+    guard !clients.isEmpty else { return nil }
+    if !workload.isOver {
+      workload.isOver = true
+      return "clients are still writing"
+    }
+    if let busy = clients.firstIndex(where: { $0.request != nil }) {
+      let request = clients[busy].request!
+      return "c\(busy) waits for n\(clients[busy].host): \(workload.keys[request.key].name)"
+    }
+    if !hasReadAll {
+      hasReadAll = true
+      finalKeys = Array(workload.keys.indices)
+      return "keys are still to be read"
+    }
+    if let key = finalKeys.first { return "\(workload.keys[key].name) is still to be read" }
+    return checker.unequal(hosts, workload.keys, core)
+  }
+
+  mutating func verifyHistory() {
+    report.operations = history.operations.count
+    guard options.cores > 0, !options.mayLoseMajority else { return }
+    let summary = history.verify()
+    switch summary.verdict {
+    case .linearizable: break
+    case .undecided: report.undecided = 1
+    case .violation(let key, let sentence): checker.violate(.linearizable, "\(key): \(sentence)", now)
+    }
+  }
+}

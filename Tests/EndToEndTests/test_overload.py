@@ -1,0 +1,158 @@
+"""Too much for a cluster: replicas that don't keep up, more than memory holds, clients that never read."""
+
+import itertools
+import signal
+import threading
+import time
+
+import pytest
+
+from cluster import Cluster
+from load import Load
+from namespaces import Network, require_network
+from node import until
+from test_planned_moves import is_whole
+
+
+@pytest.fixture(scope="module")
+def network():
+    require_network()
+    with Network(4) as network:
+        yield network
+
+
+@pytest.fixture
+def three(network, io):
+    cluster = Cluster(network, io)
+    cluster.start(network.hosts[:3])
+    until(lambda: is_whole(cluster, list(cluster.nodes.values())), "a balanced cluster", 15)
+    yield cluster
+    cluster.stop()
+    network.heal()
+
+
+class Flood:
+    """Clients that write large values as fast as they can; what they were told."""
+
+    def __init__(self, host, nodes, keys, size=20_000, clients=3, query=""):
+        self.answers = {}
+        self.without_advice = 0
+        self.acknowledged = {}
+        self._is_over = False
+        self._size, self._query = size, query
+        self._threads = [
+            threading.Thread(target=self._run, args=(host.inside(node.connect_plainly), itertools.cycle(keys[number::clients])))
+            for number, node in enumerate(nodes * clients) if number < clients]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, connection, keys):
+        for number, key in enumerate(keys):
+            if self._is_over:
+                break
+            answer = connection.call("PUT", f"/{key}{self._query}", str(number).ljust(self._size).encode())
+            self.answers[answer.status] = self.answers.get(answer.status, 0) + 1
+            if answer.status in (200, 201):
+                self.acknowledged[key] = number
+            elif answer.status == 504:
+                self.acknowledged.pop(key, None)
+            elif answer.status in (429, 503) and not answer.header("retry-after"):
+                self.without_advice += 1
+        connection.close()
+
+    def stop(self):
+        self._is_over = True
+        for thread in self._threads:
+            thread.join(30)
+
+    def lost(self, nodes):
+        return [key for key, number in self.acknowledged.items() for node in nodes
+                if int(node.call("GET", f"/{key}?read=linearizable").body) != number]
+
+
+@pytest.mark.parametrize("io, how", [("io_uring", "slow"), ("epoll", "silent")], indirect=["io"])
+def test_a_replica_that_does_not_keep_up_costs_nobody_else_much(three, how):
+    """Two of three are a majority; the third gets what it missed when it is well again."""
+    hosts = three.network.hosts
+    nodes = [three.nodes[host] for host in hosts[:3]]
+    before = [node.resident_bytes() for node in nodes]
+    sick = nodes[2]
+    keys = [f"f{number}" for number in range(800)]
+    # What the sick node owns has to wait for it until it is replaced; all else needn't.
+    owners = {key: nodes[0].call("GET", f"/v1/ring?key={key}").json()["owner"] for key in keys}
+    keys = [key for key in keys if owners[key] != "n3"]
+    if how == "slow":
+        three.network.slow(hosts[2], "2mbit")
+    else:
+        sick.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(0.2)
+        flood = Flood(hosts[3], nodes[:2], keys, size=10_000, query="?timeout=3s")
+        most = [0, 0]
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            most = [max(a, node.resident_bytes() - b) for a, node, b in zip(most, nodes, before)]
+            time.sleep(0.05)
+        flood.stop()
+    finally:
+        if how == "slow":
+            three.network.slow(hosts[2])
+        sick.send_signal(signal.SIGCONT)
+    print(f"{three.io}, {how}: {flood.answers}, grew by {[round(bytes / 2**20, 1) for bytes in most]} MiB")
+    assert set(flood.answers) <= {200, 201, 429, 503, 504} and flood.without_advice == 0
+    assert flood.answers.get(200, 0) + flood.answers.get(201, 0) > 1000
+    # The values are 8 MB, the log is at most 64 MiB, and what waits for a link some MiB.
+    assert max(most) < 110 * 2**20
+    until(lambda: is_whole(three, nodes), "all copies are there again", 20)
+    assert flood.lost(nodes) == []
+
+
+def test_more_than_memory_holds_is_refused_and_nothing_is_lost(three):
+    """The nodes have 64 MiB; the flood writes new keys until it is refused, and others go on reading."""
+    hosts = three.network.hosts
+    nodes = [three.nodes[host] for host in hosts[:3]]
+    for number in range(50):
+        assert nodes[0].call("PUT", f"/kept-{number}", b"v").status == 201
+    flood = Flood(hosts[3], nodes, [f"m{number}" for number in range(100_000)], query="?timeout=3s")
+    until(lambda: flood.answers.get(507, 0) > 100, "the flood is refused", 20)
+    slowest = 0
+    for number in range(50):
+        began = time.monotonic()
+        assert nodes[number % 3].call("GET", f"/kept-{number}").body == b"v"
+        slowest = max(slowest, time.monotonic() - began)
+    flood.stop()
+    most = max(node.resident_bytes() for node in nodes)
+    print(f"{three.io}: {flood.answers}, {most / 2**20:.0f} MiB resident, the slowest read took {slowest * 1000:.1f} ms")
+    assert set(flood.answers) <= {200, 201, 429, 503, 504, 507} and flood.without_advice == 0
+    assert most < 160 * 2**20 and slowest < 1
+    assert flood.lost(nodes) == []
+    # Room is made by deleting.
+    for key in list(flood.acknowledged)[:300]:
+        until(lambda: nodes[1].call("DELETE", f"/{key}").status in (204, 404), "something is deleted")
+    until(lambda: nodes[0].call("PUT", "/after", bytes(20_000)).status in (200, 201), "there is room again")
+
+
+def test_clients_that_never_read_cost_only_themselves(three):
+    hosts = three.network.hosts
+    nodes = [three.nodes[host] for host in hosts[:3]]
+    assert nodes[0].call("PUT", "/large", bytes(1_000_000)).status == 201
+    until(lambda: all(node.call("GET", "/large").status == 200 for node in nodes), "all have it")
+    before = [node.resident_bytes() for node in nodes]
+    deaf = [hosts[3].inside(lambda: node.connect_plainly(receive_buffer=4096)) for node in nodes for _ in range(10)]
+    load = Load(three, hosts[3], rate=300).start()
+    for connection in deaf:
+        connection.socket.settimeout(0.2)
+        try:
+            connection.send(b"GET /large HTTP/1.1\r\nHost: k\r\n\r\n" * 100
+                            + b"POST /visits?op=incr HTTP/1.1\r\nHost: k\r\nContent-Length: 0\r\n\r\n" * 2000)
+        except TimeoutError:
+            pass
+    time.sleep(2)
+    grown = [node.resident_bytes() - bytes for node, bytes in zip(nodes, before)]
+    load.stop()
+    print(f"{three.io}: grew by {[round(bytes / 2**20, 1) for bytes in grown]} MiB; others: {load.summary()}")
+    for connection in deaf:
+        connection.close()
+    assert max(grown) < 48 * 2**20
+    assert load.failures == [] and load.percentile(0.99) < 200
+    assert load.lost(nodes) == []
