@@ -82,6 +82,7 @@ import Testing
           #expect([UInt8](section.resultKey) == Array("once".utf8) && section.resultValue.isEmpty)
           #expect(section.status == 201 && section.fingerprint == 9 && section.offset == Offset(41))
         case .open: #expect(section.length == 16)
+        default: #expect(section.length == 24)
         }
       }
       #expect(kinds == [.open, .truncate, .position, .start, .append, .acknowledge, .refuse, .result])
