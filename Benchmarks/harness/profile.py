@@ -26,24 +26,27 @@ def profile(server, load, seconds, lines=16):
     return summary(lines)
 
 
-def profile_command(command, lines=16):
-    """The same of a command that runs to its end."""
+def profile_command(command, without=(), lines=16):
+    """The same of a command that runs to its end; what is left of its time when these functions are left out."""
     if not shutil.which("perf"):
         return None
     machine.WORK.mkdir(parents=True, exist_ok=True)
     subprocess.run([*RECORD, "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
-    return summary(lines)
+    return summary(lines, without)
 
 
-def summary(lines):
+def summary(lines, without=()):
     """What was recorded."""
     report = subprocess.run(
         ["perf", "report", "-i", str(DATA), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.01"],
         capture_output=True, text=True).stdout
     found = re.findall(r"^ +([\d.]+)% +\S+ +(\S+) +\[(.)\] (\S+)", report, re.M)
-    if not found:
+    kept = [entry for entry in found if not entry[3].startswith(tuple(without))] if without else found
+    if not kept:
         return None
+    total = sum(float(share) for share, *_ in kept) if without else 100
+    found = [(f"{100 * float(share) / total:.2f}", *rest) for share, *rest in kept]
     names = demangled([symbol for *_, symbol in found[:lines]])
     top = "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
                     for (share, where, kind, _), name in zip(found, names))

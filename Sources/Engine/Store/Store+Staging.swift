@@ -159,7 +159,8 @@ extension Store {
   ) throws(StoreError) {
     let lead = start.hasExpiry ? 0 : 8
     let target = staged.base + lead
-    precondition(start.valueStart + lead == staged.valueStart && start.length + lead == staged.valueStart + staged.filled)
+    precondition(start.valueStart + lead == staged.valueStart)
+    precondition(start.length + lead == staged.valueStart + staged.filled)
     target.copyMemory(from: start.base, byteCount: start.valueStart)
     let record = RecordView(target)
     if record.room <= largestShared || !record.isPut {
