@@ -6,6 +6,8 @@ import Wire
 /// What is known of the logs of the partitions that have keys of the workload.
 struct DataRecords {
   struct Place: Hashable {
+    /// The low half of the cluster's id: two clusters have two logs.
+    let cluster: UInt64
     let partition: Int
     let epoch: UInt32
     let offset: UInt64
@@ -18,18 +20,18 @@ struct DataRecords {
   /// Who owned a partition in an epoch.
   var owners: [Place: NodeID] = [:]
   /// Of each host and partition, what was looked at last.
-  var seen: [Int: Core.PartitionState] = [:]
+  var seen: [Int: (node: NodeID, state: Core.PartitionState)] = [:]
   /// Revisions that clients were told are held by a majority.
   var acknowledged: [Place: UInt32] = [:]
 }
 
 extension Checker {
   /// A client was told that a revision is held by a majority.
-  mutating func acknowledged(_ tag: String, _ incarnation: Int, _ now: UInt64) {
+  mutating func acknowledged(_ tag: String, _ cluster: ClusterID, _ now: UInt64) {
     let parts = tag.split { $0 == "\"" || $0 == "-" }
     guard parts.count == 3, let partition = Int(parts[0]), let epoch = UInt32(parts[1]), let offset = UInt64(parts[2])
     else { return violate(.answersMakeSense, "the entity tag \(tag)", now) }
-    let place = DataRecords.Place(partition: partition, epoch: 0, offset: offset)
+    let place = DataRecords.Place(cluster: cluster.low, partition: partition, epoch: 0, offset: offset)
     if let other = data.acknowledged.updateValue(epoch, forKey: place), other != epoch {
       violate(.keepsAcknowledged, "\(tag), and before the same offset in epoch \(other)", now)
     }
@@ -43,49 +45,71 @@ extension Checker {
     for number in hosts.indices {
       guard let machine = hosts[number].machine else { continue }
       let id = hosts[number].control!.id
+      let cluster = hosts[number].control!.cluster
+      guard cluster != .none else { continue }
       for key in keys {
         let core = machine.core(of: key.partition)
         let state = machine.cores[core].inspect(key.partition)
         let slot = number * partitionCount + key.partition
-        if data.seen[slot] == state { continue }
-        data.seen[slot] = state
+        var known = Offset.none
+        if let seen = data.seen[slot], seen.node == id {
+          if seen.state == state { continue }
+          // What is committed stays as it is.
+          known = seen.state.committed
+          // It was written to since the last look, a tenth of a second ago.
+          if state.isOwner, seen.state.isOwner, state.last > seen.state.last,
+            now > 200_000_000, lacksQuorum(number, now - 200_000_000)
+          {
+            violate(.noLeaseWithoutQuorum, "\(name(of: id)) took a write of partition \(key.partition)", now)
+          }
+        }
+        data.seen[slot] = (id, state)
         if state.isOwner {
-          let place = DataRecords.Place(partition: key.partition, epoch: state.epoch.rawValue, offset: 0)
+          let place = DataRecords.Place(
+            cluster: cluster.low, partition: key.partition, epoch: state.epoch.rawValue, offset: 0)
           if let other = data.owners.updateValue(id, forKey: place), other != id {
             violate(
               .oneOwnerPerEpoch,
-              "the cores of \(name(of: id)) and \(name(of: other)) own partition \(key.partition) in epoch \(place.epoch)",
+              "the cores of \(name(of: id)) and \(name(of: other)) own partition \(key.partition) in epoch "
+                + "\(place.epoch)",
               now)
           }
         }
-        look(at: &machine.cores[core], key.partition, state.committed.rawValue, id, now)
+        look(
+          at: &machine.cores[core], key.partition, from: min(known, state.last).next, state.committed.rawValue, id,
+          cluster, now)
       }
     }
   }
 
   private mutating func look(
-    at core: inout Core, _ partition: Int, _ committed: UInt64, _ id: NodeID, _ now: UInt64
+    at core: inout Core, _ partition: Int, from first: Offset, _ committed: UInt64, _ id: NodeID, _ cluster: ClusterID,
+    _ now: UInt64
   ) {
     var problems: [(Violation.Invariant, String)] = []
-    core.visitLog(of: partition) { epoch, offset, digest in
-      let place = DataRecords.Place(partition: partition, epoch: epoch.rawValue, offset: offset.rawValue)
+    core.visitLog(of: partition, from: first) { epoch, offset, digest in
+      let place = DataRecords.Place(
+        cluster: cluster.low, partition: partition, epoch: epoch.rawValue, offset: offset.rawValue)
       if let other = data.records.updateValue(digest, forKey: place), other != digest {
         problems.append((.equalRecords, "partition \(partition), epoch \(epoch.rawValue), offset \(offset.rawValue)"))
       }
       guard offset.rawValue <= committed else { return }
-      let anyEpoch = DataRecords.Place(partition: partition, epoch: 0, offset: offset.rawValue)
+      let anyEpoch = DataRecords.Place(
+        cluster: cluster.low, partition: partition, epoch: 0, offset: offset.rawValue)
       if let other = data.committed.updateValue(epoch.rawValue, forKey: anyEpoch), other != epoch.rawValue {
         problems.append(
           (
             .equalRecords,
-            "partition \(partition) has at \(offset.rawValue) records of epochs \(other) and \(epoch.rawValue), both committed"
+            "partition \(partition) has at \(offset.rawValue) records of epochs \(other) and \(epoch.rawValue), "
+              + "both committed"
           ))
       }
       if let told = data.acknowledged[anyEpoch], told != epoch.rawValue {
         problems.append(
           (
             .keepsAcknowledged,
-            "partition \(partition), offset \(offset.rawValue): epoch \(told) was acknowledged, \(epoch.rawValue) is there"
+            "partition \(partition), offset \(offset.rawValue): epoch \(told) was acknowledged, "
+              + "\(epoch.rawValue) is there"
           ))
       }
     }

@@ -39,7 +39,7 @@ struct Checker {
   }
 
   /// Which state of its entry a partition is in.
-  private struct EntryVersion: Equatable {
+  struct EntryVersion: Equatable {
     var version: UInt32 = 0
     var epoch = Epoch(0)
   }
@@ -77,6 +77,8 @@ struct Checker {
   mutating func violate(_ invariant: Violation.Invariant, _ detail: String, _ now: UInt64) {
     if violation == nil { violation = Violation(invariant: invariant, detail: detail, time: now) }
   }
+
+  var writtenClusters: Int { clusters.count { $0.isWritten } }
 
   func name(of id: NodeID) -> String { names.last { $0.id == id }?.name ?? id.short }
 
@@ -313,6 +315,12 @@ struct Checker {
     if samples % 10 == 0 { checkTraffic(hosts, now) }
   }
 
+  /// Whether a node has been without a majority for longer than any lease lasts.
+  func lacksQuorum(_ number: Int, _ now: UInt64) -> Bool {
+    let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
+    return now > views[number].hadQuorum + bound
+  }
+
   /// A node that for a while couldn't hear, directly and both ways, a node that hears a majority, holds no lease.
   private mutating func checkQuorum(_ number: Int, _ live: [Int], _ hosts: [Host], _ now: UInt64) {
     let place = views[number].cluster!
@@ -332,8 +340,7 @@ struct Checker {
     }
     // Voters that have just changed count either way.
     if couldReach || voters.isEmpty || views[number].pausedUntil > now { views[number].hadQuorum = now }
-    let bound = options.settings.lease * 2 + options.settings.electionTimeout + options.tail * 2000 + 500_000_000
-    if now > views[number].hadQuorum + bound, hosts[number].control!.holdsLease(hosts[number].clock(now)) {
+    if lacksQuorum(number, now), hosts[number].control!.holdsLease(hosts[number].clock(now)) {
       violate(.noLeaseWithoutQuorum, "\(name(of: views[number].id)) still holds one", now)
     }
   }
@@ -407,7 +414,8 @@ struct Checker {
       if !node.holdsLease(hosts[number].clock(now)) {
         let view = nodes.first { $0.id == raft.leader }?.raft?.match(node.id)
         return "n\(number) holds no lease: applied \(raft.applied.rawValue), commit \(raft.commit.rawValue), "
-          + "its leader knows of \(view.map { "\($0.rawValue)" } ?? "nothing"); \(node.ignored)"
+          + "its leader knows of \(view.map { "\($0.rawValue)" } ?? "nothing"), "
+          + "its voters are \(raft.voters.map { name(of: $0) }.joined(separator: " "))"
       }
       if raft.role == .leader {
         if leader != nil { return "two lead" }
@@ -416,7 +424,8 @@ struct Checker {
     }
     guard let leader, let topology = leader.topology else { return "nobody leads" }
     for (number, node) in zip(core, nodes) {
-      if node.topology != topology { return "n\(number) lags behind" }
+      // That topologies of one index are equal is checked elsewhere.
+      if node.topology?.index != topology.index { return "n\(number) lags behind" }
       guard let state = topology.member(node.id)?.state, state == .active || node.isLeaving else {
         return "n\(number) is \(topology.member(node.id).map { "\($0.state)" } ?? "no member")"
       }

@@ -67,30 +67,34 @@ final class Machine {
   var connections = 0
 
   /// What decides what a node may do; see `ClusterView.isDecisive`.
-  struct Told: Equatable {
-    var cluster: ClusterID
-    var version: UInt64
-    var term: Term
-    var role: Raft.Role
-    var leader: NodeID?
-    var isLeaving: Bool
-    var hasTopology: Bool
+  struct Told {
+    private let cluster: ClusterID
+    private let version: UInt64?
+    private let term: Term
+    private let role: Raft.Role
+    private let leader: NodeID?
+    private let isLeaving: Bool
 
     init(_ control: borrowing ControlPlane) {
       cluster = control.cluster
-      version = control.topology?.version ?? 0
+      version = control.topology?.version
       term = control.standing.term
       role = control.standing.role
       leader = control.standing.leader
       isLeaving = control.isLeaving
-      hasTopology = control.topology != nil
+    }
+
+    func agrees(_ standing: ControlPlane.Standing, version: UInt64?, cluster: ClusterID, isLeaving: Bool) -> Bool {
+      self.version == version && term == standing.term && role == standing.role && leader == standing.leader
+        && self.cluster == cluster && self.isLeaving == isLeaving
     }
   }
 
   init(
-    _ control: borrowing ControlPlane, cores count: Int, limits: Limits, key: BeaconKey?, wall: UInt64,
+    _ control: borrowing ControlPlane, _ options: SimulationOptions, key: BeaconKey?, wall: UInt64,
     pool: MemoryPool
   ) {
+    let count = options.cores
     self.count = count
     self.pool = pool
     memory = pool.take()
@@ -100,14 +104,16 @@ final class Machine {
     told = Told(control)
     let share = MemoryBlock.count / (2 * count)
     for core in 0..<count {
-      (cores + core).initialize(
-        to: Core(
-          CoreConfiguration(
-            index: core, count: count, limits: limits, name: control.identity.name, version: "0.0.0",
-            logLevel: .error, eviction: .none, memory: memory.base, memoryCount: MemoryBlock.count,
-            memoryRange: core * share..<(core + 1) * share,
-            extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: share / 2,
-            nodeID: (control.id.high, control.id.low), key: key), wall: wall))
+      var configuration = CoreConfiguration(
+        index: core, count: count, limits: options.limits, name: control.identity.name, version: "0.0.0",
+        logLevel: .error, eviction: .none, memory: memory.base, memoryCount: MemoryBlock.count,
+        memoryRange: core * share..<(core + 1) * share,
+        extents: (count + core) * share..<(count + core + 1) * share, memoryLimit: share / 2,
+        nodeID: (control.id.high, control.id.low), key: key)
+      #if DEBUG
+        configuration.mutation = options.replicationMutation
+      #endif
+      (cores + core).initialize(to: Core(configuration, wall: wall))
     }
   }
 

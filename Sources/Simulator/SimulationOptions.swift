@@ -57,6 +57,8 @@ package struct SimulationOptions: Sendable {
   package var clients = 4
   package var think: UInt64 = 20
   package var keys = 10
+  /// Whether `read=linearizable` is held to its word; otherwise only to what was ever written.
+  package var strictReads = true
   /// Nanoseconds until a core's turn at most, once there is something to do.
   package var turn: UInt64 = 20_000
   /// Chance in thousandths of a value that is long, and of a piece of a stream between nodes that is changed or cut.
@@ -71,6 +73,13 @@ package struct SimulationOptions: Sendable {
   package var oddPartitions = 0
   package var darkness = 0
   package var pausesInTurns = 0
+
+  #if DEBUG
+    /// A planted bug, for tests of the checkers.
+    package var replicationMutation: ReplicationMutation? {
+      didSet { if replicationMutation == .choosesEarly { settings.mutation = .choosesEarly } }
+    }
+  #endif
 
   /// A node's limits, with tables for fewer connections.
   package static var limits: Limits {
@@ -89,6 +98,9 @@ package struct SimulationOptions: Sendable {
     5030, 100000, 100024, 100039, 100117, 100190, 100220, 100221, 100229, 100254, 100296, 200026, 200089, 200103,
     200173,
     200321,
+    // A voter that died before it could vote; replicas that died before they were missed; a lease for a member that was
+    // removed and came back; more pings for others than bounded; a factor below the number of holders.
+    179_529_454_400_239, 179_529_454_400_321, 179_529_454_401_001, 179_529_454_401_050, 179_529_454_401_528,
   ]
 
   /// Options drawn from a seed.
@@ -153,6 +165,26 @@ package struct SimulationOptions: Sendable {
     if chance.permille(500) { options.oddPartitions = 400 }
     if chance.permille(500) { options.darkness = 400 }
     if chance.permille(500) { options.pausesInTurns = 500 }
+    return options
+  }
+
+  /// Few keys, busy clients and short lives: what brings out faults of the data plane soon.
+  package static func harsh(_ seed: UInt64) -> SimulationOptions {
+    var options = calmWhole(hosts: 4, seconds: 20, clients: 5, seed: seed)
+    options.settings.evictAfter = 2000 * ClusterSettings.millisecond
+    options.keys = 4
+    options.think = 5
+    options.turn = 300_000
+    options.delay = 200...5000
+    options.tail = 100_000
+    options.partitions = 1500
+    options.oddPartitions = 400
+    options.crashes = 2000
+    options.pauses = 2000
+    options.pausesInTurns = 300
+    options.breaks = 500
+    options.darkness = 300
+    options.leaves = 6000
     return options
   }
 

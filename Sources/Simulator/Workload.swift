@@ -66,7 +66,7 @@ struct Workload {
     if isRead {
       // Most want the truth; the others what is at hand.
       let level = chance.below(10)
-      request.isWeak = level < 3
+      request.isWeak = level < 3 || !options.strictReads
       request.query = level < 2 ? "read=local" : level < 3 ? "read=committed" : "read=linearizable"
       return request
     }

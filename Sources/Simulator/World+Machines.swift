@@ -260,9 +260,13 @@ extension World {
     guard !machine.isStopping else { return }
     let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
     machine.leaseEnd = hosts[number].control!.leaseEnd(clock)
-    let told = Machine.Told(hosts[number].control!)
-    let isDecisive = told != machine.told
+    // Read in place: a copy of a control plane costs more than the step.
+    let standing = hosts[number].control!.standing
+    let isDecisive = !machine.told.agrees(
+      standing, version: hosts[number].control!.topology?.version, cluster: hosts[number].control!.cluster,
+      isLeaving: hosts[number].control!.isLeaving)
     guard isDecisive || clock >= machine.nextNews else { return }
+    let told = Machine.Told(hosts[number].control!)
     let view = ClusterView(hosts[number].control!)
     machine.nextNews = clock + 100_000_000
     guard isDecisive || view.differs(from: machine.view) else { return }

@@ -75,6 +75,9 @@ package struct World {
   /// At the end: keys that are still to be read, and whether they were listed.
   var finalKeys: [Int] = []
   var hasReadAll = false
+  #if DEBUG
+    private var firstIDs: [Int: NodeID] = [:]
+  #endif
   /// What the nodes seal their datagrams with, if they do.
   let key: BeaconKey?
 
@@ -164,7 +167,7 @@ package struct World {
     report.trace = trace.lines
   }
 
-  private mutating func carryOut(_ event: Event) {
+  mutating func carryOut(_ event: Event) {
     let number = Int(event.host)
     switch event.kind {
     case .deliver:
@@ -224,7 +227,7 @@ package struct World {
     chances[number] = Chance(seed: chance.next())
     let drawn = chance.drawID()
     let identity = NodeIdentity(
-      id: NodeID(high: drawn.high, low: drawn.low), name: "n\(number)",
+      id: identity(number, drawn), name: "n\(number)",
       http: PeerAddress(v4: 0x0A00_0000 + UInt32(number) + 1, port: 3000))
     if hosts[number].incarnation > 1 { report.faults.restarts += 1 }
     if hosts[number].incarnation == 1, number >= options.hosts {
@@ -236,13 +239,24 @@ package struct World {
     hosts[number].isUp = true
     if options.cores > 0 {
       hosts[number].machine = Machine(
-        hosts[number].control!, cores: options.cores, limits: options.limits, key: key,
-        wall: World.epoch + hosts[number].clock(now) / 1_000_000, pool: pool)
+        hosts[number].control!, options, key: key, wall: World.epoch + hosts[number].clock(now) / 1_000_000, pool: pool)
       for core in 0..<options.cores { wake(number, core, at: now + 1_000) }
     }
     checker.started(number, identity.id)
     trace.add(now, name(number), "starts as \(identity.id.short)")
     afterStep(number)
+  }
+
+  /// Every process is another node ★, but for a planted bug.
+  private mutating func identity(_ number: Int, _ drawn: (high: UInt64, low: UInt64)) -> NodeID {
+    let fresh = NodeID(high: drawn.high, low: drawn.low)
+    #if DEBUG
+      if options.replicationMutation == .keepsIdentity {
+        if hosts[number].incarnation == 1 { firstIDs[number] = fresh }
+        return firstIDs[number] ?? fresh
+      }
+    #endif
+    return fresh
   }
 
   /// Ends the node on a host, with all it knew.

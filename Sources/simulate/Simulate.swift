@@ -35,6 +35,7 @@ import Simulator
     if words.count == 2, words[0] == "--verify" { exit(verify(words[1])) }
     if words == ["--traffic"] { exit(traffic() ? 0 : 1) }
     if words == ["--kept"] {
+      isWhole = false
       exit(SimulationOptions.kept.allSatisfy { sweep(from: $0, count: 1, budget: nil) } ? 0 : 1)
     }
     #if DEBUG
@@ -83,7 +84,8 @@ import Simulator
         + "\(rounded(Double(report.datagrams) / simulated / Double(hosts))) per second and host")
     if isWhole {
       print(
-        "  \(report.turns) turns, \(report.segments) segments, \(report.operations) operations, answers \(report.answers)"
+        "  \(report.turns) turns, \(report.segments) pieces of streams, \(report.operations) operations, "
+          + "answers \(report.answers)"
       )
     }
     for line in report.trace { print(line) }
@@ -121,13 +123,18 @@ import Simulator
   #if DEBUG
     /// Looks for a seed that shows a planted bug, in builds that have some to plant.
     private static func hunt(_ name: String, seeds: String?) -> Bool {
-      guard let mutation = Mutation.allCases.first(where: { "\($0)" == name }) else {
-        print(Mutation.allCases.map { "\($0)" }.joined(separator: " "))
+      // Options made to bring out what is wrong with the data plane, instead of a swarm's.
+      let isHarsh = CommandLine.arguments.contains("--harsh")
+      let control = Mutation.allCases.first { "\($0)" == name }
+      let data = ReplicationMutation.allCases.first { "\($0)" == name }
+      guard control != nil || data != nil else {
+        print("\(Mutation.allCases.map { "\($0)" }) \(ReplicationMutation.allCases.map { "\($0)" })")
         return false
       }
       for seed in 1...(seeds.flatMap { UInt64($0) } ?? 200) {
-        var options = Self.options(seed)
-        options.settings.mutation = mutation
+        var options = data == nil ? SimulationOptions.swarm(seed) : isHarsh ? .harsh(seed) : .wholeSwarm(seed)
+        options.settings.mutation = control
+        options.replicationMutation = data
         let report = World.run(options, pool: pool)
         guard let violation = report.violation else { continue }
         print("\(name): seed \(seed), \(options.hosts) hosts, after \(report.events) events: \(violation)")
@@ -157,6 +164,9 @@ import Simulator
     var elections = 0
     var slowest = 0.0
     var failed: [UInt64] = []
+    var operations = 0
+    var undecided = 0
+    var answers: [Int: Int] = [:]
     // Of clusters of five, with their faults: simulated and real seconds.
     var five = (simulated: 0.0, taken: 0.0)
     while count.map({ seed < first + $0 }) ?? true, budget.map({ seconds() - start < $0 }) ?? true {
@@ -171,8 +181,13 @@ import Simulator
       elections += report.elections
       slowest = max(slowest, Double(report.convergence ?? 0) / 1e9)
       faults += report.faults
+      operations += report.operations
+      undecided += report.undecided
+      answers.merge(report.answers, uniquingKeysWith: +)
       if let violation = report.violation {
-        print("seed \(seed): \(violation)\n  replay it: swift run -c release simulate \(seed)")
+        print(
+          "seed \(seed): \(violation)\n  replay it: swift run -c release simulate \(isWhole ? "" : "--control ")\(seed)"
+        )
         fflush(nil)
         failed.append(seed)
       }
@@ -188,6 +203,10 @@ import Simulator
         + "\(rounded(taken)) s (\(rounded(simulated / taken)) times real time), \(elections) elections, "
         + "slowest convergence \(rounded(slowest)) s")
     if five.taken > 0 { print("  clusters of five: \(rounded(five.simulated / five.taken)) times real time") }
+    if operations > 0 {
+      let words = answers.sorted { $0.key < $1.key }.map { "\($0.value) × \($0.key)" }.joined(separator: ", ")
+      print("  \(operations) operations of clients, answers \(words); \(undecided) histories undecided")
+    }
     for (name, path) in FaultCounts.named { print("  \(name): \(faults[keyPath: path])") }
     print(failed.isEmpty ? "no violations" : "\(failed.count) violations, seeds \(failed)")
     return failed.isEmpty

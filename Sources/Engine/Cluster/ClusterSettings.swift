@@ -136,6 +136,8 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case forgetsNothing
   /// A snapshot leaves out where partitions were fenced.
   case losesInSnapshots
+  /// One promise is enough to choose a fence's candidate.
+  case choosesEarly
 }
 
 /// Chance as an argument: SplitMix64 (Steele, Lea and Flood 2014). The process seeds it from the kernel, a simulator

@@ -47,10 +47,13 @@ extension Core {
       lastEpoch: desk.parts![part].replica.end.epoch)
   }
 
-  /// Visits the records of a partition's log that are still there, in order, with a digest of their bytes.
-  package mutating func visitLog(of partition: Int, _ visit: (Epoch, Offset, UInt64) -> Void) {
+  /// Visits the records of a partition's log that are still there, in order from an offset on, with a digest of their
+  /// bytes.
+  package mutating func visitLog(
+    of partition: Int, from first: Offset, _ visit: (Epoch, Offset, UInt64) -> Void
+  ) {
     var list = RecordList()
-    var next: Offset? = Offset(1)
+    var next: Offset? = first
     while let from = next {
       list.removeAll()
       next = store.scan(PartitionID(UInt16(partition)), from: from, maximumBytes: 1 << 20, into: &list)

@@ -18,6 +18,7 @@ extension Core {
     desk.around.replicationFactor = UInt8(clamping: max(1, min(Int(topology.copies), active)))
     takePeers(members, own: slot)
     for partition in partitions { adopt(topology.partitions[partition], partition, slot) }
+    tellSync()
     desk.nextTick = min(desk.nextTick, monotonic + ReplicationDesk.tick)
   }
 
@@ -27,6 +28,9 @@ extension Core {
     for partition in partitions {
       let last = store.nextOffset(of: PartitionID(UInt16(partition))).previous
       desk.parts![partition - partitions.lowerBound].replica.begin(upTo: last)
+      #if DEBUG
+        desk.parts![partition - partitions.lowerBound].mutation = configuration.mutation
+      #endif
     }
   }
 
@@ -37,7 +41,10 @@ extension Core {
       if let peer = desk.peers[slot], peer.node != member?.id {
         peer.deallocate()
         desk.peers[slot] = nil
-        for part in 0..<partitions.count { desk.parts![part].owner?.forget(MemberSlot(slot), now: monotonic) }
+        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+          desk.parts![part].owner!.forget(MemberSlot(slot), now: monotonic)
+          desk.touch(part)
+        }
       }
       if desk.peers[slot] == nil, let member { desk.peers[slot] = ReplicationPeer(member.id) }
     }
@@ -48,6 +55,7 @@ extension Core {
     let id = PartitionID(UInt16(partition))
     var deposed: [UInt64] = []
     desk.around.replicas = entry.replicas
+    noteSync(entry, before: desk.parts![part].entry, partition, own: slot)
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
@@ -85,8 +93,9 @@ extension Core {
       guard isUp != peer.isConnected || session != peer.session else { continue }
       if peer.isConnected {
         peer.writer.pointee.removeAll()
-        for part in 0..<partitions.count {
-          desk.parts![part].owner?.disconnected(MemberSlot(slot), now: monotonic)
+        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+          desk.parts![part].owner!.disconnected(MemberSlot(slot), now: monotonic)
+          desk.touch(part)
         }
       }
       desk.peers[slot]!.isConnected = isUp
@@ -114,7 +123,7 @@ extension Core {
     // configured.
     let isNumber = concern != .majority && concern != .all
     if isNumber ? concern.nodes(copies: 0) > max(desk.copies, owner.synced.count) : !owner.canReach(concern) {
-      return isNumber ? .concernUnreachable : .notInStep
+      return isNumber ? .concernUnreachable : concern == .all ? .notAllInStep : .notInStep
     }
     return store.uncommitted(partition) < limits.uncommitted ? nil : .overloaded
   }
@@ -151,18 +160,22 @@ extension Core {
   /// Looks after followers that say nothing, and at what is to be wished for.
   mutating func tickReplication() {
     desk.nextTick = monotonic + ReplicationDesk.tick
+    tellSync()
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
     for part in 0..<partitions.count {
-      if desk.parts![part].owner != nil {
-        let last = desk.parts![part].replica.last
+      if floors { moveFloor(part) }
+      if desk.isAtRest(part) { continue }
+      let last = desk.parts![part].replica.last
+      let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
+      if !isSettled {
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
         desk.parts![part].owner!.askAgain()
         connectFollowers(part)
         desk.touch(part)
       }
       updateWish(part)
-      if floors { moveFloor(part) }
+      if isSettled, desk.wishes[part] == nil { desk.rest(part) }
     }
   }
 
@@ -197,13 +210,13 @@ extension Core {
 }
 
 extension Problem {
-  static var notInStep: Problem {
-    Problem(
-      503,
-      """
-      Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.
-      """
-    )
+  static var notInStep: Problem { Problem(503, tooFewCopies, passes: true) }
+  /// One of them may be down: that doesn't pass in a moment.
+  static var notAllInStep: Problem { Problem(503, tooFewCopies) }
+  private static var tooFewCopies: StaticString {
+    """
+    Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.
+    """
   }
   static var ownerDeposed: Problem {
     Problem(

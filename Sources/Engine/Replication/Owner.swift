@@ -21,6 +21,8 @@ package struct Owner: Sendable {
   /// It gives the partition to this one and takes no writes, until it learns that it did or can't.
   package internal(set) var successor: MemberSlot?
   var successorSince: UInt64 = 0
+  /// That was asked for: it may be granted any time until the entry has another version, whatever is asked for later.
+  var hasAskedForSuccessor = false
   /// Everyone who takes its records.
   package internal(set) var followers: [Follower] = []
   /// Held by a majority, by the rules below; never goes back.
@@ -75,6 +77,7 @@ package struct Owner: Sendable {
     replicationFactor = entry.replicationFactor
     pending = nil
     successor = nil
+    hasAskedForSuccessor = false
   }
 
   /// Sends records to these nodes and no others.
@@ -83,6 +86,12 @@ package struct Owner: Sendable {
     for slot in slots where slot != self.slot && !followers.contains(where: { $0.slot == slot }) {
       followers.append(Follower(slot, now: now))
     }
+  }
+
+  /// Whether nothing is under way: every follower has everything and knows it, and nobody waits.
+  func isSettled(last: Offset) -> Bool {
+    isActive && pending == nil && successor == nil && waiters.isEmpty && readers.isEmpty && committed == last
+      && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
   }
 
   // MARK: What counts

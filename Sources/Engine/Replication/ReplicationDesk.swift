@@ -61,11 +61,14 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that have something to say when the turn ends, and whether each is among them.
   var dirty: [Int] = []
   private var isDirty: [Bool] = []
-  /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered, and
-  /// of the sections that are taken together.
+  /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered,
+  /// and of the sections that are taken together.
   var spareParts: [Int] = []
   var spareTokens: [UInt64] = []
   private(set) var sections: UnsafeMutablePointer<SectionView>?
+  /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
+  /// everything. Whatever happens to one touches it.
+  private var rests: [Bool] = []
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
@@ -87,12 +90,16 @@ struct ReplicationDesk: ~Copyable {
   var nextTick = UInt64.max
   var nextFloor: UInt64 = 0
   var records = RecordList()
+  /// What was received and not yet told, and since when (monotonic nanoseconds); 0 for nothing.
+  var syncNews: [SyncNews] = []
+  var syncSince: UInt64 = 0
 
   /// Sections whose partitions are fetched together.
   static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
+  static var syncInterval: UInt64 { 5_000_000_000 }
 
   /// Begins to replicate `count` partitions.
   mutating func begin(_ count: Int) {
@@ -101,8 +108,9 @@ struct ReplicationDesk: ~Copyable {
     self.parts = parts
     self.count = count
     isDirty = [Bool](repeating: false, count: count)
-    sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
+    rests = isDirty
     isCatchingUp = [Bool](repeating: false, count: count)
+    sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
   deinit {
@@ -116,10 +124,15 @@ struct ReplicationDesk: ~Copyable {
 
   /// The partition has something to say when the turn ends.
   mutating func touch(_ part: Int) {
+    rests[part] = false
     guard !isDirty[part] else { return }
     isDirty[part] = true
     dirty.append(part)
   }
+
+  /// Whether ticks may pass a partition by, and that they may from now on.
+  func isAtRest(_ part: Int) -> Bool { rests[part] }
+  mutating func rest(_ part: Int) { rests[part] = true }
 
   /// A follower of the partition is behind.
   mutating func catchUp(_ part: Int) {

@@ -8,7 +8,7 @@ extension ControlPlane {
   /// How long a candidate may take to bring a majority in step before another is looked for.
   private static let candidateTimeout: UInt64 = 10_000_000_000
 
-  mutating func planData(_ topology: Topology, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan) {
+  func planData(_ topology: Topology, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan) {
     for partition in topology.partitions.indices {
       let entry = topology.partitions[partition]
       if entry.isActive {
@@ -37,7 +37,7 @@ extension ControlPlane {
 
   /// A fenced partition: enough of its synced set promise, one of them is chosen, and when it has brought others in
   /// step it is activated.
-  private mutating func reconcile(
+  private func reconcile(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     plan.isWaiting = true
@@ -63,7 +63,7 @@ extension ControlPlane {
       (view.isActive[Int($0)] || view.isLeaving[Int($0)]) && view.isHeard[Int($0)] && !hasPromised($0)
     }
     if mayCome, now < since + ControlPlane.promiseGrace { return }
-    if let candidate = entry.candidate(of: promises) {
+    if let candidate = entry.candidate(of: promises, needed: settings.has(.choosesEarly) ? 1 : nil) {
       plan.choices.append(.init(partition: id, epoch: entry.epoch, candidate: candidate))
     } else if entry.synced.allSatisfy({ view.isExpired[Int($0)] }),
       let owner = entry.replicas.first(where: { view.isActive[Int($0)] && view.isHeard[Int($0)] })
