@@ -32,7 +32,7 @@ struct CoreReplicationTests {
     cluster.checkAtRest()
   }
 
-  @Test("a long value goes in pieces")
+  @Test("a long value is received where it stays")
   func long() {
     let cluster = TestCluster(3, factor: 3)
     cluster.settle()

@@ -51,11 +51,6 @@ import Testing
     writer.round(.confirmed, five, Epoch(3), 7)
     writer.invalidate(five, Epoch(3), number: 8, hash: hashOfFive)
     writer.round(.invalidated, five, Epoch(3), 8)
-    first.withUnsafeBytes {
-      writer.piece(
-        RecordView($0.baseAddress!), from: 16, count: 20, first: Offset(41), partition, Epoch(3), stream: 1,
-        committed: Offset(40))
-    }
     Array("once".utf8).withUnsafeBytes { key in
       writer.result(
         five, Epoch(3), stream: 1, offset: Offset(41), fingerprint: 9, time: 1_700_000_000_000, status: 201, key: key,
@@ -89,7 +84,6 @@ import Testing
           #expect(section.payload.count == 80)
         case .acknowledge: #expect(section.offset == Offset(45))
         case .refuse: #expect(section.markEpoch == Epoch(4))
-        case .piece: #expect(section.recordCount == 36 && section.pieceStart == 16 && section.payload.count == 24)
         case .result:
           #expect([UInt8](section.resultKey) == Array("once".utf8) && section.resultValue.isEmpty)
           #expect(section.status == 201 && section.fingerprint == 9 && section.offset == Offset(41))
@@ -99,11 +93,11 @@ import Testing
         case .open: #expect(section.length == 16)
         }
       }
-      #expect(
-        kinds == [
-          .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
-          .invalidated, .piece, .result,
-        ])
+      let expected: [SectionKind] = [
+        .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
+        .invalidated, .result,
+      ]
+      #expect(kinds == expected)
     }
   }
 
@@ -127,6 +121,46 @@ import Testing
             if section.kind == .result { #expect(section.resultKey.count + section.resultValue.count < bytes.count) }
             if section.kind == .start { #expect(section.epochCount <= SectionLayout.maximumEpochs) }
           }
+        }
+      }
+    }
+  }
+
+  @Test("a long record's section ends where its value starts, and no other bytes are one")
+  func long() throws {
+    let (bytes, partition) = record(41, String(repeating: "v", count: 1000))
+    let frame = bytes.withUnsafeBytes { source -> [UInt8] in
+      let record = RecordView(source.baseAddress!)
+      var frame = [UInt8](
+        repeating: 0, count: FrameLayout.headCount + SectionLayout.appendCount + record.valueStart)
+      frame.withUnsafeMutableBytes {
+        SectionLayout.writeLong(
+          record, from: Offset(40), partition, Epoch(3), stream: 1, committed: Offset(39), to: $0.baseAddress!)
+      }
+      return frame
+    }
+    let payload = [UInt8](frame[FrameLayout.headCount...])
+    payload.withUnsafeBytes { bytes in
+      guard let section = SectionView(long: bytes) else {
+        Issue.record("it isn't sound")
+        return
+      }
+      #expect(section.partition == partition && section.epoch == Epoch(3) && section.stream == 1)
+      #expect(section.offset == Offset(40) && section.end == Offset(41) && section.committed == Offset(39))
+      #expect(section.record.length == 28 + 3 + 1000 && section.record.valueStart == 31)
+      // As records that are whole it is none.
+      #expect(throws: CloseReason.self) { _ = try SectionCursor(bytes) }
+    }
+    for count in payload.indices {
+      Array(payload[..<count]).withUnsafeBytes { #expect(SectionView(long: $0) == nil) }
+    }
+    for place in payload.indices {
+      for bit in [1, 16, 128] as [UInt8] {
+        var changed = payload
+        changed[place] ^= bit
+        changed.withUnsafeBytes { bytes in
+          guard let section = SectionView(long: bytes) else { return }
+          #expect(section.record.valueStart == 31 && section.record.length >= 31 && section.record.keyCount > 0)
         }
       }
     }
