@@ -91,7 +91,10 @@ extension ControlPlane {
       }
       return
     }
-    let promises = planner.wishes.promises(partition, entry.epoch)
+    // One that is down may have promised before; it can't bring others in step.
+    let promises = planner.wishes.promises(partition, entry.epoch).filter {
+      view.isActive[Int($0.slot)] || view.isLeaving[Int($0.slot)]
+    }
     func hasPromised(_ slot: MemberSlot) -> Bool { promises.contains { $0.slot == slot } }
     if let last = entry.owner, view.mayHoldLease[Int(last)], !hasPromised(last) { return }
     let mayCome = entry.synced.contains {
