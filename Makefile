@@ -19,7 +19,8 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench micro clean
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench \
+  micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -75,7 +76,7 @@ simulate: ## clusters under simulated faults: fresh seeds until Ctrl-C; ARGS="7"
 	@$(SWIFT) build -c release --product simulate
 	@.build/release/simulate $(ARGS)
 
-histories: build ## record histories of real clusters under faults for SECONDS=60 each, and check them; SEED=7 repeats one
+histories: build ## histories of real clusters under faults, SECONDS=60 each, recorded and checked; SEED=7 repeats one
 	@.ci/install test
 	@cd Tests && KVD_HISTORY_SECONDS=$(SECONDS) KVD_HISTORY_SEED=$(SEED) ../.build/venv/bin/python -m pytest \
 	  EndToEndTests/test_histories.py -k long -s $(ARGS)

@@ -52,6 +52,10 @@ package struct Limits: Sendable, Equatable {
   /// sent to their owner (503 beyond). At a quarter of a KiB each that is 16 MiB.
   package var waitingAnswers = 65_536
 
+  /// Operations of one core that may wait, not yet executed, for their partitions to have owners who take them, or for
+  /// the way to those (503 beyond): some thousand clients in a failover. Their bytes are bounded by `linkBytes`.
+  package var heldOperations = 4_096
+
   // MARK: Time (milliseconds)
 
   /// How long an answer waits for other nodes when the request names no timeout (504 then): longer than a failover
@@ -153,6 +157,7 @@ extension Limits {
     Limit("frame", \.frame, 4 << 10...16 << 20),
     Limit("pendingOperations", \.pendingOperations, 1...1_000_000),
     Limit("waitingAnswers", \.waitingAnswers, 1...1_000_000),
+    Limit("heldOperations", \.heldOperations, 0...1_000_000),
     Limit("writeTimeout", \.writeTimeout, 1...86_400_000),
     Limit("linkBytes", \.linkBytes, 1 << 16...1 << 30),
     Limit("linkGreeting", \.linkGreeting, 10...60_000),

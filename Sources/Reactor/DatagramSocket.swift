@@ -64,7 +64,10 @@ package struct DatagramSocket: ~Copyable, Sendable {
     // From here on the descriptor closes itself on every way out.
     let unbound = DatagramSocket(descriptor: descriptor, address: address)
     if options.isShared { set(descriptor, SOL_SOCKET, SO_REUSEADDR, to: 1) }
-    if address.family == AF_INET6 { set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, to: 0) }
+    if address.family == AF_INET6 {
+      set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, to: 0)
+      kvd_multicast6_options(descriptor, options.multicastTTL)
+    }
     set(descriptor, SOL_SOCKET, SO_BROADCAST, to: 1)
     set(descriptor, SOL_SOCKET, SO_RCVBUF, to: Int32(clamping: options.receiveBuffer))
     // Linux takes IPv4's options on IPv6 sockets as well.

@@ -33,7 +33,7 @@ extension Loop {
   /// - Parameters:
   ///   - count: bytes, from 0 to what one datagram takes (65,507 by IPv4); more than 1,472 are cut into fragments.
   ///   - interface: the kernel's index of the interface to send it from, whatever the routes say: for limited broadcast
-  ///     and multicast, which then need no route. 0 leaves it to the routes. IPv4 only.
+  ///     and multicast, which then need no route. 0 leaves it to the routes.
   /// - Returns: 0 or an errno. Full queues (EAGAIN, ENOBUFS) drop the datagram, as the network may; each outcome is
   ///   counted in `statistics`.
   @discardableResult
@@ -46,8 +46,8 @@ extension Loop {
     return epoll!.pointee.common.sendDatagram(socket, address, bytes, count, interface)
   }
 
-  /// Joins an IPv4 multicast group on each interface that can multicast and is up; ones joined before stay joined, so
-  /// that it can be called again when interfaces have come and gone.
+  /// Joins a multicast group on each interface that can multicast and is up; ones joined before stay joined, so that it
+  /// can be called again when interfaces have come and gone. An IPv6 group needs an IPv6 socket.
   ///
   /// - Returns: how many interfaces the group is joined on, and the first errno if any refused (ENOBUFS: more than
   ///   net.ipv4.igmp_max_memberships).
@@ -56,11 +56,13 @@ extension Loop {
     _ group: SocketAddress, on interfaces: [NetworkInterface], _ socket: DatagramSocketID
   ) -> (joined: Int, code: Int32) {
     guard let descriptor = descriptor(socket) else { preconditionFailure("the datagram socket was removed before") }
-    guard let address = group.v4 else { return (0, EAFNOSUPPORT) }
     var result: (joined: Int, code: Int32) = (0, 0)
     var seen: Set<UInt32> = []
     for interface in interfaces where interface.canMulticast && seen.insert(interface.index).inserted {
-      let code = kvd_multicast(descriptor, address.bigEndian, interface.index, 1)
+      let (high, low) = group.number
+      let code =
+        group.v4.map { kvd_multicast(descriptor, $0.bigEndian, interface.index, 1) }
+        ?? kvd_multicast6(descriptor, high.bigEndian, low.bigEndian, interface.index, 1)
       if code == 0 || code == EADDRINUSE { result.joined += 1 } else if result.code == 0 { result.code = code }
     }
     return result

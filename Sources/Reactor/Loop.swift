@@ -152,12 +152,18 @@ package struct Loop: ~Copyable {
 
   /// Starts a TCP connection (with TCP_NODELAY): `.connected` or `.failed` follows, also for a refusal at once.
   ///
+  /// - Parameter unsent: bytes that the kernel takes beyond those that are under way (TCP_NOTSENT_LOWAT); 0 for as many
+  ///   as its buffer holds. What is sent later waits for no more than that.
   /// - Throws: `ReactorError` of kind `outOfResources` if no descriptor or no slot is left.
-  package mutating func connect(_ address: SocketAddress) throws(ReactorError) -> SocketID {
+  package mutating func connect(_ address: SocketAddress, unsent: Int32 = 0) throws(ReactorError) -> SocketID {
     let descriptor = Glibc.socket(address.family, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw .system("no socket for connecting to \(address)", errno) }
     var on: Int32 = 1
     setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<Int32>.size))
+    var most = unsent
+    if most > 0 {
+      setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &most, socklen_t(MemoryLayout<Int32>.size))
+    }
     let socket =
       if let uring { uring.pointee.connect(descriptor, address) } else { epoll!.pointee.connect(descriptor, address) }
     guard let socket else {

@@ -1,6 +1,7 @@
 import Glibc
 
-/// An IPv4 address of one of this machine's interfaces, as `getifaddrs` tells of it.
+/// An address of one of this machine's interfaces, as `getifaddrs` tells of it: any IPv4 one, and IPv6 ones that other
+/// machines can use without naming an interface (neither link-local nor the loopback one).
 package struct NetworkInterface: Equatable, Sendable {
   /// `eth0`; an address with a label of its own has that (`eth0:1`).
   package var name: String
@@ -23,7 +24,7 @@ package struct NetworkInterface: Equatable, Sendable {
   /// Whether a multicast group can be joined on it now.
   package var canMulticast: Bool { isUp && hasMulticast && !isLoopback }
 
-  /// The machine's IPv4 addresses now, those of the lower interface numbers first.
+  /// The machine's addresses now, those of the lower interface numbers first.
   ///
   /// - Throws: `ReactorError` if the kernel doesn't say (no memory, no descriptor).
   package static func current() throws(ReactorError) -> [NetworkInterface] {
@@ -33,7 +34,7 @@ package struct NetworkInterface: Equatable, Sendable {
     return parse(list) { if_nametoindex($0) }
   }
 
-  /// Reads the C library's list; what isn't IPv4, or has vanished since (index 0), is left out.
+  /// Reads the C library's list; what has vanished since (index 0) is left out.
   static func parse(
     _ list: UnsafePointer<ifaddrs>?, index: (UnsafePointer<CChar>) -> UInt32
   ) -> [NetworkInterface] {
@@ -44,27 +45,35 @@ package struct NetworkInterface: Equatable, Sendable {
       entry = UnsafePointer(current.pointee.ifa_next)
     }
     // A stable order, so that two looks at the same interfaces compare equal.
-    return found.sorted { ($0.index, $0.address.v4 ?? 0) < ($1.index, $1.address.v4 ?? 0) }
+    return found.sorted { a, b in
+      let (first, second) = (a.address.number, b.address.number)
+      return (a.index, first.high, first.low) < (b.index, second.high, second.low)
+    }
   }
 
   private init?(_ entry: ifaddrs, index: (UnsafePointer<CChar>) -> UInt32) {
-    guard let name = entry.ifa_name, let address = NetworkInterface.v4(entry.ifa_addr) else { return nil }
+    guard let name = entry.ifa_name else { return nil }
+    let v4 = NetworkInterface.v4(entry.ifa_addr)
+    guard let found = v4.map({ SocketAddress(v4: $0, port: 0) }) ?? NetworkInterface.v6(entry.ifa_addr) else {
+      return nil
+    }
     let number = index(name)
     guard number != 0 else { return nil }
     func has(_ flag: Int) -> Bool { entry.ifa_flags & UInt32(flag) != 0 }
     self.name = String(cString: name)
     self.index = number
-    self.address = SocketAddress(v4: address, port: 0)
+    address = found
     isUp = has(Int(IFF_UP))
     hasCarrier = has(Int(IFF_RUNNING))
     isLoopback = has(Int(IFF_LOOPBACK))
     hasMulticast = has(Int(IFF_MULTICAST))
+    guard let v4 else { return }
     let mask = NetworkInterface.v4(entry.ifa_netmask) ?? UInt32.max
     // The kernel has a broadcast route for the network's last address even where none was configured. The loopback
     // interface has one, too, though it says that it doesn't broadcast.
     guard has(IFF_BROADCAST) || isLoopback, mask < UInt32.max - 1 else { return }
     let said = isLoopback ? nil : NetworkInterface.v4(entry.ifa_ifu.ifu_broadaddr)
-    broadcast = SocketAddress(v4: said.flatMap { $0 == 0 || $0 == address ? nil : $0 } ?? address | ~mask, port: 0)
+    broadcast = SocketAddress(v4: said.flatMap { $0 == 0 || $0 == v4 ? nil : $0 } ?? v4 | ~mask, port: 0)
   }
 
   package init(
@@ -79,6 +88,16 @@ package struct NetworkInterface: Equatable, Sendable {
     self.hasCarrier = hasCarrier
     self.isLoopback = isLoopback
     self.hasMulticast = hasMulticast
+  }
+
+  /// The IPv6 address of a socket address, if others can use it.
+  private static func v6(_ address: UnsafeMutablePointer<sockaddr>?) -> SocketAddress? {
+    guard let address, Int32(address.pointee.sa_family) == AF_INET6 else { return nil }
+    let bytes = UnsafeRawBufferPointer(start: address, count: MemoryLayout<sockaddr_in6>.size)
+    guard let number = SocketAddress(bytes)?.number else { return nil }
+    // fe80::/10; the loopback and the unspecified address have nothing in their first half.
+    guard number.high >> 54 != 0xFE80 >> 6, number.high != 0 else { return nil }
+    return SocketAddress(high: number.high, low: number.low, port: 0)
   }
 
   /// The IPv4 address of a socket address, first byte most significant.
@@ -105,12 +124,13 @@ package struct BeaconTarget: Equatable, Sendable {
   package static var maximumCount: Int { 96 }
 
   /// Everything that reaches the neighbours on all networks: for each interface that is up, directed broadcast, limited
-  /// broadcast and the multicast group; each address and interface once.
+  /// broadcast and the multicast group, and where it has an IPv6 address the group of that; each address and interface
+  /// once.
   ///
   /// The loopback interface counts only on a machine without any other: a beacon by it would give a node the address
   /// 127.0.0.1, which is of no use to nodes on other machines.
   package static func all(
-    on interfaces: [NetworkInterface], group: SocketAddress, port: UInt16
+    on interfaces: [NetworkInterface], group: SocketAddress, group6: SocketAddress? = nil, port: UInt16
   ) -> [BeaconTarget] {
     let up = interfaces.filter(\.isUp)
     let outside = up.filter { !$0.isLoopback }
@@ -126,7 +146,8 @@ package struct BeaconTarget: Equatable, Sendable {
         add(broadcast, interface.index)
         if !interface.isLoopback { add(SocketAddress(v4: .max, port: 0), interface.index) }
       }
-      if interface.canMulticast { add(group, interface.index) }
+      guard interface.canMulticast else { continue }
+      if interface.address.v4 != nil { add(group, interface.index) } else if let group6 { add(group6, interface.index) }
     }
     return targets
   }

@@ -7,11 +7,9 @@ extension World {
   /// Whether a cluster can live on without these hosts' memory: every configuration that any node has keeps a majority
   /// of voters whose memory is there.
   func canSpare(_ victim: Int) -> Bool {
-    // What a leader is about to commit can't be seen yet: it may count on those that died a moment ago.
-    let isUnsettled = hosts.contains {
-      $0.control?.raft.map { $0.role == .leader && $0.applied < $0.lastIndex } == true
-    }
-    if isUnsettled, now < lastKill + 3 * World.second { return false }
+    // What a leader is about to commit can't be seen yet: it may count on those that died a moment ago, and place
+    // partitions on them, until it misses them.
+    if now < lastKill + 2 * World.second { return false }
     let written = hosts.filter { $0.control?.topology?.isWritten == true }.map { $0.control!.cluster }
     // A member that doesn't know that its cluster took a write may give up any time.
     let alive = hosts.indices.filter { number in

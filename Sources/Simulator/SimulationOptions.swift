@@ -100,6 +100,9 @@ package struct SimulationOptions: Sendable {
     5030, 100000, 100024, 100039, 100117, 100190, 100220, 100221, 100229, 100254, 100296, 200026, 200089, 200103,
     200173,
     200321,
+    // A voter that died before it could vote; replicas that died before they were missed; a lease for a member that was
+    // removed and came back; more pings for others than bounded; a factor below the number of holders.
+    179_529_454_400_239, 179_529_454_400_321, 179_529_454_401_001, 179_529_454_401_050, 179_529_454_401_528,
   ]
 
   /// Options drawn from a seed.

@@ -22,6 +22,8 @@ struct ClusterReport {
   var hasQuorum = false
   var commits: Int64 = 0
   var checksum: String?
+  /// Numbers of partitions' data, by the revision that the partition ends with.
+  var data: [String: String] = [:]
   var members: [Member] = []
   var warnings: [String] = []
 
@@ -29,7 +31,7 @@ struct ClusterReport {
   ///
   /// - Throws: `ReactorError` or `ClientFailure`, with a sentence for people.
   init(asking address: String) throws {
-    let answer = try Target("http://\(address)/v1/cluster").request("GET", patience: 1)
+    let answer = try Target("http://\(address)/v1/cluster?data").request("GET", patience: 1)
     guard answer.status == 200 else { throw ClientFailure(description: "\(address) answers \(answer.status).") }
     try answer.body.withUnsafeBytes { bytes in
       guard let text = try? JSONValue(validating: bytes) else {
@@ -52,6 +54,9 @@ struct ClusterReport {
       case "quorum": hasQuorum = value.boolean ?? false
       case "commits": commits = value.integer ?? 0
       case "checksum": checksum = value.plainText
+      case "data":
+        var members = value.members()
+        while let member = members.next() { data[member.name.plainText ?? ""] = member.value.plainText }
       case "members":
         var elements = value.elements()
         while let element = elements.next() { self.members.append(Member(element)) }
@@ -111,11 +116,22 @@ struct ClusterTable {
     self.answers = answers
   }
 
-  /// The checksum that most nodes have.
-  private var agreed: String? {
-    var counts: [String: Int] = [:]
-    for checksum in answers.values.compactMap(\.checksum) { counts[checksum, default: 0] += 1 }
-    return counts.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
+  /// Whether all who answered have said what their data is.
+  var isComplete: Bool { answers.values.allSatisfy { $0.checksum != nil } }
+
+  /// Of each node that answered, how many partitions' data differ from what others have of the same revision: from what
+  /// most have, or, where no more have one than another, from any.
+  private var differences: [String: Int] {
+    var counts: [String: [String: Int]] = [:]
+    for answer in answers.values {
+      for (revision, sum) in answer.data { counts[revision, default: [:]][sum, default: 0] += 1 }
+    }
+    return answers.mapValues { answer in
+      answer.data.count { revision, sum in
+        let others = counts[revision]!
+        return others.count > 1 && others.contains { $0.key != sum && $0.value >= others[sum]! }
+      }
+    }
   }
 
   /// The lines of the table.
@@ -127,7 +143,7 @@ struct ClusterTable {
     let leader = report.leader.map { "goose \($0)" } ?? "no goose"
     var lines = ["cluster \(report.clusterName)\(cluster), \(leader), epoch \(report.epoch), \(quorum)", ""]
     var rows = [["NAME", "ID", "PARTITIONS", "REPLICAS", "COMMITS", "CHECKSUM", "STATE"]]
-    let agreed = agreed
+    let differences = differences
     for member in report.members {
       let answer = answers[member.id]
       rows.append([
@@ -135,14 +151,17 @@ struct ClusterTable {
         answer.map { "\($0.commits)" } ?? "-", answer?.checksum.map { String($0.prefix(12)) } ?? "-",
         ([member.state] + (member.role == "goose" ? ["goose"] : [])
           + (member.status == "Healthy" ? [] : [member.status.lowercased()])
-          + (answer == nil ? ["doesn't answer"] : [])).joined(separator: ", "),
+          + (answer == nil ? ["doesn't answer"] : [])
+          + (differences[member.id, default: 0] == 0 ? [] : ["\(differences[member.id]!) partitions differ"]))
+          .joined(separator: ", "),
       ])
     }
     let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max()! }
     for (index, row) in rows.enumerated() {
       var cells = zip(row, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }
-      if isColoured, index > 0, let checksum = answers[report.members[index - 1].id]?.checksum {
-        cells[5] = "\u{1B}[\(checksum == agreed ? 32 : 31)m\(cells[5])\u{1B}[0m"
+      if isColoured, index > 0, answers[report.members[index - 1].id]?.checksum != nil {
+        let isAgreed = differences[report.members[index - 1].id, default: 0] == 0
+        cells[5] = "\u{1B}[\(isAgreed ? 32 : 31)m\(cells[5])\u{1B}[0m"
       }
       lines.append(cells.joined(separator: "  ").trimmingTrailingBlanks())
     }

@@ -6,16 +6,19 @@ import Wire
 /// The control plane at work on core 0: datagrams and time go in, and what it asks for is carried out.
 final class ClusterNode {
   private let shared: SharedState
-  private var control: ControlPlane
+  private let control: ControlPlane
   private var chance: Chance
   private var sockets: ClusterSockets
   private var places: JoinPlaces
   private var log: ClusterLog
   /// What the cores were told last, and when news that can wait may be told again.
   private var view: ClusterView
+  /// Whether it holds all copies that it should hold.
+  private var isInStep = false
   private var nextNews: UInt64 = 0
   /// The control plane has taken a step since `publish`.
   private var hasStepped = false
+  private var hasNewCounts = false
   /// Since when other members exist and this node may not act as an owner.
   private var cutOffSince: UInt64?
   /// Until when a node that leaves waits for the others.
@@ -88,8 +91,20 @@ final class ClusterNode {
     }
   }
 
+  /// What was sent and received; nil if that may be no news.
+  @inline(__always)
+  func takeCounts(_ loop: inout Loop) -> DatagramCounts? {
+    guard hasNewCounts else { return nil }
+    hasNewCounts = false
+    var counts = control.datagrams
+    let statistics = loop.statistics.datagrams
+    counts.dropped = statistics.dropped + statistics.refused
+    return counts
+  }
+
   @inline(never)
   private func step(_ loop: inout Loop, _ now: UInt64) {
+    hasNewCounts = true
     guard !shared.isStopping.load(ordering: .relaxed) else { return }
     places.refresh(now: now, isSeeking: control.topology == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {
@@ -168,9 +183,19 @@ final class ClusterNode {
     let isDecisive = next.isDecisive(since: view)
     guard isDecisive || now >= nextNews else { return }  // the next heartbeat comes soon
     nextNews = now + ClusterNode.newsInterval
+    if next.topology?.version != view.topology?.version { noteStep(next) }
     view = next
     shared.publish(next)
     if isDecisive { shared.wakeOthers(than: 0) }
+  }
+
+  /// Says so when this node comes to hold all copies that it should hold.
+  private func noteStep(_ view: ClusterView) {
+    guard let topology = view.topology, let own = topology.slot(of: view.identity.id) else { return }
+    let wanted = topology.partitions.filter { $0.replicas.contains(own) }
+    let isNow = !wanted.isEmpty && wanted.allSatisfy { $0.synced.contains(own) }
+    if isNow && !isInStep { log.inStep(partitions: wanted.count) }
+    isInStep = isNow
   }
 
   /// Ends the process if it was cut off from its cluster for as long as the operator said.

@@ -14,6 +14,9 @@ struct ClusterSockets {
   static var beaconPort: UInt16 { 3099 }
   /// The multicast group of beacons, of the block for private use (RFC 2365, organisation-local scope).
   static var group: SocketAddress { SocketAddress(v4: 0xEFC0_6B76, port: beaconPort) }  // 239.192.107.118
+  /// The group on IPv6 networks: a transient one of the site's scope (RFC 4291, section 2.7), so that datagrams to it come
+  /// from addresses that can be answered without naming an interface; they stay on the link all the same.
+  static var group6: SocketAddress { SocketAddress(high: 0xFF15 << 48, low: 0x6B76_6400, port: beaconPort) }
   /// What the loop calls the socket of the `--peer` port, and those of the beacon port.
   static var peerTag: UInt16 { 0 }
   static var beaconTag: UInt16 { 1 }
@@ -48,9 +51,13 @@ struct ClusterSockets {
 
   /// Where to listen for beacons: everywhere, or at the addresses that only the peer address's network sends to.
   private static func places(_ address: SocketAddress, _ interfaces: [NetworkInterface]) -> [SocketAddress] {
-    guard !address.isUnspecified else { return [SocketAddress(v4: 0, port: beaconPort)] }
+    let isV6 = address.v4 == nil
+    guard !address.isUnspecified else {
+      // An IPv6 socket hears IPv4, too.
+      return [isV6 ? SocketAddress(high: 0, low: 0, port: beaconPort) : SocketAddress(v4: 0, port: beaconPort)]
+    }
     var places = interfaces.compactMap(\.broadcast)
-    if interfaces.contains(where: \.canMulticast) { places.append(group) }
+    if interfaces.contains(where: \.canMulticast) { places.append(isV6 ? group6 : group) }
     return places.map {
       var place = $0
       place.port = beaconPort
@@ -69,15 +76,20 @@ struct ClusterSockets {
   private mutating func look(now: UInt64) -> Bool {
     nextLook = now + ClusterSockets.patience
     var found = (try? NetworkInterface.current()) ?? []
-    if !address.isUnspecified { found.removeAll { $0.address.v4 != address.v4 } }
+    if address.v4 != nil { found.removeAll { $0.address.v4 == nil } }
+    if !address.isUnspecified { found.removeAll { $0.address.number != address.number } }
     guard found != interfaces else { return false }
     interfaces = found
-    targets = BeaconTarget.all(on: found, group: ClusterSockets.group, port: ClusterSockets.beaconPort)
+    targets = BeaconTarget.all(
+      on: found, group: ClusterSockets.group, group6: ClusterSockets.group6, port: ClusterSockets.beaconPort)
     return true
   }
 
   private func join(_ loop: inout Loop) {
-    for listener in listeners { loop.join(ClusterSockets.group, on: interfaces, listener) }
+    for listener in listeners {
+      loop.join(ClusterSockets.group, on: interfaces.filter { $0.address.v4 != nil }, listener)
+      loop.join(ClusterSockets.group6, on: interfaces.filter { $0.address.v4 == nil }, listener)
+    }
   }
 
   /// Sends to everybody on the networks.

@@ -69,6 +69,7 @@ struct CoreThread: ~Copyable {
     carryOut()
     if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
     cluster?.turn(&loop, now: now)
+    if let counts = cluster?.takeCounts(&loop) { core.datagrams = counts }
     if post.count > 1 { sendMail() }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
@@ -157,8 +158,14 @@ struct CoreThread: ~Copyable {
     core.effects.removeAll()
   }
 
+  /// Bytes to other nodes that the kernel takes beyond those under way. What a write waits for goes behind no more than
+  /// these, also while a newcomer on a slow network gets all that there is.
+  private static var unsentOfLink: Int32 { 256 << 10 }
+
   private mutating func connect(_ link: Int, _ address: PeerAddress) {
-    guard let socket = try? loop.connect(SocketAddress(address)) else { return core.dialFailed(link) }
+    guard let socket = try? loop.connect(SocketAddress(address), unsent: CoreThread.unsentOfLink) else {
+      return core.dialFailed(link)
+    }
     shared.connections.add(1, ordering: .relaxed)
     core.dialed(link, ConnectionID(index: UInt32(truncatingIfNeeded: socket.index), generation: socket.generation))
   }

@@ -7,7 +7,8 @@ struct List: ParsableCommand {
     commandName: "ls", abstract: "List the nodes of a cluster.",
     discussion: """
       PARTITIONS counts those that a node owns, REPLICAS those that it holds, COMMITS the writes in its logs. CHECKSUM \
-      is of the topology that it knows: green where it is what most nodes have.
+      is of the data that it holds: green where every partition's is what other nodes have at the same revision, red \
+      where one differs.
       """)
   @Argument(help: "A node, as host:port. (default: KVD_HTTP, or 127.0.0.1:3000)") var node: String?
   @Flag(help: "Print once, also on a terminal.") var once = false
@@ -28,8 +29,13 @@ struct List: ParsableCommand {
   private func printOnce(_ address: String) throws {
     let isColoured = isatty(1) == 1 && getenv("NO_COLOR") == nil
     do {
-      let lines = try ClusterTable(asking: address).lines(isColoured: isColoured)
-      writeOutput(lines.map { $0 + "\n" }.joined())
+      var table = try ClusterTable(asking: address)
+      // Nodes look at their data when they are asked for the first time.
+      for _ in 0..<10 where !table.isComplete {
+        usleep(100_000)
+        table = try ClusterTable(asking: address)
+      }
+      writeOutput(table.lines(isColoured: isColoured).map { $0 + "\n" }.joined())
     } catch {
       writeError("kvd: \(error)\n")
       throw ExitCode.failure

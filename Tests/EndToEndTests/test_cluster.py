@@ -1,19 +1,25 @@
 """Five real nodes on a network of their own: they find each other, agree, and go on when some of them can't."""
 
+import json
+import os
+import pty
 import secrets
 import shutil
 import signal
 import socket
 import statistics
 import struct
+import subprocess
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from cluster import Cluster
 from namespaces import Network, require_network
-from node import Node, run_kvd, until
+from node import BINARY, Node, run_kvd, until
 
 
 @pytest.fixture(scope="module")
@@ -415,6 +421,39 @@ class TestHostileDatagrams:
         cluster.until_one(with_key + third)
 
 
+class TestIPv6:
+    @pytest.fixture
+    def three(self, network):
+        hosts = network.hosts[:3]
+        for number, host in enumerate(hosts, 1):
+            done = host.run(["ip", "-6", "address", "add", f"fd00:6b76::{number}/64", "dev", "eth0", "nodad"])
+            if done.returncode:
+                pytest.skip(f"no IPv6 here: {done.stderr.strip()}")
+        yield hosts
+        for number, host in enumerate(hosts, 1):
+            host.run(["ip", "-6", "address", "del", f"fd00:6b76::{number}/64", "dev", "eth0"])
+
+    @pytest.mark.parametrize("way", ["multicast", "join"])
+    def test_nodes_find_each_other_by_ipv6_alone(self, cluster, three, way):
+        if way == "join":
+            cluster.network.drop_group("ff15::/16")
+        nodes = []
+        for number, host in enumerate(three, 1):
+            more = ["--join", "[fd00:6b76::1]"] if way == "join" and number > 1 else []
+            nodes += cluster.start([host], "--peer", f"[fd00:6b76::{number}]:3100", *more)
+        cluster.until_one(nodes)
+        peers = {member["peer"] for member in cluster.view(nodes[0])["members"]}
+        assert peers == {f"[fd00:6b76::{number}]:3100" for number in (1, 2, 3)}
+        assert nodes[0].call("PUT", "/six", b"6").status == 201
+        until(lambda: nodes[2].call("GET", "/six").status == 200, "the write is everywhere")
+        assert cluster.metric(nodes[0], "kvd_cluster_datagrams_total", direction="sent", kind="ping") > 0
+
+    def test_a_node_on_all_addresses_meets_others_by_either(self, cluster, three):
+        a, b, c = three
+        nodes = [*cluster.start([a], "--peer", "[fd00:6b76::1]:3100"), *cluster.start([b], "--peer", "[::]:3100")]
+        cluster.until_one(nodes)
+
+
 class TestListing:
     def test_ls_shows_every_node(self, cluster, five):
         goose = cluster.goose()
@@ -446,6 +485,61 @@ class TestListing:
         cluster.until_one(two)
         listed = two[0].host.run([two[0].process.args[4], "ls", "--once", f"{two[0].host.address}:3000"])
         assert "can't fail over safely" in listed.stdout
+
+
+class Impostor(ThreadingHTTPServer):
+    """Says of a cluster whatever it is told to."""
+
+    def __init__(self):
+        server = self
+        self.report = {}
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                body = json.dumps(server.report).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_ls_shows_whose_data_differs(planted):
+    servers = [Impostor() for _ in range(3)]
+    try:
+        members = [{"name": f"n{number}", "id": f"{number:032x}", "http": "127.0.0.1:%d" % server.server_port,
+                    "state": "active", "status": "Healthy", "role": "duck", "partitions": 1, "replicas": 2}
+                   for number, server in enumerate(servers)]
+        for number, server in enumerate(servers):
+            # The last one is behind in one partition, which says nothing; and wrong in another, which does.
+            data = {"17-1-9": "ab", "18-1-5": "cd"}
+            if number == 2:
+                data = {"17-1-9": "ad" if planted else "ab", "18-1-4": "ef"}
+            server.report = {
+                "node": {"name": f"n{number}", "id": f"{number:032x}"}, "leader": "n0", "epoch": 1, "quorum": True,
+                "cluster": {"name": "kvd", "id": "0" * 32}, "commits": 14, "checksum": f"{number}f", "data": data,
+                "members": members, "warnings": []}
+        terminal, other = pty.openpty()
+        result = subprocess.run([BINARY, "ls", "--once", members[0]["http"]], stdout=other, timeout=20,
+                                env={name: value for name, value in os.environ.items() if name != "NO_COLOR"})
+        os.close(other)
+        assert result.returncode == 0
+        rows = os.read(terminal, 10_000).decode().splitlines()[3:6]
+        os.close(terminal)
+        assert ["\x1b[31m" in row for row in rows] == [False, False, planted]
+        assert ["\x1b[32m" in row for row in rows] == [True, True, not planted]
+        assert ["1 partitions differ" in row for row in rows] == [False, False, planted]
+    finally:
+        for server in servers:
+            server.shutdown()
 
 
 def test_ls_says_who_does_not_answer():

@@ -135,6 +135,7 @@ def test_a_container_that_is_replaced_gets_everything(demo):
     demo.compose("up", "--no-build", "--detach", "--force-recreate", "--no-deps", "n3", environment=demo_environment)
     until(lambda: is_whole(demo, "n3"), "the new one has its copies", 30, 0.2)
     assert [call(demo, "n3", f"/k{number}") for number in range(20)] == [f"v{number}" for number in range(20)]
+    assert {"JOINED", "SYNC"} <= {event.get("type") for event in events(demo, "n3")}
 
 
 def test_a_container_that_is_cut_off_ends_and_is_started_anew(demo):

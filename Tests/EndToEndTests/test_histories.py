@@ -12,7 +12,7 @@ import pytest
 from cluster import Cluster
 from history import Recorder, violations
 from namespaces import Network, require_network
-from node import ROOT, until
+from node import ROOT, lasts, until
 
 # Of `make histories`: one long history with faults in an order of chance, in place of short ones with all of them.
 SECONDS = float(os.environ.get("KVD_HISTORY_SECONDS", "0"))
@@ -46,10 +46,6 @@ class Run:
         self.cluster.until_one()
         self.until_whole()
         self.recorder = Recorder(self.cluster, network.hosts[-1], seed=seed)
-
-    def last(self, seconds):
-        """Lets a fault, or the time between two, last so long: the load is what goes on meanwhile."""
-        self.recorder.over.wait(seconds)
 
     @property
     def nodes(self):
@@ -89,7 +85,7 @@ class Run:
         """Machines lose power, one after the other; new nodes come up at their addresses."""
         for host in self.some(2):
             self.cluster.kill(self.cluster.nodes[host])
-            self.last(self.chance.choice([0, 0.3, 1.5]))
+            lasts(self.chance.choice([0, 0.3, 1.5]))
             self.cluster.start([host], is_ready=False)
             self.until_whole()
 
@@ -98,7 +94,7 @@ class Run:
         hosts = self.minority()
         for host in hosts:
             self.cluster.nodes[host].send_signal(signal.SIGSTOP)
-        self.last(self.chance.uniform(1.5, 2.5))
+        lasts(self.chance.uniform(1.5, 2.5))
         for host in hosts:
             self.cluster.nodes[host].send_signal(signal.SIGCONT)
 
@@ -106,8 +102,16 @@ class Run:
         """A minority is cut off."""
         lost = self.minority()
         self.network.split(lost, [host for host in self.hosts if host not in lost])
-        self.last(self.chance.uniform(1.5, 2.5))
+        lasts(self.chance.uniform(1.5, 2.5))
         self.network.heal()
+
+    def half(self):
+        """Nodes can't connect but hear each other's datagrams, or the reverse."""
+        for only in ("tcp", "udp"):
+            a, b = self.some(2)
+            self.network.cut(a, b, only=only)
+            lasts(self.chance.uniform(1, 2.5))
+            self.network.heal()
 
     def one_way(self):
         """One isn't heard any more, then hears nobody."""
@@ -116,24 +120,24 @@ class Run:
         for isHeard in (False, True):
             for other in others:
                 self.network.cut(*((other, host) if isHeard else (host, other)), one_way=True)
-            self.last(self.chance.uniform(1, 1.8))
+            lasts(self.chance.uniform(1, 1.8))
             self.network.heal()
-            self.last(0.3)
+            lasts(0.3)
 
     def flap(self):
         """Links fail and recover faster than anything is decided."""
         for _ in range(5):
             a, b = self.some(2)
             self.network.cut(a, b, one_way=self.chance.random() < 0.5)
-            self.last(self.chance.uniform(0.1, 0.6))
+            lasts(self.chance.uniform(0.1, 0.6))
             self.network.heal()
-            self.last(self.chance.uniform(0, 0.2))
+            lasts(self.chance.uniform(0, 0.2))
 
     def lose(self):
         """Three of ten packets between nodes are lost."""
         pairs = [(a, b) for a in self.hosts for b in self.hosts if a is not b]
         self.network.lose(30, *pairs)
-        self.last(2.5)
+        lasts(2.5)
         self.network.lose(0)
 
     def roll(self):
@@ -149,7 +153,7 @@ class Run:
         """Ends the load, and looks at what the clients noted."""
         self.network.heal()
         self.until_whole()
-        self.last(0.2)
+        lasts(0.2)
         self.recorder.stop()
         linearizable = self.recorder.read_all(self.nodes, "linearizable")
         assert all(len(set(values)) == 1 for values in linearizable.values()), linearizable
@@ -217,7 +221,7 @@ def test_both_checks_refuse_what_is_wrong(what, tmp_path):
     assert done.returncode == (1 if what else 0), done.stdout + done.stderr
 
 
-FAULTS = ["kill", "pause", "split", "one_way", "flap", "lose", "roll"]
+FAULTS = ["kill", "pause", "split", "half", "one_way", "flap", "lose", "roll"]
 
 
 @pytest.fixture
@@ -225,17 +229,18 @@ def run(request, network, io):
     count, seed = request.param
     run = Run(network, io, count, seed)
     yield run
-    run.recorder.over.set()
+    run.recorder.is_over = True
     run.cluster.stop()
     network.heal()
 
 
 @pytest.mark.skipif(SECONDS > 0, reason="a long history is wanted (KVD_HISTORY_SECONDS)")
 @pytest.mark.parametrize("io, run", [("io_uring", (3, 1)), ("epoll", (5, 2))], indirect=True, ids=["three", "five"])
-@pytest.mark.parametrize("faults", [["kill", "pause"], ["split", "one_way", "flap"], ["lose", "roll"]], ids="-".join)
+@pytest.mark.parametrize(
+    "faults", [["kill", "pause"], ["split", "one_way", "flap"], ["half", "lose", "roll"]], ids="-".join)
 def test_what_clients_were_told_is_true(run, faults, io):
     run.recorder.start()
-    run.last(0.3)
+    lasts(0.3)
     for fault in faults:
         getattr(run, fault)()
     run.check(f"{len(run.hosts)}-{io}-{'-'.join(faults)}")

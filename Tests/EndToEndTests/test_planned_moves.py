@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster
 from load import Load
 from namespaces import Network, require_network
-from node import until
+from node import lasts, until
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_all_nodes_are_restarted_under_load(cluster, record_property):
     cluster.start(hosts)
     until(lambda: is_whole(cluster, [cluster.nodes[host] for host in hosts]), "a balanced cluster", 15)
     load = Load(cluster, cluster.network.hosts[3]).start()
-    time.sleep(1)
+    lasts(1)
     began = time.monotonic()
     for host in hosts:
         node = cluster.nodes[host]

@@ -1,5 +1,6 @@
 """Real nodes on a network of their own hold every write several times: one is killed, others come and go."""
 
+import json
 import os
 import threading
 import time
@@ -102,6 +103,28 @@ def test_no_acknowledged_write_is_lost_when_a_node_is_killed(cluster, victim_lea
     assert set(writers.refused) <= {503, 504}
     assert writers.lost(others) == []
     assert [held(node, 100) for node in others] == [100, 100]
+
+
+def test_a_node_is_ready_with_its_copies_and_says_what_it_received(cluster):
+    first, = cluster.start([cluster.network.hosts[0]])
+    fill(first, 500)
+    others = cluster.start(cluster.network.hosts[1:])
+    for node in others:
+        # It has been ready once: nothing is refused from its first request on.
+        assert {node.call("PUT", f"/{node.host.address}-{number}", b"x").status for number in range(200)} == {201}
+        assert "[+]replicas: 1024 of 1024 in step" in node.call("GET", "/readyz?verbose").body.decode()
+        assert held(node, 500) == 500
+        received = [line for line in map(json.loads, node.lines) if line.get("type") == "SYNC"]
+        assert 0 < len(received) <= 6 and received[-1]["missing"] == 0
+        assert {line["from"] for line in received} <= {"n1", "n2", "n3"}
+        assert sum(line["partitions"] for line in received) >= 1024
+        assert sum(line["records"] for line in received) >= 500
+        assert sum(line["bytes"] for line in received) >= 500 * 40
+
+    def checksums():
+        return {cluster.view(node)["checksum"] for node in cluster}
+
+    until(lambda: len(checksums()) == 1 and None not in checksums(), "all have the same data")
 
 
 def test_nodes_join_and_leave_under_load_without_a_lost_write(cluster):

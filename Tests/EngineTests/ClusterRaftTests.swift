@@ -134,6 +134,57 @@ import Wire
     }
   }
 
+  @Test("a lone voter whose first companion dies before it votes goes on alone, and takes another one")
+  func retract() throws {
+    var group = RaftGroup(3, voters: 1)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let term = group.nodes[leader].term
+    let dead = (leader + 1) % 3
+    let other = (leader + 2) % 3
+    group.cutOff(dead)
+    _ = try group.nodes[leader].propose(voters: [RaftGroup.id(leader), RaftGroup.id(dead)], group.now)
+    group.settle()
+    #expect(group.propose(leader, "waits") != nil && group.name(at: leader) == nil)
+    #expect(group.nodes[leader].voters.count == 2)
+    group.run(milliseconds: 2_000)
+    #expect(group.leaders == [leader] && group.nodes[leader].voters == [RaftGroup.id(leader)])
+    #expect(group.nodes[leader].term > term)
+    #expect(group.propose(leader, "goes on") != nil && group.name(at: leader) == "goes on")
+    // It may have taken the entry all the same: nobody votes for it, and it follows when it is back.
+    group.cut = []
+    group.run(milliseconds: 2_000)
+    #expect(group.leaders == [leader] && group.name(at: dead) == "goes on")
+    _ = try group.nodes[leader].propose(voters: [RaftGroup.id(leader), RaftGroup.id(other)], group.now)
+    group.run(milliseconds: 500)
+    #expect(group.nodes[dead].voters == [RaftGroup.id(leader), RaftGroup.id(other)])
+  }
+
+  @Test("a node that becomes a follower again holds no lease before it has applied what it missed")
+  func leaseAgain() throws {
+    var group = RaftGroup(4, voters: 3)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    #expect(group.nodes[3].holdsLease(group.now))
+    let id = RaftGroup.id(3)
+    let others = (0..<3).map { RaftGroup.id($0) }.filter { $0 != RaftGroup.id(leader) }
+    group.nodes[leader].setLearners(others, group.now)
+    #expect(group.propose(leader, "missed") != nil)
+    group.nodes[leader].setLearners(others + [id], group.now)
+    // Its answers say that it is behind: whatever it says, nothing is granted.
+    let behind = AppendReply(
+      term: group.nodes[leader].term, isAccepted: true, match: LogIndex(1), applied: LogIndex(2), sentAt: group.now,
+      clock: group.now)
+    group.nodes[leader].receive(.appendReply(behind), from: id, group.now, &group.chance)
+    let granted = group.nodes[leader].output.contains { to, message in
+      if to == id, case .append(let append) = message { return append.leaseFrom > 0 }
+      return false
+    }
+    #expect(!granted)
+    group.run(milliseconds: 1_000)
+    #expect(group.name(at: 3) == "missed" && group.nodes[3].holdsLease(group.now))
+  }
+
   @Test("every node holds a lease while it hears the leader, and none a lease's length after it is cut off")
   func lease() throws {
     var group = RaftGroup(5, voters: 3)

@@ -17,7 +17,7 @@ struct CoreClusterTests {
     isWritten: Bool = true, isLeaving: Bool = false, _ owns: (Int) -> Bool = { _ in true },
     change: (inout Topology) -> Void = { _ in }
   ) -> ClusterView {
-    var control = control()
+    let control = control()
     let members = [
       Member(id: Self.own, name: "n1", peer: PeerAddress(v4: 0x0A00_0001, port: 3100)),
       Member(

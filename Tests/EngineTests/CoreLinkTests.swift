@@ -32,20 +32,23 @@ struct CoreLinkTests {
     cluster.checkAtRest()
   }
 
-  @Test("a node that can't be reached costs a 503 with Retry-After, and nobody else waits")
+  @Test("a node that can't be reached costs a 503 with Retry-After after a while, and nobody else waits")
   func unreachable() {
     let cluster = TestCluster(3)
     cluster.settle()
     cluster.refused = [[0, 1]]
     cluster.cut(0, 1)
     cluster.advance(100)
-    let client = cluster.nodes[0].connect()
-    put(cluster, client, of: 1)
+    let (waiting, client) = (cluster.nodes[0].connect(), cluster.nodes[0].connect())
+    put(cluster, waiting, of: 1, query: "?timeout=300ms")
     put(cluster, client, of: 2)
     put(cluster, client, of: 0)
     cluster.settle()
-    let answers = client.takeAnswers()
-    #expect(answers.map(\.status) == [503, 201, 201])
+    #expect(client.takeAnswers().map(\.status) == [201, 201])
+    #expect(waiting.takeAnswers().isEmpty)
+    cluster.advance(320)
+    let answers = waiting.takeAnswers()
+    #expect(answers.map(\.status) == [503])
     #expect(answers.first?["retry-after"] == "1")
     #expect(answers.first?.text.contains("Not applied") == true)
     // It comes back within the longest pause between two attempts.
@@ -54,6 +57,49 @@ struct CoreLinkTests {
     put(cluster, client, of: 1)
     cluster.settle()
     #expect(client.takeAnswers().map(\.status) == [201])
+    cluster.checkAtRest()
+  }
+
+  @Test("operations that meet a link that isn't up wait for it, in their order", arguments: [nil, 1, 2, 3])
+  func linkToCome(seed: UInt64?) {
+    let cluster = TestCluster(2, cores: 2, seed: seed)
+    cluster.settle()
+    cluster.refused = [[0, 1]]
+    cluster.cut(0, 1)
+    cluster.advance(100)
+    let client = cluster.nodes[0].connect()
+    let key = cluster.key(of: 1)
+    for value in ["1", "2", "3"] { client.send(request("PUT", "/" + key, body: value)) }
+    client.send(request("POST", "/" + key + "?op=incr&by=4"))
+    client.send(request("GET", "/" + key))
+    client.send(request("DELETE", "/" + key, ["If-Match: *"]))
+    cluster.settle()
+    #expect(client.takeAnswers().isEmpty)
+    #expect((0..<2).reduce(0) { $0 + cluster.nodes[0].cores[$1].metrics.value(.held) } == 6)
+    cluster.refused = []
+    cluster.advance(cluster.nodes[0].limits.linkRetryMost)
+    let answers = client.takeAnswers()
+    #expect(answers.map(\.status) == [201, 200, 200, 200, 200, 204])
+    #expect(answers.count == 6 && answers[4].text == "7")
+    #expect(cluster.nodes[1].keys == 0)
+    cluster.checkAtRest()
+  }
+
+  @Test("what waits for an owner is bounded; more is refused at once")
+  func manyWait() {
+    var limits = TestNode.limits
+    limits.heldOperations = 3
+    let cluster = TestCluster(2, limits: limits)
+    cluster.settle()
+    cluster.refused = [[0, 1]]
+    cluster.cut(0, 1)
+    cluster.advance(100)
+    let clients = (0..<5).map { _ in cluster.nodes[0].connect() }
+    for (n, client) in clients.enumerated() { put(cluster, client, n) }
+    cluster.settle()
+    #expect(clients.map { $0.takeAnswers().map(\.status) } == [[], [], [], [503], [503]])
+    cluster.advance(cluster.nodes[0].limits.writeTimeout + 20)
+    #expect(clients.map { $0.takeAnswers().map(\.status) } == [[503], [503], [503], [], []])
     cluster.checkAtRest()
   }
 
@@ -99,11 +145,9 @@ struct CoreLinkTests {
     cluster.settle()
     #expect(client.takeAnswers().isEmpty)
     cluster.advance(cluster.nodes[0].limits.linkGreeting + 100)
-    #expect(client.takeAnswers().map(\.status) == [503])
+    #expect(client.takeAnswers().isEmpty)
     cluster.silent = []
     cluster.advance(3_000)
-    put(cluster, client)
-    cluster.settle()
     #expect(client.takeAnswers().map(\.status) == [201])
     cluster.checkAtRest()
   }
@@ -189,17 +233,28 @@ struct CoreLinkTests {
     cluster.checkAtRest()
   }
 
-  @Test("a partition without an owner is a 503 at once")
+  @Test("operations of a partition without an owner wait until it has one, or until their time is over")
   func noOwner() {
     let cluster = TestCluster(2)
     cluster.settle()
     let key = cluster.key(of: 1)
     cluster.own(cluster.nodes[0].partition(of: key), nil)
     cluster.publish()
-    for node in cluster.nodes {
-      #expect(node.ask("PUT", "/" + key, body: "v").status == 503)
-      #expect(node.ask("GET", "/" + key).status == 503)
+    let patient = cluster.nodes.map { $0.connect() }
+    for (number, client) in patient.enumerated() {
+      client.send(request("PUT", "/" + key, body: "\(number)") + request("GET", "/" + key))
     }
+    let hasty = cluster.nodes[0].connect()
+    hasty.send(request("PUT", "/" + key + "?timeout=50ms", body: "v"))
+    cluster.advance(80)
+    #expect(hasty.takeAnswers().map(\.status) == [503])
+    #expect(patient.allSatisfy { $0.takeAnswers().isEmpty })
+    cluster.own(cluster.nodes[0].partition(of: key), 0)
+    cluster.publish()
+    cluster.advance(20)
+    let statuses = patient.map { $0.takeAnswers().map(\.status) }
+    #expect(statuses.map { $0.sorted() }.sorted { $0.first! > $1.first! } == [[200, 201], [200, 200]])
+    #expect(cluster.nodes.map(\.keys) == [1, 0])
     cluster.checkAtRest()
   }
 
@@ -287,7 +342,7 @@ struct CoreLinkTests {
     cluster.nodes[1].turn(0) { $0.beginShutdown() }
     let client = cluster.nodes[0].connect()
     put(cluster, client)
-    cluster.advance(2_000)
+    cluster.advance(cluster.nodes[0].limits.writeTimeout + 1_000)
     #expect(client.takeAnswers().map(\.status) == [503])
     #expect(cluster.nodes[1].keys == 0)
     cluster.checkAtRest()
@@ -330,7 +385,7 @@ struct CoreLinkTests {
     cluster.settle()
     let client = cluster.nodes[0].connect()
     put(cluster, client, of: 1)
-    put(cluster, client, of: 2)
+    put(cluster, client, of: 2, query: "?timeout=900ms")
     cluster.advance(1_000)
     #expect(client.takeAnswers().map(\.status) == [201, 503])
     #expect(cluster.nodes[2].cores[0].metrics.value(.linksOpened) == 0)

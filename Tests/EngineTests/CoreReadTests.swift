@@ -199,7 +199,8 @@ struct CoreReadTests {
     let items = keys.map { "{\"op\":\"get\",\"key\":\"\($0)\",\"read\":\"linearizable\"}" }
     let text = send(cluster, 1, "POST", "/v1/batch", "[\(items.joined(separator: ","))]").first?.text ?? ""
     #expect(text.filter { $0 == "v" }.count >= 3 && !text.contains("stale"), "\(text)")
-    #expect(send(cluster, 1, "POST", "/v1/batch", "[{\"op\":\"get\",\"key\":\"a\",\"read\":\"x\"}]").first?.status == 400)
+    #expect(
+      send(cluster, 1, "POST", "/v1/batch", "[{\"op\":\"get\",\"key\":\"a\",\"read\":\"x\"}]").first?.status == 400)
   }
 }
 

@@ -102,6 +102,87 @@ struct CoreReplicationTests {
     }
   }
 
+  @Test("nodes say the same of the same data, and another thing where it differs", arguments: [1, 2])
+  func digests(cores: Int) throws {
+    let cluster = TestCluster(3, cores: cores, factor: 3)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    for number in 0..<60 { put(client, "k\(number)", "v\(number)") }
+    for number in 0..<60 where number % 3 == 0 { put(client, "k\(number)", "w\(number)") }
+    client.send(request("DELETE", "/k1"))
+    cluster.settle()
+    cluster.advance(100)
+    func data(_ node: Int) -> [String: String] {
+      var data: [String: String] = [:]
+      for _ in 0..<20 {
+        let text = cluster.nodes[node].ask("GET", "/v1/cluster?data").text
+        let (begin, end) = (text.ranges(of: "\"data\":{").first!.upperBound, text.ranges(of: "},\"members\"").first!)
+        data = [:]
+        for pair in text[begin..<end.lowerBound].split(separator: ",") {
+          let words = pair.split(separator: "\"")
+          data[String(words[0])] = String(words[2])
+        }
+        if text.contains("\"checksum\":\"") { return data }
+        cluster.settle()
+      }
+      Issue.record("the data is never known")
+      return data
+    }
+    let first = data(0)
+    #expect(first.count > 40)
+    #expect(data(1) == first && data(2) == first)
+    // A write changes one of them.
+    put(client, "k2", "x")
+    cluster.settle()
+    cluster.advance(100)
+    let second = data(1)
+    #expect(Set(second.keys).symmetricDifference(first.keys).count == 2 && data(0) == second)
+    // A value that was changed behind everybody's back shows.
+    let partition = PartitionID(UInt16(cluster.nodes[2].partition(of: "k2")))
+    for core in 0..<cores where cluster.nodes[2].cores[core].partitions.contains(Int(partition.rawValue)) {
+      let end = cluster.nodes[2].cores[core].store.nextOffset(of: partition).previous
+      _ = cluster.nodes[2].cores[core].store.truncate(partition, behind: end) { _ in }
+      Array("k2".utf8).withUnsafeBytes { key in
+        let record = cluster.nodes[2].cores[core].store.find(KeyRef(key), now: cluster.nodes[2].wall)!
+        let bytes = UnsafeMutableRawPointer(mutating: record.base)
+        bytes.storeBytes(of: record.checksum ^ 1, toByteOffset: 4, as: UInt32.self)
+      }
+      cluster.nodes[2].cores[core].digests = DataDigests()
+    }
+    let third = data(2)
+    #expect(third != second && Set(third.keys) == Set(second.keys))
+    #expect(third.count { second[$0.key] != $0.value } == 1)
+  }
+
+  @Test("a node that has received its copies says so once for each owner")
+  func sync() {
+    let cluster = TestCluster(3, factor: 2)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    for number in 0..<200 { put(client, "k\(number)", "v\(number)") }
+    cluster.settle()
+    let before = cluster.nodes.map(\.logs.count)
+    // Everybody shall hold everything.
+    cluster.apply(
+      .place(
+        (0..<partitionCount).map { partition in
+          .init(
+            partition: PartitionID(UInt16(partition)),
+            replicas: SlotList((0..<3).map { MemberSlot((partition + $0) % 3) }))
+        }))
+    cluster.publish()
+    for _ in 0..<6 {
+      cluster.govern()
+      cluster.advance(100)
+    }
+    #expect(cluster.topology.partitions.allSatisfy { $0.synced.count == 3 })
+    for (index, node) in cluster.nodes.enumerated() {
+      let lines = node.logs[before[index]...].filter { $0.contains("\"type\":\"SYNC\"") }
+      #expect(lines.count == 1, "node \(index): \(lines)")
+      #expect(lines.allSatisfy { $0.contains("\"partitions\":34") && $0.contains("\"missing\":0") }, "\(lines)")
+    }
+  }
+
   @Test("what only a deposed owner had is taken back when it returns, and is in the ledger")
   func deposed() {
     let cluster = TestCluster(3, factor: 3)
@@ -188,7 +269,7 @@ struct CoreReplicationTests {
     #expect(client.takeAnswers().map(\.status) == [201, 412, 504])
   }
 
-  @Test("a newcomer gets what it lacks at the rate that is permitted, and no write waits behind that", arguments: [1, 2])
+  @Test("a newcomer gets what it lacks at the permitted rate, and no write waits behind that", arguments: [1, 2])
   func catchUp(cores: Int) {
     var limits = TestNode.limits
     limits.catchUpRate = 200_000

@@ -72,7 +72,7 @@ struct ReplicationHarness {
     if random.chance(2) { slow = random.below(members) }
     if random.chance(2) { lazy = random.below(members) }
     unrest = [1, 2, 5][random.below(3)]
-    let synced = Array((0..<MemberSlot(members)).prefix(1 + random.below(members)))
+    let synced = SlotList((0..<MemberSlot(members)).prefix(1 + random.below(members)))
     place()
     apply(
       .activate([
@@ -111,8 +111,8 @@ struct ReplicationHarness {
 
   mutating func place() {
     let up = topology.members.indices.filter { topology.members[$0]!.state == .active }.map { MemberSlot($0) }
-    let chosen = Array(random.shuffled(up).prefix(Self.copies))
-    if !chosen.isEmpty { apply(.place([.init(partition: PartitionID(0), replicas: SlotList(chosen))])) }
+    let chosen = SlotList(random.shuffled(up).prefix(Self.copies))
+    if !chosen.isEmpty { apply(.place([.init(partition: PartitionID(0), replicas: chosen)])) }
   }
 
   /// The leader grants what was asked for, or chooses a candidate.
@@ -211,6 +211,14 @@ struct ReplicationHarness {
     settle(index)
   }
 
+  /// An owner drops what is too old: a record that nobody asked for, also while it takes no writes.
+  mutating func expire(_ index: Int) {
+    guard nodes[index].isAlive, nodes[index].replication.isOwner else { return }
+    operations += 1
+    nodes[index].log.append(LogRecord(epoch: nodes[index].replication.owner!.epoch, operation: operations))
+    nodes[index].replication.appended(upTo: Offset(UInt64(nodes[index].log.count)))
+  }
+
   private mutating func answered(_ offset: UInt64, _ record: LogRecord, by index: Int) {
     // What fewer than a majority hold may be lost.
     guard nodes[index].replication.owner!.committed >= Offset(offset) else { return }
@@ -262,10 +270,9 @@ struct ReplicationHarness {
     }
     answer(index)
     let snapshot = history[max(nodes[index].adopted, 1) - 1]
+    // The leader keeps the last word even when nothing is wished for any more: the message that says so may be lost.
     if let wish = nodes[index].replication.wish(around(snapshot), now: now) {
       wishes[nodes[index].slot] = (nodes[index].replication.entry.epoch, wish)
-    } else {
-      wishes[nodes[index].slot] = nil
     }
   }
 

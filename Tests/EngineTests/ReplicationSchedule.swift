@@ -23,6 +23,7 @@ extension ReplicationHarness {
       count("fence")
       apply(.fence([PartitionID(0)]))
     case 970..<(970 + 2 * unrest): place()
+    case 980..<982: expire(node)
     case 982..<(982 + unrest): if crashes < maximumCrashes, nodes.count < 12 { crash(node) }
     case 990...: noticeDeath()
     default: break

@@ -124,7 +124,7 @@ final class TestCluster {
   /// Every partition is held by `factor` nodes, from `partition % count` on; the first owns it.
   private func found(_ count: Int, _ factor: Int) {
     let holders = (0..<partitionCount).map { partition in
-      (0..<min(factor, count)).map { MemberSlot((partition + $0) % count) }
+      SlotList((0..<min(factor, count)).map { MemberSlot((partition + $0) % count) })
     }
     apply(
       .place(

@@ -48,26 +48,30 @@ import Testing
     }
   }
 
-  @Test("are read from the C library's list; what isn't IPv4 is left out")
+  @Test("are read from the C library's list; IPv6 addresses of one link or machine are left out")
   func list() throws {
     let loopback = Int(IFF_UP) | Int(IFF_RUNNING) | Int(IFF_LOOPBACK)
     let found = try parse([
       Entry(name: "eth1", address: "10.1.0.1", mask: "255.255.255.254", flags: Self.usual),
       Entry(name: "eth0", flags: Self.usual),
       Entry(name: "eth0", address: "fe80::1", mask: "ffff::", flags: Self.usual),
+      Entry(name: "eth0", address: "fd00::1", mask: "ffff::", flags: Self.usual),
+      Entry(name: "lo", address: "::1", mask: "ffff::", flags: loopback),
       Entry(name: "eth0:1", address: "10.0.1.9", mask: "255.255.255.0", flags: Self.usual),
       Entry(name: "eth0", address: "10.0.0.9", mask: "255.255.0.0", broadcast: "10.0.255.255", flags: Self.usual),
       Entry(name: "gone", address: "10.3.0.1", mask: "255.255.255.0", flags: Self.usual),
       Entry(name: "lo", address: "127.0.0.1", mask: "255.0.0.0", broadcast: "127.0.0.1", flags: loopback),
       Entry(name: "eth1", address: "10.2.0.1", mask: "255.0.0.0", broadcast: "10.2.0.1", flags: Int(IFF_POINTOPOINT)),
     ])
-    #expect(found.map(\.name) == ["lo", "eth0", "eth0:1", "eth1", "eth1"])
-    #expect(found.map(\.index) == [1, 2, 2, 3, 3])
+    #expect(found.map(\.name) == ["lo", "eth0", "eth0:1", "eth0", "eth1", "eth1"])
+    #expect(found.map(\.index) == [1, 2, 2, 2, 3, 3])
     #expect(
-      found.map { $0.broadcast?.description } == ["127.255.255.255:0", "10.0.255.255:0", "10.0.1.255:0", nil, nil])
-    #expect(found.map(\.isUp) == [true, true, true, true, false])
-    #expect(found.map(\.canMulticast) == [false, true, true, true, false])
-    #expect(found.map(\.isLoopback) == [true, false, false, false, false])
+      found.map { $0.broadcast?.description }
+        == ["127.255.255.255:0", "10.0.255.255:0", "10.0.1.255:0", nil, nil, nil])
+    #expect(found.map(\.isUp) == [true, true, true, true, true, false])
+    #expect(found.map(\.canMulticast) == [false, true, true, true, true, false])
+    #expect(found.map(\.isLoopback) == [true, false, false, false, false, false])
+    #expect(found[3].address == (try SocketAddress.parse("[fd00::1]:0")))
     #expect(try parse([]) == [])
   }
 
@@ -98,6 +102,13 @@ import Testing
     #expect(targets([loopback, wire]) == wired)
     #expect(targets([loopback, wire, label, wire]) == wired + ["10.0.1.255:3100%2"])
     #expect(targets([wire, tunnel]) == wired + ["239.192.0.1:3100%3"])
+    let group6 = try SocketAddress.parse("[ff15::1]:0")
+    let site = NetworkInterface(
+      name: "eth0", index: 2, address: try SocketAddress.parse("[fd00::1]:0"), broadcast: nil)
+    #expect(targets([wire, site]) == wired)
+    #expect(
+      BeaconTarget.all(on: [wire, site, site], group: group, group6: group6, port: 3100)
+        .map { "\($0.address)%\($0.interface)" } == wired + ["[ff15::1]:3100%2"])
     wire.isUp = false
     tunnel.isUp = false
     #expect(targets([loopback, wire, tunnel]) == ["127.255.255.255:3100%1"])

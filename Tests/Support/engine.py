@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from namespaces import NotPermitted, _path, _tool
-from node import ROOT
+from node import ROOT, lasts
 
 # What is unpacked to run containers, and what the base image consists of.
 ENGINE_PACKAGES = ["docker.io", "containerd", "runc"]
@@ -23,7 +23,8 @@ BASE_PACKAGES = ["libc6", "libgcc-s1", "libstdc++6", "dash"]
 
 def _run(*command, seconds=60, **options):
     try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=seconds, **options)
+        done = subprocess.run(
+            [str(word) for word in command], capture_output=True, text=True, timeout=seconds, **options)
     except FileNotFoundError:
         raise NotPermitted(f"{command[0]} is not installed") from None
     except subprocess.TimeoutExpired:
@@ -103,7 +104,7 @@ class Engine:
             if time.monotonic() > deadline or self._daemons[-1].poll() is not None:
                 log = Path(self._work, f"{name}.log").read_text()
                 raise NotPermitted(f"{name} doesn't start here: {log[-500:]}")
-            time.sleep(0.1)
+            lasts(0.1)
 
     def _answers(self, *arguments):
         return subprocess.run(["docker", *arguments], capture_output=True, env=self.environment).returncode == 0

@@ -18,6 +18,7 @@ import threading
 import time
 
 from http1 import Closed, Connection
+from node import lasts, until
 
 # How long a client waits for an answer before it gives it up.
 PATIENCE = 4.0
@@ -38,7 +39,7 @@ class Client(threading.Thread):
         self.current = None
 
     def run(self):
-        while not self.recorder.over.is_set():
+        while not self.recorder.is_over:
             began = time.monotonic()
             try:
                 self._step()
@@ -47,7 +48,7 @@ class Client(threading.Thread):
                 return
             rest = self.recorder.pace - (time.monotonic() - began)
             if rest > 0:
-                self.recorder.over.wait(rest)
+                lasts(rest)
         for connection in self.connections.values():
             connection.close()
 
@@ -66,9 +67,10 @@ class Client(threading.Thread):
         self.made += 1
         value = f"{self.number}-{self.made}"
         condition = self.seen.get(key) if chance < 0.8 else None
-        self._do("put", key, "PUT", "timeout=2s", value, again and not condition, condition)
+        concern = "all" if chance > 0.96 else "majority"
+        self._do("put", key, "PUT", f"timeout=2s&w={concern}", value, again, condition, concern)
 
-    def _do(self, op, key, method, query, value=None, again=False, condition=None):
+    def _do(self, op, key, method, query, value=None, again=False, condition=None, concern=None):
         """One operation; with `again` it is sent until its fate is known, with an idempotency key."""
         headers = {"If-Match": condition} if condition else {}
         if again:
@@ -76,7 +78,7 @@ class Client(threading.Thread):
         for attempt in itertools.count(1):
             line = {"client": self.number, "key": key, "op": op, "call": time.monotonic_ns()}
             if op == "put":
-                line["value"] = value
+                line.update(value=value, w=concern)
             if condition:
                 line["if_match"] = condition
             if again:
@@ -86,9 +88,9 @@ class Client(threading.Thread):
             if answer is not None or was_sent:
                 self._note(line, node, answer)
             isKnown = answer is not None and answer.status < 500 and answer.status not in (421, 429)
-            if isKnown or not again or attempt == 20 or self.recorder.over.is_set():
+            if isKnown or not again or attempt == 20 or self.recorder.is_over:
                 return
-            self.recorder.over.wait(min(0.5, 0.02 * 2 ** attempt))
+            lasts(min(0.5, 0.02 * 2 ** attempt))
 
     def _note(self, line, node, answer):
         line["node"] = str(node.host)
@@ -117,7 +119,7 @@ class Client(threading.Thread):
                 connection = self.connections[node] = self.recorder.connect(node)
             except OSError:
                 self.current = None
-                self.recorder.over.wait(0.02)
+                lasts(0.02)
                 return node, None, False
         try:
             answer = connection.call(method, target, body, headers)
@@ -146,7 +148,7 @@ class Recorder:
         self.pace = pace
         self.lines = []
         self.errors = []
-        self.over = threading.Event()
+        self.is_over = False
         self.clients = [Client(number, self, seed * 1000 + number) for number in range(clients)]
 
     def nodes(self):
@@ -160,7 +162,7 @@ class Recorder:
             client.start()
 
     def stop(self):
-        self.over.set()
+        self.is_over = True
         for client in self.clients:
             client.join(30)
             assert not client.is_alive()
@@ -174,7 +176,9 @@ class Recorder:
         for client, node in enumerate(nodes, 1000):
             for key in keys:
                 line = {"client": client, "key": key, "op": "get", "call": time.monotonic_ns(), "read": level}
-                answer = node.call("GET", f"/{key}?read={level}")
+                # Links may have to be dialed again after a fault.
+                answer = until(lambda: (answer := node.call("GET", f"/{key}?read={level}")).status != 503 and answer,
+                               f"{key} can be read at {node.host}")
                 assert answer.status in (200, 404), (answer.status, answer.body)
                 line["value"] = answer.body.decode() if answer.status == 200 else None
                 line.update(status=answer.status, etag=answer.header("etag"), node=str(node.host))
@@ -280,7 +284,7 @@ def revisions(key, of_key):
 
 
 def register(key, of_key):
-    """What was read must be a value that was written, and not older than what was acknowledged or seen before."""
+    """What was read was written by somebody, and is not older than what was acknowledged or seen before."""
     writers = {operation.value: operation for operation in of_key if operation.op == "put"}
     removals = [operation for operation in of_key if operation.op == "delete" and operation.may_have_written]
     reads = [operation for operation in of_key if operation.op == "get" and operation.is_known]
@@ -333,7 +337,7 @@ def counter(key, of_key):
             index += 1
         least = max(highest, done) + (operation.op == "incr")
         if numbers[operation] < least:
-            yield f"{key}: {operation} counts less than {least}: {done} were acknowledged, {highest} was told before"
+            yield f"{key}: {operation} counts less than {least}: {done} acknowledged, {highest} told before"
         most = bisect.bisect_left(asked, operation.end)
         if numbers[operation] > most:
             yield f"{key}: {operation} counts more than the {most} increments that had been asked for"

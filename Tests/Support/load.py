@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 from http1 import Closed, Connection
+from node import lasts
 
 
 class Load:
@@ -52,7 +53,7 @@ class Load:
             due += self.interval
             rest = due - time.monotonic()
             if rest > 0:
-                time.sleep(rest)
+                lasts(rest)
             count += 1
             key = f"load-{number}-{chance.randrange(self.keys)}"
             is_write = chance.random() < 0.5
@@ -76,7 +77,7 @@ class Load:
                         self.acknowledged.pop(key, None)
                         break
                     self.retries["no connection"] += 1
-                    time.sleep(0.002)
+                    lasts(0.002)
                     continue
                 if (answer.header("connection") or "") == "close" or answer.status == 503:
                     connection.close()
@@ -84,7 +85,7 @@ class Load:
                 if answer.status == 503:
                     detail = answer.json()["detail"]
                     self.retries[detail] += 1
-                    time.sleep(0.002)
+                    lasts(0.002)
                     if time.monotonic() > due + 10:
                         self.failures.append((due, detail))
                         break

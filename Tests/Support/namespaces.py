@@ -207,6 +207,10 @@ class Network:
         lossy = [f"add element bridge links lossy {{ {elements} }}", rule] if percent else []
         self._nft("\n".join(["flush chain bridge links forward", "flush set bridge links lossy"] + RULES + lossy))
 
+    def drop_group(self, group):
+        """Drops what goes to an IPv6 multicast group, as most clouds do; until `heal`."""
+        self._nft(f"add rule bridge links forward ip6 daddr {group} drop")
+
     def slow(self, host, rate=None):
         """Lets what goes to a host pass at this rate only, as in "2mbit"; without one, at full speed again."""
         place = ["dev", host.port, "root"]

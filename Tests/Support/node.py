@@ -47,6 +47,11 @@ def until(condition, what, seconds=10.0, every=0.02):
         select.select([], [], [], every)
 
 
+def lasts(seconds):
+    """Lets a fault or a load go on for so long. Whoever waits for something to happen says what, and calls `until`."""
+    select.select([], [], [], seconds)
+
+
 class Node:
     """A running kvd on ports of its own, with its log."""
 

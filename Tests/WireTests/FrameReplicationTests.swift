@@ -46,6 +46,8 @@ import Testing
     writer.cover(from: Offset(44), to: Offset(45), partition, Epoch(3), stream: 1, committed: Offset(40))
     writer.acknowledge(five, Epoch(3), stream: 1, Offset(45))
     writer.refuse(five, Epoch(3), stream: 1, promised: Epoch(4))
+    writer.round(.confirm, five, Epoch(3), 7)
+    writer.round(.confirmed, five, Epoch(3), 7)
     first.withUnsafeBytes {
       writer.piece(
         RecordView($0.baseAddress!), from: 16, count: 20, first: Offset(41), partition, Epoch(3), stream: 1,
@@ -72,7 +74,8 @@ import Testing
       var kinds: [SectionKind] = []
       while let section = cursor.take() {
         kinds.append(section.kind)
-        #expect(section.epoch == Epoch(3) && section.stream == 1)
+        let isRound = section.kind == .confirm || section.kind == .confirmed
+        #expect(section.epoch == Epoch(3) && section.stream == (isRound ? 0 : 1))
         switch section.kind {
         case .truncate, .position: #expect(section.markEpoch == Epoch(1) && section.markOffset == Offset(40))
         case .start:
@@ -87,10 +90,11 @@ import Testing
         case .result:
           #expect([UInt8](section.resultKey) == Array("once".utf8) && section.resultValue.isEmpty)
           #expect(section.status == 201 && section.fingerprint == 9 && section.offset == Offset(41))
+        case .confirm, .confirmed: #expect(section.round == 7)
         case .open: #expect(section.length == 16)
         }
       }
-      #expect(kinds == [.open, .truncate, .position, .start, .append, .acknowledge, .refuse, .piece, .result])
+      #expect(kinds == [.open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .piece, .result])
     }
   }
 

@@ -32,8 +32,8 @@ package enum ClusterLimits {
 
   // MARK: Membership
 
-  /// Pings sent for others that wait for their answers: two requests of each of eight observers, twice over. The oldest
-  /// give way: their askers ask again.
+  /// Pings sent for others between two of this node's own, and those that wait for their answers: two requests of each
+  /// of eight observers, twice over. Of those that wait, the oldest give way: their askers ask again.
   package static let relays = 32
   /// Rumors that are being passed on: a third of 200 members may fail at once. The oldest give way; whoever watches the
   /// member says it again.

@@ -4,7 +4,7 @@ import Wire
 
 extension ControlPlane {
   /// Takes a datagram as a member.
-  mutating func participate(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+  func participate(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
     switch beacon.body {
     case .hello(let hello): return receive(hello, beacon, address, now)
     case .propose(let founding):
@@ -35,7 +35,7 @@ extension ControlPlane {
   ///
   /// A node whose own log lags behind can't tell a newcomer from one that was removed: it says at which entry it
   /// stands, and the receiver, which stands later, ignores it.
-  private mutating func admit(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+  private func admit(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     let source = beacon.source
     if isMember(source) { return true }
     if let topology, topology.slot(of: source) == nil {
@@ -69,7 +69,7 @@ extension ControlPlane {
     return low < addresses.count && addresses[low].id == node && addresses[low].address != .none
   }
 
-  private mutating func receive(_ eviction: EvictionNotice, _ now: UInt64) {
+  private func receive(_ eviction: EvictionNotice, _ now: UInt64) {
     // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time
     // before it was added, and others too: to it, this says nothing.
     guard let topology, topology.slot(of: id) != nil, eviction.index > topology.index else { return }
@@ -77,7 +77,7 @@ extension ControlPlane {
   }
 
   /// Stops for good: the owner starts a new node in this one's place.
-  mutating func begin(anew reason: RestartReason) {
+  func begin(anew reason: RestartReason) {
     guard restart == nil else { return }
     restart = reason
     effects.append(.event(.restarting(reason)))
@@ -87,7 +87,7 @@ extension ControlPlane {
   // MARK: Beacons
 
   /// Says that this cluster is there. The larger the cluster, the seldomer each member does.
-  mutating func announce(_ now: UInt64) {
+  func announce(_ now: UInt64) {
     let size = topology?.memberCount ?? 1
     nextHello = now + settings.memberHello * UInt64(max(1, (size + 9) / 10))
     rivals.forget(now)
@@ -105,7 +105,7 @@ extension ControlPlane {
       leader: leader, leaderAddress: leader == id ? .none : address(of: leader) ?? .none, seen: [])
   }
 
-  private mutating func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
+  private func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
     if !hello.isMember {
       guard answers(beacon.source), let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
@@ -125,7 +125,7 @@ extension ControlPlane {
   }
 
   /// A beacon of this cluster from a node that was removed: nobody it knows may be left to tell it.
-  private mutating func correct(_ hello: Hello, _ source: NodeID, _ address: PeerAddress) {
+  private func correct(_ hello: Hello, _ source: NodeID, _ address: PeerAddress) {
     guard let topology, hello.index < topology.index, topology.slot(of: source) == nil, answers(source) else { return }
     send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
   }
@@ -138,7 +138,7 @@ extension ControlPlane {
   }
 
   /// Someone wants to be a member, or tells its name and addresses.
-  private mutating func receive(_ join: Join, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
+  private func receive(_ join: Join, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
     guard raft!.isSettled, let topology, topology.dissolved == nil else {
       // Say who leads.
       guard let own = ownHello() else { return }
@@ -171,7 +171,7 @@ extension ControlPlane {
     return own.name != identity.name || own.weight != identity.weight || own.http.port != identity.http.port
   }
 
-  mutating func askLeader(_ now: UInt64) {
+  func askLeader(_ now: UInt64) {
     nextRequest = now + 4 * settings.heartbeat
     guard let topology, let leader = raft?.leader else { return }
     let leaderAddress = leader == id ? ownAddress ?? .none : address(of: leader) ?? .none
@@ -193,7 +193,7 @@ extension ControlPlane {
   }
 
   /// The leader asks itself.
-  private mutating func ask(self body: BeaconBody, _ now: UInt64) {
+  private func ask(self body: BeaconBody, _ now: UInt64) {
     let own = ownAddress ?? topology?.member(id)?.peer ?? .none
     switch body {
     case .join(let join): receive(join, id, own, now)
@@ -202,7 +202,7 @@ extension ControlPlane {
     }
   }
 
-  private mutating func receive(_ request: LeaderRequest, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
+  private func receive(_ request: LeaderRequest, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
     guard raft!.isSettled, let topology, let member = topology.member(source) else { return }
     switch request {
     case .leave:
@@ -234,14 +234,14 @@ extension ControlPlane {
 
   /// Proposes a command; a refusal is no harm, since whoever wants it asks again.
   @discardableResult
-  mutating func propose(_ command: TopologyCommand, _ now: UInt64) -> LogIndex? {
+  func propose(_ command: TopologyCommand, _ now: UInt64) -> LogIndex? {
     do throws(Raft.Refusal) { return try raft!.propose(command.encoded(), now) } catch { return nil }
   }
 
   // MARK: The log
 
   /// Applies what was committed.
-  mutating func applyCommitted(_ now: UInt64) {
+  func applyCommitted(_ now: UInt64) {
     if let piece = raft!.takeSnapshot() { restore(piece, now) }
     guard raft!.applied < raft!.commit, hasTopology else { return }
     var hasChanged = false
@@ -261,6 +261,8 @@ extension ControlPlane {
         guard topology!.apply(command, at: index) else { continue }
         hasChanged = true
         tell(command)
+        // Whatever follows, this node has been removed, and others have taken over what it had.
+        if command == .removeMember(id) { return begin(anew: isLeaving ? .left : .evicted) }
       }
     }
     if raft!.wantsSnapshot { raft!.compact(topology!.encoded()) }
@@ -272,7 +274,7 @@ extension ControlPlane {
     if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
   }
 
-  private mutating func restore(_ piece: SnapshotPiece, _ now: UInt64) {
+  private func restore(_ piece: SnapshotPiece, _ now: UInt64) {
     guard let topology = try? Topology(decoding: piece.bytes), topology.index == piece.index,
       topology.cluster == cluster
     else {
@@ -293,7 +295,7 @@ extension ControlPlane {
   }
 
   /// Tells the parts who the members are.
-  mutating func adoptMembers(_ now: UInt64) {
+  func adoptMembers(_ now: UInt64) {
     #if DEBUG
       topology?.mutation = settings.mutation
     #endif
@@ -308,7 +310,7 @@ extension ControlPlane {
     raft!.setLearners(updated.map(\.id).filter { $0 != id }, now)
   }
 
-  private mutating func tell(_ command: TopologyCommand) {
+  private func tell(_ command: TopologyCommand) {
     switch command {
     case .addMember(let member): effects.append(.event(.memberAdded(member.id, name: member.name)))
     case .setState(let id, let state): effects.append(.event(.memberState(id, state)))
@@ -329,14 +331,14 @@ extension ControlPlane {
   // MARK: News
 
   /// Says who leads and whether this node may act as an owner, when that changes.
-  mutating func tellChanges(since before: Standing) {
+  func tellChanges(since before: Standing) {
     if standing.leader != before.leader { effects.append(.event(.leader(standing.leader, standing.term))) }
     if standing.hasLease != before.hasLease { effects.append(.event(.lease(standing.hasLease))) }
   }
 
   /// A member of a cluster never written that can't find its leader, but hears another cluster, has nothing to lose;
   /// and a newcomer whose leader went away before it had the topology has nothing at all.
-  mutating func checkOrphan(_ now: UInt64) {
+  func checkOrphan(_ now: UInt64) {
     guard restart == nil else { return }
     guard raft!.leader == nil else {
       leaderlessSince = nil

@@ -1,6 +1,7 @@
 import Wire
 
-/// A node's control plane: discovery, membership, the replicated topology and its plans as one value.
+/// A node's control plane: discovery, membership, the replicated topology and its plans in one object, since it is some
+/// kilobytes large and lives as long as its node.
 ///
 /// Datagrams, time and chance go in by `receive` and `tick`; what the world should do comes out in `effects`, which the
 /// owner carries out and empties after each call. Nothing else is needed: it opens no sockets, reads no clock, and any
@@ -8,7 +9,7 @@ import Wire
 ///
 /// All times are nanoseconds of one monotonic clock that counts on while the machine sleeps. Call `tick` when
 /// `deadline` has come, or a little later.
-package struct ControlPlane: Sendable {
+package final class ControlPlane {
   /// Who this node is.
   package let identity: NodeIdentity
   /// Times, counts and bounds.
@@ -25,6 +26,8 @@ package struct ControlPlane: Sendable {
   package internal(set) var cluster = ClusterID.none
   package internal(set) var rivals = Rivals()
   package internal(set) var ignored = IgnoredDatagrams()
+  /// What it sent and received, by kind.
+  package private(set) var datagrams = DatagramCounts()
   /// What the world should do, in order; the owner empties it.
   package var effects: [ClusterEffect] = []
   /// It must begin anew under a new id: it does and answers nothing any more.
@@ -107,28 +110,28 @@ package struct ControlPlane: Sendable {
   // MARK: Asking
 
   /// Asks the cluster to move everything away from this node and to remove it; ends with `restart(.left)`.
-  package mutating func leave() {
+  package func leave() {
     isLeaving = true
     mayWantRequest = true
   }
 
   /// Asks the cluster to note that it takes writes, which rules out that it dissolves. Writes wait until
   /// `topology.isWritten`.
-  package mutating func markWritten() {
+  package func markWritten() {
     wantsWritten = true
     mayWantRequest = true
   }
 
   /// Asks for a command, as an owner that wants to resize does. One at a time: the next one replaces it. It is asked
   /// for again until the topology's version changes, so it must be one that can be applied twice.
-  package mutating func request(_ command: TopologyCommand) {
+  package func request(_ command: TopologyCommand) {
     pendingCommand = command.encoded()
     mayWantRequest = true
   }
 
   /// What this node's owners, candidates and promisers want: all of it, in place of what they wanted before. It is
   /// asked for at once and then again and again; whoever has nothing to wish any more says so by an empty list.
-  package mutating func setWishes(_ wishes: [PartitionWish], now: UInt64) {
+  package func setWishes(_ wishes: [PartitionWish], now: UInt64) {
     guard wishes != self.wishes else { return }
     self.wishes = wishes
     mayWantRequest = true
@@ -153,7 +156,7 @@ package struct ControlPlane: Sendable {
   }
 
   /// Notes where the node stands. Calls into the parts are mutating ones, which happen in place.
-  private mutating func note(_ now: UInt64) {
+  private func note(_ now: UInt64) {
     guard restart == nil else {
       standing.deadline = .max
       return
@@ -182,7 +185,7 @@ package struct ControlPlane: Sendable {
   }
 
   /// Lets time pass.
-  package mutating func tick(_ now: UInt64, _ chance: inout Chance) {
+  package func tick(_ now: UInt64, _ chance: inout Chance) {
     guard restart == nil else { return }
     if raft == nil {
       discovery.tick(now, join: join(discovery.target?.address ?? .none), &chance)
@@ -201,7 +204,7 @@ package struct ControlPlane: Sendable {
   // MARK: Datagrams
 
   /// Takes a datagram that came from `address`.
-  package mutating func receive(
+  package func receive(
     _ datagram: UnsafeRawBufferPointer, from address: PeerAddress, _ now: UInt64, _ chance: inout Chance
   ) {
     guard restart == nil else { return }
@@ -211,18 +214,19 @@ package struct ControlPlane: Sendable {
     }
     // What this node broadcast comes back to it.
     guard beacon.source != id else { return }
+    datagrams.countReceived(beacon.body.kind)
     guard isMeantForThisNode(beacon, address, now), isFresh(beacon, address, now) else { return }
     if raft == nil { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
     finish(now, &chance)
   }
 
   /// Takes a datagram from an array.
-  package mutating func receive(_ datagram: [UInt8], from address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+  package func receive(_ datagram: [UInt8], from address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
     datagram.withUnsafeBytes { receive($0, from: address, now, &chance) }
   }
 
   /// Whether a datagram names this node; only beacons may be for whoever hears them, of this cluster's name.
-  private mutating func isMeantForThisNode(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+  private func isMeantForThisNode(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     var isMeant = beacon.destination == id
     if case .hello(let hello) = beacon.body {
       guard hello.nameHash == discovery.nameHash else {
@@ -237,7 +241,7 @@ package struct ControlPlane: Sendable {
   }
 
   /// Whether a datagram is seen for the first time, and comes from where its sender is.
-  private mutating func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
+  private func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     if settings.has(.takesReplays) { return true }
     if raft != nil, beacon.cluster != cluster, beacon.cluster != .none {
       // What concerns another cluster says nothing about its sender's numbers; its beacons are news of a rival.
@@ -256,12 +260,12 @@ package struct ControlPlane: Sendable {
   }
 
   /// Counts a datagram that is ignored, and tells of it if its kind is news.
-  mutating func ignore(_ reason: IgnoredReason, _ address: PeerAddress, _ now: UInt64) {
+  func ignore(_ reason: IgnoredReason, _ address: PeerAddress, _ now: UInt64) {
     if ignored.count(reason, now) { effects.append(.event(.ignored(reason, address, count: ignored[reason]))) }
   }
 
   /// A seeker's share: discovery, and the first word of a leader that took this node in.
-  private mutating func seek(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
+  private func seek(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64, _ chance: inout Chance) {
     switch beacon.body {
     case .hello(let hello):
       discovery.receive(hello: hello, from: beacon.source, address, cluster: beacon.cluster, now, &chance)
@@ -295,7 +299,7 @@ package struct ControlPlane: Sendable {
   }
 
   /// Begins the cluster that discovery found to be founded.
-  private mutating func takeFounding(_ now: UInt64) {
+  private func takeFounding(_ now: UInt64) {
     guard raft == nil, let (founding, isProposer) = discovery.founded else { return }
     let members = founding.founders.map { Member(id: $0.id, peer: $0.address, state: .active) }
     let voters = founding.founders.prefix(Planner.voterCount(members.count)).map(\.id)
@@ -315,7 +319,7 @@ package struct ControlPlane: Sendable {
   // MARK: After every step
 
   /// Applies what was committed, plans if this node leads, and turns what the parts want to send into effects.
-  mutating func finish(_ now: UInt64, _ chance: inout Chance) {
+  func finish(_ now: UInt64, _ chance: inout Chance) {
     takeFounding(now)
     if raft != nil {
       applyCommitted(now)
@@ -339,10 +343,11 @@ package struct ControlPlane: Sendable {
   }
 
   /// Sends a body to a node at an address, or to everybody.
-  mutating func send(_ body: BeaconBody, cluster: ClusterID, to destination: NodeID, at address: PeerAddress?) {
+  func send(_ body: BeaconBody, cluster: ClusterID, to destination: NodeID, at address: PeerAddress?) {
     // A founder doesn't know its own address, and a node that left has none.
     guard address != PeerAddress.none else { return }
     sequence += 1
+    datagrams.countSent(body.kind)
     let beacon = Beacon(cluster: cluster, source: id, destination: destination, sequence: sequence, body: body)
     let bytes = beacon.encoded(key: key)
     effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
@@ -362,7 +367,7 @@ package struct ControlPlane: Sendable {
     return heard.last { $0.id == node }?.address
   }
 
-  private mutating func sendElection() {
+  private func sendElection() {
     guard !raft!.output.isEmpty else { return }
     // The two lists change places, so that each keeps its room.
     swap(&electionOutput, &raft!.output)
@@ -373,7 +378,7 @@ package struct ControlPlane: Sendable {
     electionOutput.removeAll(keepingCapacity: true)
   }
 
-  private mutating func sendMembership() {
+  private func sendMembership() {
     guard membership != nil else { return }
     if !membership!.changes.isEmpty {
       for change in membership!.changes { effects.append(.event(.health(change.id, change.state))) }

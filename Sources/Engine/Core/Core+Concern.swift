@@ -83,14 +83,8 @@ extension Core {
 
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
-    let isWrite = operation.pointee.kind.isWrite
-    var problem = isWrite ? admit(operation.pointee.key.partition, operation.pointee.concern) : nil
-    if problem == nil && waiting.count >= limits.waitingAnswers {
-      metrics.count(.overloaded)
-      problem = .overloaded
-    }
-    guard let problem else {
-      if !isWrite { return executeRead(operation) }
+    guard let problem = problem(of: operation) else {
+      if !operation.pointee.kind.isWrite { return executeRead(operation) }
       let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
@@ -100,8 +94,22 @@ extension Core {
     return Outcome(problem)
   }
 
-  /// Whether the answer to an executed write has to wait for other nodes.
+  /// Why an operation isn't executed now; nil if it is.
+  mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
+    let partition = operation.pointee.key.partition
+    if operation.pointee.kind.isWrite {
+      // Behind one of its partition that waits, since it came later.
+      if !held.isEmpty, held.has(partition) { return .fenced }
+      if let problem = admit(partition, operation.pointee.concern) { return problem }
+    }
+    guard waiting.count >= limits.waitingAnswers else { return nil }
+    metrics.count(.overloaded)
+    return .overloaded
+  }
+
+  /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
+    if outcome.status == 503, outcome.problem.passes { return mayHold(outcome, operation) }
     guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
     if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
     guard let found = revisionFound(outcome, operation) else { return false }
@@ -119,8 +127,10 @@ extension Core {
     return Revision(partition: partition, epoch: owner.epoch, offset: store.nextOffset(of: partition).previous)
   }
 
-  /// Keeps the answer to a write until its concern is met or its time is over.
+  /// Keeps the answer to a write until its concern is met or its time is over; or the write itself, if it couldn't be
+  /// executed yet.
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
+    if outcome.status == 503, outcome.problem.passes { return hold(outcome, operation, target) }
     guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
@@ -148,6 +158,10 @@ extension Core {
         give(answer, answer.outcome)
         continue
       }
+      if answer.reason == .owner {
+        give(answer, answer.outcome)
+        continue
+      }
       if answer.reason == .concern || answer.reason == .read { unwatch(token, answer.partition) }
       if answer.kind.isWrite { metrics.count(.unknown) }
       give(answer, Outcome(problem(of: answer)))
@@ -162,7 +176,7 @@ extension Core {
     case .revision: return .revisionNotReached
     case .forward where answer.kind.isWrite: return .noWord
     // A node that is cut off knows why.
-    case .forward, .copy: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
+    case .forward, .copy, .owner: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }
   }
 

@@ -197,10 +197,13 @@ extension Problem {
     Problem(503, "This node can't reach a majority of its cluster. Ask another node, or use read=local.")
   }
   static var noOwnerRead: Problem {
-    Problem(503, "The key's partition has no owner that can be reached from here. Try again shortly, or use read=local.")
+    Problem(
+      503, "The key's partition has no owner that can be reached from here. Try again shortly, or use read=local.",
+      passes: true)
   }
   static var ownerUnreachableRead: Problem {
-    Problem(503, "No node that holds the key can be reached from here. Ask another node, or try again shortly.")
+    Problem(
+      503, "No node that holds the key can be reached from here. Ask another node, or try again shortly.", passes: true)
   }
   static var noWordRead: Problem {
     Problem(504, "The node that owns the key did not answer in time. Nothing was changed: try again.")

@@ -24,6 +24,8 @@ struct ClusterStanding: ~Copyable {
   var patience = UInt64.max
   /// Whether the node may act as an owner: its lease lasts in this turn.
   var hasLease = true
+  /// Since it joined, the node held all it should and reached everybody it had to, once.
+  var wasReady = false
   /// The cluster was asked to note that it takes writes.
   var hasAskedForWrites = false
   let owned: UnsafeMutablePointer<UInt8>
@@ -184,6 +186,6 @@ extension Problem {
     Problem(503, "Not applied: the cluster has not yet agreed to take writes. Try again shortly.")
   }
   static var fenced: Problem {
-    Problem(503, "Not applied: this key's partition is changing its owner. Try again shortly.")
+    Problem(503, "Not applied: this key's partition is changing its owner. Try again shortly.", passes: true)
   }
 }

@@ -114,6 +114,12 @@ package struct Core: ~Copyable {
   var linkChance: Chance
   /// Answers, of any core, that wait for this core's copies.
   var copyRequests: [CopyRequest] = []
+  /// What the control plane sent and received, on the core that runs it.
+  package var datagrams = DatagramCounts()
+  /// Numbers of the data, for whoever compares copies.
+  var digests = DataDigests()
+  /// Operations that wait for an owner who takes them.
+  var held = HeldOperations()
   /// Reads that wait until this core's copy has a revision.
   var deferredReads: [DeferredRead] = []
   /// Operations that another node didn't execute, to be attempted once more.
@@ -255,6 +261,8 @@ package struct Core: ~Copyable {
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     if waiting.count > 0 { expireWaiting() }
     if !second.isEmpty { makeSecondAttempts() }
+    if !held.isEmpty { retryHeld() }
+    if digests.part != nil { addDigests() }
     if !deferredReads.isEmpty { runDeferredReads() }
     if desk.parts != nil { turnReplication() }
     if !copyRequests.isEmpty { settleCopies() }
@@ -297,12 +305,13 @@ package struct Core: ~Copyable {
   /// When the core wants a turn even if nothing happens: monotonic nanoseconds, `.max` for never.
   package var deadline: UInt64 {
     if hasMaintenance || !deferredLists.isEmpty || !blocked.isEmpty { return 0 }
-    if !desk.backlog.isEmpty { return 0 }
+    if !desk.backlog.isEmpty || digests.part != nil { return 0 }
     var next = min(nextSweep == .max ? UInt64.max : nextSweep * 1_000_000, standing.patience)
     next = min(next, desk.nextTick, desk.nextCatchUp)
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
+    next = min(next, held.nextTry)
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look

@@ -27,6 +27,8 @@ final class Gather {
   var staleness = Staleness.none
   /// Why it can't be answered as a whole: a status and its sentence.
   var failure: (status: UInt16, sentence: [UInt8], problem: Problem)?
+  /// Of `/v1/cluster`: the numbers of all partitions' data are shown, too.
+  var showsData = false
   /// Of `/metrics`: the sum so far.
   var values: [UInt64] = []
   /// Of `/v1/lost`: what the ledgers said so far.

@@ -15,7 +15,7 @@ struct Metrics: ~Copyable {
   enum Counter: Int, CaseIterable {
     case connectionsOpened, connectionsClosed, receivedBytes, sentBytes, badRequests, timeouts
     case forwarded, overloaded, turns, framesReceived, framesSent, badFrames
-    case parked, readsParked, unknown, relayed, relayRetries, wrongOwner, linksOpened, linksLost, linksFailed
+    case parked, readsParked, held, unknown, relayed, relayRetries, wrongOwner, linksOpened, linksLost, linksFailed
   }
 
   /// Per route: `statusClasses` request counts, the buckets, and the sum of the latencies in nanoseconds.
@@ -130,6 +130,10 @@ struct Metrics: ~Copyable {
     (.badFrames, "kvd_bad_frames_total", "Connections of the binary protocol ended because of what they sent."),
     (.parked, "kvd_writes_parked_total", "Writes whose answer waited for other nodes."),
     (.readsParked, "kvd_reads_parked_total", "Reads whose answer waited for other nodes."),
+    (
+      .held, "kvd_operations_held_total",
+      "Operations that waited for their partition to have an owner, or for the way to it."
+    ),
     (.unknown, "kvd_unknown_total", "Operations answered with 504, since their outcome was not known in time."),
     (.relayed, "kvd_relayed_total", "Operations sent on to the node that owns their partition."),
     (

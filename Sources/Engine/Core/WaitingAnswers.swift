@@ -28,6 +28,8 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The operation isn't executed: its partition has no owner who takes it now.
+  case owner
   /// The value was read here; it isn't certain yet that no newer one was acknowledged elsewhere, or that a majority has
   /// it.
   case read
@@ -93,7 +95,8 @@ struct WaitingAnswers: ~Copyable {
     let generation = slots[slot].generation &+ 1
     slots[slot] = WaitingAnswer(
       target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
-      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1, previous: -1, isUsed: true)
+      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
+      previous: -1, isUsed: true)
     link(slot)
     count += 1
     return WaitToken(slot: slot, generation: generation)
@@ -153,6 +156,10 @@ struct WaitingAnswers: ~Copyable {
     var kept = outcome
     kept.isInLog = false
     if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
+    guard outcome.value.count > 0 else {
+      kept.value = UnsafeRawBufferPointer(start: nil, count: 0)
+      return kept
+    }
     let block = UnsafeMutableRawBufferPointer.allocate(byteCount: outcome.value.count, alignment: 8)
     block.copyMemory(from: outcome.value)
     kept.value = UnsafeRawBufferPointer(block)

@@ -67,6 +67,9 @@ extension Core {
     guard let outcome = refusal(place, operation) else {
       return relay(operation, over: place.link!, target(gather, element: element))
     }
+    if mayHold(outcome, operation) {
+      return hold(outcome, operation, AnswerTarget(reply: target(gather, element: element), core: index))
+    }
     gather.parts[element] = batchAnswer(outcome)
     gather.expected -= 1
   }

@@ -115,7 +115,7 @@ extension Core {
 
   /// Answers in one word, or with a line per check.
   mutating func answerReady(_ entry: BatchEntry, isVerbose: Bool) throws(Problem) {
-    let unreadiness = unreadiness
+    let unreadiness = unreadiness ?? immaturity()
     guard isVerbose else {
       if let unreadiness { throw unreadiness }
       return answer(entry, text: "ok\n")
@@ -129,6 +129,7 @@ extension Core {
       let leader = label(view?.leader, view?.topology) ?? (view == nil ? configuration.name : "none")
       text += hasQuorum ? "[+]quorum ok: leader \(leader)\n" : "[-]quorum failed: read-only\n"
     }
+    if isIn { text += progressText() }
     if view?.isLeaving == true || isShuttingDown { text += "[-]lifetime failed: leaving\n" }
     for rival in view?.rivals ?? [] {
       text += "[!]rivals: another cluster of this name, \(rival.cluster), is at \(rival.address)\n"
@@ -141,7 +142,7 @@ extension Core {
   // MARK: GET /v1/cluster
 
   /// The text, once all cores have told their numbers.
-  func clusterText(_ numbers: ClusterNumbers) -> [UInt8] {
+  func clusterText(_ numbers: ClusterNumbers, showsData: Bool) -> [UInt8] {
     var json = JSONWriter()
     let view = standing.view
     json.object {
@@ -150,7 +151,8 @@ extension Core {
       $0.add("written", view?.topology?.isWritten ?? true)
       $0.add("commits", numbers.commits)
       $0.add("keys", numbers.keys)
-      $0.add("checksum", view?.topology.map { String($0.checksum, radix: 16) })
+      $0.add("topology", view?.topology.map { String($0.checksum, radix: 16) })
+      appendData(numbers.data, to: &$0, showsAll: showsData)
       appendMembers(to: &$0)
       appendPartitions(to: &$0)
       $0.array("rivals") {
@@ -311,6 +313,8 @@ extension Core {
 struct ClusterNumbers {
   var commits: UInt64
   var keys: UInt64
+  /// See `Core.appendDigests`.
+  var data: ArraySlice<UInt64>
 }
 
 extension HealthState {

@@ -43,7 +43,10 @@ extension Core {
     var text: [UInt8] = []
     switch Gather.Kind(rawValue: request.kind)! {
     case .settings: maps.set(map, request.settings)
-    case .metrics, .cluster: appendMetrics(to: &text)
+    case .metrics: appendMetrics(to: &text)
+    case .cluster:
+      appendMetrics(to: &text)
+      appendDigests(to: &text)
     case .list:
       let page = listHere(map: map, prefix: prefix, request.listing, into: &text)
       reply.page = page
@@ -100,7 +103,7 @@ extension Core {
     if gather.kind == .batch { gather.text = batchText(gather.parts) }
     if gather.kind == .metrics { gather.text = metricsText(gather.values) }
     if gather.kind == .lost { gather.text = gather.lost.text() }
-    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values)) }
+    if gather.kind == .cluster { gather.text = clusterText(numbers(gather.values), showsData: gather.showsData) }
     var outcome = Outcome(status: 200)
     outcome.contentType = RecordContentType(code: gather.contentType)
     outcome.staleness = gather.staleness

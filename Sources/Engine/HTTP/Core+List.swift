@@ -198,7 +198,8 @@ extension Core {
   /// Whether any of the partitions that a part of a listing is of has a newer copy elsewhere.
   private func staleness(of question: ListingQuestion) -> Staleness {
     var worst = Staleness.none
-    for partition in Int(question.partition)..<max(Int(question.partition), min(Int(question.end), partitions.upperBound))
+    for partition in Int(
+      question.partition)..<max(Int(question.partition), min(Int(question.end), partitions.upperBound))
     {
       let one = staleness(of: PartitionID(UInt16(partition)))
       if one.rawValue > worst.rawValue { worst = one }

@@ -1,7 +1,7 @@
 import Wire
 
-// `GET /v1/lost`: the ledgers of all cores of all nodes as one list, the newest first. Whoever is asked asks the others;
-// a node that can't be reached is named, so that nobody takes a part for the whole.
+// `GET /v1/lost`: the ledgers of all cores of all nodes as one list, the newest first. Whoever is asked asks the
+// others; a node that can't be reached is named, so that nobody takes a part for the whole.
 extension Core {
   /// Entries of a page at most, and if the client doesn't say; bytes of one ledger's part of it.
   private static var maximumLost: Int64 { 1000 }

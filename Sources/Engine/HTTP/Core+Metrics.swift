@@ -9,12 +9,15 @@ extension Core {
   }
 
   /// Answers once all cores have told their numbers: with the metrics, or with what `/v1/cluster` makes of them.
-  mutating func startMetrics(_ entry: BatchEntry, kind: Gather.Kind = .metrics) {
+  mutating func startMetrics(_ entry: BatchEntry, kind: Gather.Kind = .metrics, showsData: Bool = false) {
     let gather = Gather(entry, kind: kind, expected: coreCount - 1)
+    gather.showsData = showsData
     if kind == .metrics { gather.contentType = ContentType.metrics }
-    gather.values = [UInt64](repeating: 0, count: Metrics.valueCount + Gauge.allCases.count)
+    let digests = kind == .cluster ? partitionCount * Core.digestWords : 0
+    gather.values = [UInt64](repeating: 0, count: Core.wordCount + digests)
     var own: [UInt8] = []
     appendMetrics(to: &own)
+    if kind == .cluster { appendDigests(to: &own) }
     own.withUnsafeBytes { addMetrics($0, to: gather) }
     broadcast(gather, GatherRequest(), map: [])
     finishIfDone(gather)
@@ -29,7 +32,11 @@ extension Core {
       linkCount(isUp: true), linkCount(isUp: false), waiting.count, links.reduce(0) { $0 + $1.pointee.operations },
     ]
     gauges.withUnsafeBytes { text.append(contentsOf: $0) }
+    datagrams.append(to: &text)
   }
+
+  /// Words of `appendMetrics`.
+  private static var wordCount: Int { Metrics.valueCount + Gauge.allCases.count + DatagramCounts.words }
 
   /// Writes that a partition's log has had.
   private func commits(_ partition: PartitionID) -> Int { Int(store.nextOffset(of: partition).rawValue) - 1 }
@@ -38,7 +45,8 @@ extension Core {
   func numbers(_ values: [UInt64]) -> ClusterNumbers {
     let gauges = values[Metrics.valueCount...]
     func gauge(_ gauge: Gauge) -> UInt64 { gauges[gauges.startIndex + gauge.rawValue] }
-    return ClusterNumbers(commits: gauge(.commits), keys: gauge(.keys))
+    return ClusterNumbers(
+      commits: gauge(.commits), keys: gauge(.keys), data: values[Core.wordCount...])
   }
 
   /// Adds a core's numbers.
@@ -87,6 +95,7 @@ extension Core {
       text.add("\(name) \(gauges[gauges.startIndex + gauge.rawValue])")
     }
     appendClusterMetrics(to: &text)
+    if standing.view != nil { text.addDatagrams(gauges[(gauges.startIndex + Gauge.allCases.count)...]) }
     text.describe("kvd_info", "gauge", "Version and name of the node.")
     text.add("kvd_info{version=\"\(configuration.version)\",name=\"\(MetricsText.escape(configuration.name))\"} 1")
     text.describe("kvd_uptime_seconds", "gauge", "Seconds since the node started.")

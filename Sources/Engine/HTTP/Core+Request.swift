@@ -172,14 +172,15 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
     _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
   ) {
-    if let outcome = refusal(place, operation) {
+    let outcome = refusal(place, operation)
+    if let outcome, !mayHold(outcome, operation) {
       if let staged = operation.pointee.staged { discard(staged) }
       return answer(connection, request, outcome)
     }
     let gap = openGap(connection, request)
-    relay(
-      operation, over: place.link!,
-      ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0))
+    let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
+    if let outcome { return hold(outcome, operation, AnswerTarget(reply: target, core: index)) }
+    relay(operation, over: place.link!, target)
   }
 
   /// A request that failed before it became an operation is answered in its turn.

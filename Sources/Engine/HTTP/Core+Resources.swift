@@ -53,7 +53,7 @@ extension Core {
     case .cluster:
       entry.route = .status
       guard isRead else { throw .methodNotAllowed }
-      startMetrics(entry, kind: .cluster)
+      try serveCluster(head, bytes, entry)
     case .ring:
       entry.route = .status
       guard isRead else { throw .methodNotAllowed }

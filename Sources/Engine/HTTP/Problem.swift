@@ -7,10 +7,13 @@ import Wire
 struct Problem: Error {
   let status: UInt16
   let detail: StaticString
+  /// It ends by itself in a moment: an operation that it would refuse may wait for that. See `Core+Patience`.
+  let passes: Bool
 
-  init(_ status: UInt16, _ detail: StaticString) {
+  init(_ status: UInt16, _ detail: StaticString, passes: Bool = false) {
     self.status = status
     self.detail = detail
+    self.passes = passes
   }
 
   /// Bytes that break HTTP's grammar.

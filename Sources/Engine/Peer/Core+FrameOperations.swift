@@ -323,6 +323,9 @@ extension Core {
     guard let outcome = refusal(place, operation) else {
       return relay(operation, over: place.link!, wait(operation, entry, connection))
     }
+    if mayHold(outcome, operation) {
+      return hold(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
+    }
     if let staged = operation.pointee.staged { discard(staged) }
     metrics.answered(operation.pointee.kind.route, outcome.status)
     answer(connection, entry, operation, outcome)

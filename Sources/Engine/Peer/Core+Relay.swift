@@ -10,7 +10,9 @@ extension Core {
     if operation.pointee.isForwarded { return wrongOwner(operation.pointee.key.partition) }
     let isCutOff = operation.pointee.kind.isWrite && !standing.hasLease
     let isRead = !operation.pointee.kind.isWrite
-    guard let index = place.link else {
+    // Behind one of its partition that waits, since it came later.
+    let isLater = !held.isEmpty && held.has(operation.pointee.key.partition)
+    guard let index = place.link, !isLater else {
       return Outcome(isRead ? .noOwnerRead : isCutOff ? .readOnly : .noOwner)
     }
     let link = links[index]
@@ -55,6 +57,13 @@ extension Core {
       AnswerTarget(reply: target, core: index), .forward, operation.pointee.kind, operation.pointee.key.partition,
       deadline: deadline(of: operation) + UInt64(limits.linkGrace), now: monotonicMilliseconds,
       outcome: Outcome(status: 504))
+    write(operation, token, to: links[link], isRetry: false)
+  }
+
+  /// Sends an operation that waited for a link; `refusal` has let it through.
+  mutating func relay(held operation: UnsafePointer<Operation>, _ token: WaitToken, over link: Int) {
+    metrics.count(.relayed)
+    waiting.change(token, .forward, Outcome(status: 504))
     write(operation, token, to: links[link], isRetry: false)
   }
 
@@ -296,20 +305,11 @@ extension Core {
 
   private mutating func run(_ attempt: SecondAttempt) {
     runBatch()
-    let view = OperationView(attempt.bytes.baseAddress!)
     let operation = frames.operations  // the batch is empty
-    do {
-      let record = view.record
-      try prepare(view, record, valueCount: record.length - record.valueStart, into: operation)
-      if view.conditions != 0 || record.hasExpiry || view.operation.isIncrement {
-        try prepareTerms(view, record, operation)
-      }
-    } catch {
-      return answer(attempt.token, Outcome(error))
-    }
+    do { try read(attempt.bytes, into: operation) } catch { return answer(attempt.token, Outcome(error)) }
     let place = Place(rawValue: place(of: operation))
     if place.rawValue < 0 {
-      if let refusal = refusal(place, operation) { return answer(attempt.token, refusal) }
+      if let refusal = refusal(place, operation) { return refuse(attempt, operation, refusal) }
       write(operation, attempt.token, to: links[place.link!], isRetry: true)
     } else {
       runHere(operation, attempt.token, core: place.rawValue)
@@ -317,8 +317,33 @@ extension Core {
     scratch.reset()
   }
 
+  /// Reads an operation that was kept as in a REQUEST; what it points to is in those bytes and in scratch memory.
+  mutating func read(
+    _ bytes: UnsafeMutableRawBufferPointer, into operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    let view = OperationView(bytes.baseAddress!)
+    let record = view.record
+    try prepare(view, record, valueCount: record.length - record.valueStart, into: operation)
+    if view.conditions != 0 || record.hasExpiry || view.operation.isIncrement {
+      try prepareTerms(view, record, operation)
+    }
+  }
+
+  /// A second attempt that can't be made now waits like a first one.
+  private mutating func refuse(
+    _ attempt: SecondAttempt, _ operation: UnsafePointer<Operation>, _ refusal: Outcome
+  ) {
+    guard mayHold(refusal, operation) else { return answer(attempt.token, refusal) }
+    waiting.change(attempt.token, .owner, refusal)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: attempt.bytes.count, alignment: 16)
+    bytes.copyMemory(from: UnsafeRawBufferPointer(attempt.bytes))
+    keep(
+      HeldOperation(
+        token: attempt.token, partition: operation.pointee.key.partition, isForwarded: false, bytes: bytes))
+  }
+
   /// The partition has become this node's in the meantime.
-  private mutating func runHere(_ operation: UnsafePointer<Operation>, _ token: WaitToken, core: Int) {
+  mutating func runHere(_ operation: UnsafePointer<Operation>, _ token: WaitToken, core: Int) {
     guard let answer = waiting.remove(token) else { return }
     free(answer)
     if core != index { return forward(operation, to: core, answer.target.reply) }
@@ -344,10 +369,11 @@ extension Problem {
     Problem(421, "Not applied: this node does not own the key's partition, and the request has been sent on before.")
   }
   static var noOwner: Problem {
-    Problem(503, "Not applied: the key's partition has no owner at the moment. Try again shortly.")
+    Problem(503, "Not applied: the key's partition has no owner at the moment. Try again shortly.", passes: true)
   }
   static var ownerUnreachable: Problem {
-    Problem(503, "Not applied: the node that owns the key can't be reached from here. Try again shortly.")
+    Problem(
+      503, "Not applied: the node that owns the key can't be reached from here. Try again shortly.", passes: true)
   }
   static var ownerBusy: Problem {
     Problem(503, "Not applied: too much waits for the node that owns the key. Try again shortly.")

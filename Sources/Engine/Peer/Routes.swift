@@ -91,6 +91,8 @@ extension Core {
     let cluster = FrameID(high: topology.cluster.high, low: topology.cluster.low)
     guard topology.version != routes.version || cluster != clusterID || selfID != me.frameID else { return }
     runBatch()
+    // Whoever waits for an owner may have one now.
+    if !held.isEmpty { held.nextTry = 0 }
     selfID = me.frameID
     clusterID = cluster
     linkMembers(topology, me)

@@ -18,6 +18,7 @@ extension Core {
     desk.around.replicationFactor = UInt8(clamping: max(1, min(Int(topology.copies), active)))
     takePeers(members, own: slot)
     for partition in partitions { adopt(topology.partitions[partition], partition, slot) }
+    tellSync()
     desk.nextTick = min(desk.nextTick, monotonic + ReplicationDesk.tick)
   }
 
@@ -54,6 +55,7 @@ extension Core {
     let id = PartitionID(UInt16(partition))
     var deposed: [UInt64] = []
     desk.around.replicas = entry.replicas
+    noteSync(entry, before: desk.parts![part].entry, partition, own: slot)
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
@@ -122,7 +124,7 @@ extension Core {
     // configured.
     let isNumber = concern != .majority && concern != .all
     if isNumber ? concern.nodes(copies: 0) > max(desk.copies, owner.synced.count) : !owner.canReach(concern) {
-      return isNumber ? .concernUnreachable : .notInStep
+      return isNumber ? .concernUnreachable : concern == .all ? .notAllInStep : .notInStep
     }
     return store.uncommitted(partition) < limits.uncommitted ? nil : .overloaded
   }
@@ -159,6 +161,7 @@ extension Core {
   /// Looks after followers that say nothing, and at what is to be wished for.
   mutating func tickReplication() {
     desk.nextTick = monotonic + ReplicationDesk.tick
+    tellSync()
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
     for part in 0..<partitions.count {
@@ -208,13 +211,13 @@ extension Core {
 }
 
 extension Problem {
-  static var notInStep: Problem {
-    Problem(
-      503,
-      """
-      Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.
-      """
-    )
+  static var notInStep: Problem { Problem(503, tooFewCopies, passes: true) }
+  /// One of them may be down: that doesn't pass in a moment.
+  static var notAllInStep: Problem { Problem(503, tooFewCopies) }
+  private static var tooFewCopies: StaticString {
+    """
+    Not applied: too few copies of this key's partition are in step with its owner. Try again shortly, or ask for w=1.
+    """
   }
   static var ownerDeposed: Problem {
     Problem(

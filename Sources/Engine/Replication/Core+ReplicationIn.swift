@@ -7,18 +7,46 @@ extension Core {
     guard let cursor = try? SectionCursor(frame.payload) else { return false }
     runBatch()
     guard desk.parts != nil, let slot = desk.peers.firstIndex(where: { $0?.node == node }) else { return true }
-    var sections = cursor
-    while let section = sections.take() {
-      let core = core(of: section.partition)
-      if core == index {
-        take(section, from: MemberSlot(slot))
-      } else {
-        let payload = outboxes[core].begin(.replicate, 8 + section.length)
-        payload.storeBytes(of: UInt64(slot), as: UInt64.self)
-        (payload + 8).copyMemory(from: section.base, byteCount: section.length)
+    var rest = cursor
+    let sections = desk.sections!
+    while true {
+      var count = 0
+      while count < ReplicationDesk.sectionsTogether, let section = rest.take() {
+        let core = core(of: section.partition)
+        if core == index {
+          (sections + count).initialize(to: section)
+          count += 1
+        } else {
+          let payload = outboxes[core].begin(.replicate, 8 + section.length)
+          payload.storeBytes(of: UInt64(slot), as: UInt64.self)
+          (payload + 8).copyMemory(from: section.base, byteCount: section.length)
+        }
+      }
+      guard count > 0 else { return true }
+      fetch(sections, count)
+      for index in 0..<count { take(sections[index], from: MemberSlot(slot)) }
+    }
+  }
+
+  /// Fetches what sections will need: each follows some dependent loads, and theirs are independent of each other.
+  private func fetch(_ sections: UnsafeMutablePointer<SectionView>, _ count: Int) {
+    guard count > 1 else { return }
+    for index in 0..<count {
+      let id = sections[index].partition
+      prefetch(desk.parts! + part(id))
+      store.prefetchReplicated(id)
+    }
+    for index in 0..<count {
+      let section = sections[index]
+      if section.kind == .append {
+        store.prefetchAppend(section.partition, section.payload)
+      } else if section.kind == .acknowledge {
+        store.prefetchVictim(section.partition, section.offset)
       }
     }
-    return true
+    for index in 0..<count where sections[index].kind == .append {
+      store.prefetchReplaced(sections[index].partition, sections[index].payload)
+    }
   }
 
   /// Takes a section that another core received.

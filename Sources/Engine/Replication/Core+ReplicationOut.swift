@@ -13,12 +13,19 @@ extension Core {
   mutating func turnReplication() {
     noteLinks()
     if monotonic >= desk.nextTick { tickReplication() }
-    for index in store.takeTouched() { desk.touch(index) }
+    var parts: [Int] = []
+    swap(&parts, &desk.spareParts)
+    store.takeTouched(&parts)
+    for part in parts { desk.touch(part) }
+    parts.removeAll(keepingCapacity: true)
     for part in desk.backlog { desk.touch(part) }
     for part in desk.stalled { desk.touch(part) }
     desk.backlog.removeAll(keepingCapacity: true)
     desk.stalled.removeAll(keepingCapacity: true)
-    for part in desk.takeDirty() { say(part) }
+    desk.takeDirty(&parts)
+    for part in parts { say(part) }
+    parts.removeAll(keepingCapacity: true)
+    swap(&parts, &desk.spareParts)
     if !desk.catchingUp.isEmpty { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
   }
@@ -299,11 +306,14 @@ extension Core {
   /// Answers those whose writes are held by enough members.
   mutating func settle(_ part: Int) {
     var answered: [UInt64] = []
+    swap(&answered, &desk.spareTokens)
     if desk.parts![part].settle({ answered.append($0) }) {
       let id = PartitionID(UInt16(part + partitions.lowerBound))
       store.commit(id, upTo: desk.parts![part].replica.committed)
     }
     for token in answered { concernMet(WaitToken(rawValue: token)) }
+    answered.removeAll(keepingCapacity: true)
+    swap(&answered, &desk.spareTokens)
   }
 
   // MARK: Frames

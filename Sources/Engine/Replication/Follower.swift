@@ -31,8 +31,8 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var partial = 0
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
-  /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member of
-  /// the synced set. Before, it gets its records as `limits.catchUpRate` permits.
+  /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member
+  /// of the synced set. Before, it gets its records as `limits.catchUpRate` permits.
   package internal(set) var isKeptUp = false
   /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
   package internal(set) var lacksResults = false

@@ -52,11 +52,30 @@ extension Owner {
       if let added = pending.added { set.append(added) }
       return .resize(version: version, replicationFactor: pending.replicationFactor, synced: set)
     }
-    if let successor {
-      if held(by: successor, last: last) == last { return .handOver(version: version, to: successor) }
-      if now >= successorSince + Owner.handOverPatience { self.successor = nil }
+    guard let successor else { return nil }
+    if held(by: successor, last: last) == last {
+      hasAskedForSuccessor = true
+      return .handOver(version: version, to: successor)
     }
+    guard now >= successorSince + Owner.handOverPatience else { return nil }
+    // It has fallen behind: what was dropped because of its age, for instance, has not reached it. Who asked must not
+    // go on before it knows that the question is void: it asks for the same entry in a new version ★ (Slot.tla:
+    // `AskCancel`).
+    if hasAskedForSuccessor, !forgetsQuestion {
+      pending = PendingResize(removed: nil, added: nil, replicationFactor: replicationFactor)
+      return .resize(version: version, replicationFactor: replicationFactor, synced: synced)
+    }
+    self.successor = nil
     return nil
+  }
+
+  /// A planted bug.
+  private var forgetsQuestion: Bool {
+    #if DEBUG
+      return mutation == .forgetsQuestion
+    #else
+      return false
+    #endif
   }
 
   /// A candidate asks to be activated once all members of S that are up have its whole log ★, or, after a while, with

@@ -21,6 +21,8 @@ package struct Owner: Sendable {
   /// It gives the partition to this one and takes no writes, until it learns that it did or can't.
   package internal(set) var successor: MemberSlot?
   var successorSince: UInt64 = 0
+  /// That was asked for: it may be granted any time until the entry has another version, whatever is asked for later.
+  var hasAskedForSuccessor = false
   /// Everyone who takes its records.
   package internal(set) var followers: [Follower] = []
   /// Held by a majority, by the rules below; never goes back.
@@ -75,6 +77,7 @@ package struct Owner: Sendable {
     replicationFactor = entry.replicationFactor
     pending = nil
     successor = nil
+    hasAskedForSuccessor = false
   }
 
   /// Sends records to these nodes and no others.
@@ -112,6 +115,7 @@ package struct Owner: Sendable {
   /// The last record that `count` of the members that count hold; with `isNew`, of the set that was asked for.
   func held(byAtLeast count: Int, isNew: Bool = false, last: Offset) -> Offset {
     guard count > 1 else { return last }
+    if count == 2 && pending == nil { return min(last, furthest) }
     var best = Offset.none
     let added = isNew ? pending?.added : nil
     func holders(of offset: Offset) -> Int {
@@ -126,6 +130,15 @@ package struct Owner: Sendable {
     }
     for slot in synced where counts(slot) { consider(slot) }
     if let added { consider(added) }
+    return best
+  }
+
+  /// How far the one of S has got that is closest behind the owner.
+  private var furthest: Offset {
+    var best = Offset.none
+    for index in followers.indices where followers[index].acked > best && synced.contains(followers[index].slot) {
+      best = followers[index].acked
+    }
     return best
   }
 
@@ -190,6 +203,12 @@ package struct Owner: Sendable {
   /// Whether the record is held as the concern says; if so, somebody may be told.
   package mutating func isHeld(_ offset: Offset, _ concern: WriteConcern, last: Offset) -> Bool {
     if concern == .one { return true }
+    // A new record is held by nobody else yet.
+    if offset == last, !followers.contains(where: { $0.acked >= offset }),
+      concern.nodes(copies: Int(replicationFactor)) > 1
+    {
+      return false
+    }
     guard held(at: concern, last: last) >= offset else { return false }
     acknowledged = max(acknowledged, offset)
     return true

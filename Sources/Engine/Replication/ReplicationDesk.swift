@@ -69,6 +69,11 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that have something to say when the turn ends, and whether each is among them.
   var dirty: [Int] = []
   private var isDirty: [Bool] = []
+  /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered,
+  /// and of the sections that are taken together.
+  var spareParts: [Int] = []
+  var spareTokens: [UInt64] = []
+  private(set) var sections: UnsafeMutablePointer<SectionView>?
   /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
   /// everything. Whatever happens to one touches it.
   private var rests: [Bool] = []
@@ -95,10 +100,16 @@ struct ReplicationDesk: ~Copyable {
   var nextTick = UInt64.max
   var nextFloor: UInt64 = 0
   var records = RecordList()
+  /// What was received and not yet told, and since when (monotonic nanoseconds); 0 for nothing.
+  var syncNews: [SyncNews] = []
+  var syncSince: UInt64 = 0
 
+  /// Sections whose partitions are fetched together.
+  static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
+  static var syncInterval: UInt64 { 5_000_000_000 }
 
   /// Begins to replicate `count` partitions.
   mutating func begin(_ count: Int) {
@@ -109,6 +120,7 @@ struct ReplicationDesk: ~Copyable {
     isDirty = [Bool](repeating: false, count: count)
     rests = isDirty
     isCatchingUp = [Bool](repeating: false, count: count)
+    sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
   deinit {
@@ -116,6 +128,7 @@ struct ReplicationDesk: ~Copyable {
       parts.deinitialize(count: count)
       parts.deallocate()
     }
+    sections?.deallocate()
     for case let peer? in peers { peer.deallocate() }
     for assembly in assemblies.values { assembly.bytes.deallocate() }
   }
@@ -147,11 +160,10 @@ struct ReplicationDesk: ~Copyable {
     return catchingUp
   }
 
-  /// Those that had something to say.
-  mutating func takeDirty() -> [Int] {
+  /// Those that had something to say, in `list`, which is empty and keeps its memory by that.
+  mutating func takeDirty(_ list: inout [Int]) {
     for part in dirty { isDirty[part] = false }
-    defer { dirty.removeAll(keepingCapacity: true) }
-    return dirty
+    swap(&dirty, &list)
   }
 
   /// Forgets a record that was arriving.

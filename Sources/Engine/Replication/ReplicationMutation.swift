@@ -12,6 +12,8 @@
     case shrinksEarly
     /// Resize: only the old synced set and factor count while a change is under way.
     case forgetsNewFactor
+    /// Hand-over: an owner that asked to be relieved takes writes again before it knows that the question is void.
+    case forgetsQuestion
     /// A replica takes records of an epoch older than the one it promised.
     case takesOldEpochs
   }

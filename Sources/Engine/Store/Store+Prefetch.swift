@@ -41,6 +41,41 @@ extension Store {
     return position
   }
 
+  /// What records from other nodes, or their acknowledgements, need of their partition.
+  @inline(__always)
+  func prefetchReplicated(_ id: PartitionID) {
+    let p = UnsafeRawPointer(partition(id))
+    var line = 0
+    while line < MemoryLayout<Partition>.stride {
+      prefetch(p + line)
+      line &+= 64
+    }
+  }
+
+  /// Fetches the slots of the first records of a range that came, and what the first of them gets on its way.
+  func prefetchAppend(_ id: PartitionID, _ records: UnsafeRawBufferPointer) {
+    let p = partition(id)
+    guard records.count > 0 else { return }
+    let record = RecordView(records.baseAddress!)
+    prefetchSlot(p, record.hash)
+    if p.pointee.committed != .max { p.pointee.victims.prefetch(record.offset.rawValue) }
+  }
+
+  /// Then what they replace, and where they go.
+  func prefetchReplaced(_ id: PartitionID, _ records: UnsafeRawBufferPointer) {
+    guard records.count > 0 else { return }
+    let record = RecordView(records.baseAddress!)
+    _ = prefetchWrite(partition(id), record.hash)
+  }
+
+  /// Fetches the segment of what the record at `offset`, which will be committed, replaced.
+  func prefetchVictim(_ id: PartitionID, _ offset: Offset) {
+    let p = partition(id)
+    guard p.pointee.committed < offset.rawValue, offset.rawValue < p.pointee.nextOffset else { return }
+    let victim = p.pointee.victims[offset.rawValue]
+    if victim != .none { prefetchSegment(victim.position) }
+  }
+
   /// Fourth stage of a write: fetches the segment of the record it replaces.
   @inline(__always)
   func prefetchSegment(_ position: UInt64) {

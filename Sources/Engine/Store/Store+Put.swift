@@ -152,8 +152,12 @@ extension Store {
   /// Counts a record as dead, and frees its segment if it was the last one alive there.
   @inline(__always)
   mutating func countDead(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) {
-    let room = record.room
-    let id = segmentOfPage[Int(position(record)) &>> (PageAllocator.pageShift &- 3)]
+    countDead(p, segmentOfPage[Int(position(record)) &>> (PageAllocator.pageShift &- 3)], room: record.room)
+  }
+
+  /// The same of `room` bytes in a segment.
+  @inline(__always)
+  mutating func countDead(_ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, room: Int) {
     let segment = segments + Int(id)
     segment.pointee.dead &+= UInt32(truncatingIfNeeded: room)
     p.pointee.dead &+= room

@@ -35,7 +35,7 @@ extension Store {
       let next = p.pointee.committed &+ 1
       p.pointee.committed = next
       let victim = p.pointee.victims[next]
-      if victim != 0 { bury(p, victim) }
+      if victim != .none { bury(p, victim) }
     }
     p.pointee.committed = max(p.pointee.committed, offset.rawValue)
   }
@@ -63,18 +63,19 @@ extension Store {
     }
     p.pointee.victims.reserve(p.pointee.committed, offset)
     guard let old else {
-      p.pointee.victims[offset] = 0
+      p.pointee.victims[offset] = .none
       return
     }
     if old.hasExpiry { removeExpiry(p) }
-    p.pointee.victims[offset] = position(old)
+    p.pointee.victims[offset] = Victim(position: position(old), room: old.room)
     segments[Int(segmentOfPage[Int(position(old)) >> (PageAllocator.pageShift - 3)])].victims += 1
   }
 
   /// The victim is dead for good.
-  private mutating func bury(_ p: UnsafeMutablePointer<Partition>, _ victim: UInt64) {
-    segments[Int(segmentOfPage[Int(victim) >> (PageAllocator.pageShift - 3)])].victims -= 1
-    countDead(p, record(victim))
+  private mutating func bury(_ p: UnsafeMutablePointer<Partition>, _ victim: Victim) {
+    let id = segmentOfPage[Int(victim.position) >> (PageAllocator.pageShift - 3)]
+    segments[Int(id)].victims -= 1
+    countDead(p, id, room: victim.room)
   }
 
   // MARK: Taking records
@@ -155,7 +156,7 @@ extension Store {
     var next = max(p.pointee.nextOffset, p.pointee.committed == .max ? offset : p.pointee.committed + 1)
     while next < offset {
       p.pointee.victims.reserve(p.pointee.committed, next)
-      p.pointee.victims[next] = 0
+      p.pointee.victims[next] = .none
       next += 1
     }
     p.pointee.nextOffset = offset
@@ -215,7 +216,7 @@ extension Store {
   /// Takes one record back, the last there is.
   private mutating func undo(_ p: UnsafeMutablePointer<Partition>, _ record: RecordView) -> Bool {
     let room = record.room
-    let victim = p.pointee.victims[record.offset.rawValue]
+    let victim = p.pointee.victims[record.offset.rawValue].position
     let segment = segments + Int(segmentOfPage[Int(position(record)) >> (PageAllocator.pageShift - 3)])
     if record.isPut {
       guard let slot = slot(p, record.hash, position(record)) else {
@@ -325,12 +326,12 @@ extension Store {
 
   // MARK: Reading for others
 
-  /// The partitions, counted from this core's first, that got records since it was asked last.
-  package mutating func takeTouched() -> [Int] {
-    guard !touched.isEmpty else { return [] }
+  /// Adds the partitions, counted from this core's first, that got records since it was asked last to the list.
+  package mutating func takeTouched(_ list: inout [Int]) {
+    guard !touched.isEmpty else { return }
     for index in touched { partitions[index].isTouched = false }
-    defer { touched.removeAll(keepingCapacity: true) }
-    return touched
+    list.append(contentsOf: touched)
+    touched.removeAll(keepingCapacity: true)
   }
 
   /// As `scan`; but what was written since `noteScanned` is found without a search, as long as it is in the segment
@@ -378,7 +379,7 @@ extension Store {
     guard segments[Int(id)].victims > 0 else { return false }
     var offset = p.pointee.committed &+ 1
     while offset < p.pointee.nextOffset {
-      if p.pointee.victims[offset] == position(record) { return true }
+      if p.pointee.victims[offset].position == position(record) { return true }
       offset += 1
     }
     return false
@@ -390,7 +391,7 @@ extension Store {
     var sum: UInt32 = 0
     var offset = p.pointee.committed + 1
     while offset < p.pointee.nextOffset {
-      let victim = p.pointee.victims[offset]
+      let victim = p.pointee.victims[offset].position
       if victim != 0, segmentOfPage[Int(victim) >> (PageAllocator.pageShift - 3)] == id { sum += 1 }
       offset += 1
     }

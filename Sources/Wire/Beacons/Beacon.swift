@@ -1,5 +1,5 @@
 /// What a datagram is about; its number on the wire.
-package enum BeaconKind: UInt8, Sendable {
+package enum BeaconKind: UInt8, CaseIterable, Sendable {
   case hello = 1
   case propose, promise, decline, abandon, founded
   case join, evicted, request

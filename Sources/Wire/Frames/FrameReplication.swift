@@ -44,6 +44,7 @@
 ///          POSITION     u32 epoch, u32 0, u64 offset of the last record
 ///          ACKNOWLEDGE  u64 offset
 ///          REFUSE       u32 epoch that was promised, u32 0
+///          CONFIRM, CONFIRMED  u64 round of questions; the stream is 0
 ///          RESULT       u64 offset of the write, u64 fingerprint, u64 time, u16 status, u16 key length, u32 value
 ///                       length, key and value, padded with zeros
 /// ```

@@ -30,6 +30,8 @@ extension Raft {
     guard log.count < 2 * settings.maximumLog else { throw .full }
     guard entry.payload.count <= LogEntry.maximumPayload else { throw .oversized }
     log.append(entry)
+    // New voters count from the moment they are in the log.
+    if entry.kind == .voters { voters = log.voters }
     advanceCommit()
     hasBacklog = true
     return log.lastIndex
@@ -54,10 +56,27 @@ extension Raft {
     for id in added where (match(id) ?? LogIndex(0)) < commit { throw .unfit }
     let learners = peers.map(\.id)
     let index = try propose(LogEntry(term: term, kind: .voters, payload: RaftLog.payload(wanted)), now)
-    voters = log.voters
     setLearners(learners + removed, now)
     advanceCommit()
     return index
+  }
+
+  /// Whether this leader was the only voter and is stuck at making another the second one, of which it has heard nothing
+  /// since: it died, or can't be reached.
+  var mayRetract: Bool {
+    let index = log.votersIndex
+    return role == .leader && index > commit && voters.count == 2 && log.term(at: index) == term
+      && log.voters(before: index) == [id]
+  }
+
+  /// Takes back the entry that would make another the second voter, so that the first one isn't stuck for good when its
+  /// first companion dies early. No configuration in force can elect anyone without this node's vote, which it gives to
+  /// itself in the next term; and what it drops was of its own term and committed by nobody, since only this leader
+  /// could have.
+  mutating func retract(_ now: UInt64, _ chance: inout Chance) {
+    log.truncate(from: log.votersIndex)
+    voters = log.voters
+    campaign(pre: false, now, &chance)
   }
 
   /// Hands the leadership to a voter, once it has the whole log (dissertation, 3.10). Until then nothing is proposed;

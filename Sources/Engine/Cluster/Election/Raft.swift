@@ -107,7 +107,8 @@ package struct Raft: Sendable {
     var leaseEnd: UInt64
     /// What to grant with the next message: its clock's reading; 0 for nothing.
     var leaseFrom: UInt64 = 0
-    /// No lease before it has applied this entry, a fence of its partitions.
+    /// No lease before it has applied this entry, a fence of its partitions; at first, the one that was the last when
+    /// it became a follower: it may have been one before, and not know what it has lost since.
     var leaseAfter: LogIndex
   }
 
@@ -205,7 +206,9 @@ package struct Raft: Sendable {
         transferTarget = nil
       }
       let silence = settings.electionTimeout + settings.electionSpread
-      if now > max(quorumAcknowledged(now), electedAt) + silence { follow(term, leader: nil, now, &chance) }
+      if now > max(quorumAcknowledged(now), electedAt) + silence {
+        if mayRetract { retract(now, &chance) } else { follow(term, leader: nil, now, &chance) }
+      }
     } else if now >= electionDeadline {
       if isVoter {
         campaign(pre: true, now, &chance)
@@ -298,7 +301,8 @@ package struct Raft: Sendable {
       var peer =
         peers.first { $0.id == id }
         ?? Peer(
-          id: id, isVoter: isVoter, next: log.lastIndex.next, leaseEnd: now + leaseHorizon, leaseAfter: firstIndex)
+          id: id, isVoter: isVoter, next: log.lastIndex.next, leaseEnd: now + leaseHorizon,
+          leaseAfter: max(firstIndex, log.lastIndex))
       peer.isVoter = isVoter
       updated.append(peer)
     }

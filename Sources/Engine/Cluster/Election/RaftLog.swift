@@ -57,6 +57,14 @@ struct RaftLog: Sendable {
     return startVoters
   }
 
+  /// The voters in force before the entry at `index`, which must be kept.
+  func voters(before index: LogIndex) -> [NodeID] {
+    for entry in entries[..<(index.distance(from: start) - 1)].reversed() where entry.kind == .voters {
+      return RaftLog.voters(entry.payload)
+    }
+    return startVoters
+  }
+
   /// The last entry that changes the voters; 0 when the snapshot has it.
   var votersIndex: LogIndex {
     for offset in entries.indices.reversed() where entries[offset].kind == .voters {

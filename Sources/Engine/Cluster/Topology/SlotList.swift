@@ -61,6 +61,7 @@ package struct SlotList: Equatable, Sendable {
 
 extension SlotList: RandomAccessCollection, ExpressibleByArrayLiteral, CustomStringConvertible {
   /// Always 0.
+  /// As a collection.
   package var startIndex: Int { 0 }
   /// How many slots there are.
   package var endIndex: Int { Int(used) }

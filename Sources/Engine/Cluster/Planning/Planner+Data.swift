@@ -11,7 +11,7 @@ extension ControlPlane {
   /// How long an owner may take to remove one of several members that are gone.
   private static let shrinkPatience: UInt64 = 2_000_000_000
 
-  mutating func planData(_ topology: Topology, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan) {
+  func planData(_ topology: Topology, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan) {
     for partition in topology.partitions.indices {
       let entry = topology.partitions[partition]
       if entry.isActive {
@@ -42,7 +42,7 @@ extension ControlPlane {
   /// An owner can't remove one of two members that are gone if the other lacks something that was acknowledged ★
   /// (Slot.tla: `AskShrink`), and if each lacks something, neither. A fence can: one of those that promise has
   /// everything, and the new set holds only those that are there.
-  private mutating func relieve(
+  private func relieve(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     let gone = entry.synced.filter { view.isDown[Int($0)] }.count
@@ -67,7 +67,7 @@ extension ControlPlane {
 
   /// A fenced partition: enough of its synced set promise, one of them is chosen, and when it has brought others in
   /// step it is activated.
-  private mutating func reconcile(
+  private func reconcile(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     plan.isWaiting = true

@@ -23,6 +23,9 @@ package struct Membership: Sendable {
   private var rumors: [(rumor: Rumor, left: Int)] = []
   private var relays: [Relay] = []
   private var nextRelay: UInt32 = 1
+  /// Pings that may still be sent for others in this round, and when the next one begins.
+  private var relaysLeft = ClusterLimits.relays
+  private var nextRelayRound: UInt64 = 0
   /// Messages to send; the owner takes them after every call.
   package var output: [(to: NodeID, address: PeerAddress, body: BeaconBody)] = []
   /// Members whose state changed, for log lines; the owner takes them after every call.
@@ -131,6 +134,10 @@ package struct Membership: Sendable {
 
   /// Sends the pings that are due, and counts those that weren't answered.
   package mutating func tick(_ now: UInt64, _ chance: inout Chance) {
+    if now >= nextRelayRound {
+      nextRelayRound = now + settings.ping
+      relaysLeft = ClusterLimits.relays
+    }
     for place in watched where subjects[place].nextPing <= now {
       // One of whom nobody knows yet where it listens is no more missed than pinged.
       guard subjects[place].address != .none else {
@@ -197,9 +204,10 @@ package struct Membership: Sendable {
     }
   }
 
-  /// Pings a member for another.
+  /// Pings a member for another, unless so many ask that this node would send more than its share.
   package mutating func receive(request: IndirectProbe, from: NodeID, _ address: PeerAddress) {
-    guard let place = index(of: request.target), from != request.target else { return }
+    guard let place = index(of: request.target), from != request.target, relaysLeft > 0 else { return }
+    relaysLeft -= 1
     if relays.count == ClusterLimits.relays, !settings.has(.forgetsNothing) { relays.removeFirst() }
     nextRelay &+= 2
     relays.append(

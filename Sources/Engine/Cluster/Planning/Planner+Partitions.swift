@@ -9,7 +9,7 @@ import Wire
 
 extension ControlPlane {
   /// Proposes what partitions need; notes when nothing is left to do.
-  mutating func planPartitions(_ topology: Topology, _ now: UInt64) {
+  func planPartitions(_ topology: Topology, _ now: UInt64) {
     var plan = PartitionPlan(topology)
     place(topology, &plan, now)
     let view = View(topology, self, now)
@@ -19,7 +19,9 @@ extension ControlPlane {
       if planner.settledBy != view.decisive {
         planner.settledBy = view.decisive
         planner.settled = [UInt32](repeating: 0, count: partitionCount)
+        planner.awaits = false
       }
+      if planner.awaits { plan.isWaiting = true }
       for partition in topology.partitions.indices
       where topology.partitions[partition].version != planner.settled[partition] || planner.settled[partition] == 0 {
         let entry = topology.partitions[partition]
@@ -45,7 +47,7 @@ extension ControlPlane {
 
   /// Compares the ring with what the topology has. While more and more members come, it waits for a moment, so that
   /// partitions move once and not with each of them.
-  private mutating func place(_ topology: Topology, _ plan: inout PartitionPlan, _ now: UInt64) {
+  private func place(_ topology: Topology, _ plan: inout PartitionPlan, _ now: UInt64) {
     let members = topology.members.compactMap { $0 }
       .filter { $0.state == .active || $0.state == .down }
       .map { RingMember($0.id, weight: $0.weight) }.sorted { $0.id < $1.id }
@@ -72,7 +74,7 @@ extension ControlPlane {
   }
 
   /// Whether the ring may be computed for these members now: not while newcomers keep coming.
-  private mutating func mayPlace(_ members: [RingMember], _ now: UInt64) -> Bool {
+  private func mayPlace(_ members: [RingMember], _ now: UInt64) -> Bool {
     guard let ring = planner.ring, ring.members != members, members.contains(where: { !ring.members.contains($0) })
     else {
       planner.newcomersSince = nil
@@ -134,23 +136,31 @@ extension ControlPlane {
     var synced = entry.synced.filter { $0 == owner || !view.isDown[Int($0)] }
     for replica in entry.replicas where view.isActive[Int(replica)] && !synced.contains(replica) {
       if synced.isFull { synced.removeAll { $0 != owner && !entry.replicas.contains($0) } }
-      if view.applied[Int(replica)] >= entry.fencedAt { synced.append(replica) } else { plan.isWaiting = true }
+      if view.isHeard[Int(replica)], view.applied[Int(replica)] >= entry.fencedAt {
+        synced.append(replica)
+      } else {
+        plan.isWaiting = true
+      }
     }
     let wanted = entry.replicas.filter { view.isActive[Int($0)] }
     // Those that should no longer hold it stay until all that should do.
     if wanted.allSatisfy({ synced.contains($0) }), !wanted.isEmpty {
       synced.removeAll { $0 != owner && !wanted.contains($0) }
     }
-    let awaits = entry.replicas.contains { view.isDown[Int($0)] }
-    if awaits { plan.isWaiting = true }
-    if synced != entry.synced || entry.replicationFactor != view.factor {
+    // One that is down comes back or goes: either changes what is decisive.
+    if entry.replicas.contains(where: { view.isDown[Int($0)] }) {
+      plan.isWaiting = true
+      planner.awaits = true
+    }
+    // A factor below the number of holders would make a fence wait for all of them.
+    let factor = max(view.factor, UInt8(synced.count))
+    if synced != entry.synced || entry.replicationFactor != factor {
       plan.resizes.append(
-        .init(
-          partition: id, epoch: entry.epoch, version: entry.version, replicationFactor: view.factor, synced: synced))
+        .init(partition: id, epoch: entry.epoch, version: entry.version, replicationFactor: factor, synced: synced))
     } else if let first = wanted.first, first != owner, entry.synced.contains(first) {
       if view.isHeard[Int(first)] { plan.fences.append(id) } else { plan.isWaiting = true }
     } else {
-      return !awaits && wanted.allSatisfy { synced.contains($0) }
+      return wanted.allSatisfy { synced.contains($0) }
     }
     return false
   }
@@ -183,8 +193,8 @@ extension ControlPlane {
     guard let owner = entry.replicas.first(where: { promisers.contains($0) }) ?? promisers.first else { return }
     plan.activations.append(
       .init(
-        partition: PartitionID(UInt16(partition)), epoch: entry.epoch, owner: owner, replicationFactor: view.factor,
-        isLoss: isLoss, synced: promisers))
+        partition: PartitionID(UInt16(partition)), epoch: entry.epoch, owner: owner,
+        replicationFactor: max(view.factor, UInt8(promisers.count)), isLoss: isLoss, synced: promisers))
   }
 }
 

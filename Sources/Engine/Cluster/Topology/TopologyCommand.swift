@@ -206,11 +206,17 @@ extension Topology {
     return true
   }
 
-  private func isMember(_ slot: MemberSlot) -> Bool { Int(slot) < members.count && members[Int(slot)] != nil }
+  private func isMember(_ slot: MemberSlot) -> Bool {
+    guard Int(slot) < members.count, case .some = members[Int(slot)] else { return false }
+    return true
+  }
 
   /// Whether a list of slots is one that an entry may hold: members, each once.
   private func isSound(_ slots: SlotList) -> Bool {
-    for (index, slot) in slots.enumerated() where !isMember(slot) || slots[..<index].contains(slot) { return false }
+    for index in slots.indices {
+      if !isMember(slots[index]) { return false }
+      for earlier in 0..<index where slots[earlier] == slots[index] { return false }
+    }
     return true
   }
 

@@ -21,6 +21,8 @@ struct Planner: Sendable {
   /// The version of each partition's entry at which it was where it should be, as long as `settledBy` doesn't change; 0
   /// for those that must be looked at.
   var settled: [UInt32] = []
+  /// Some of those wait for members that are down.
+  var awaits = false
   /// What decides where partitions should be, at the last plan.
   var settledBy: ControlPlane.View.Decisive?
   /// The topology's version at which nothing was left to do for partitions.
@@ -47,7 +49,7 @@ struct Planner: Sendable {
 
 extension ControlPlane {
   /// A leader's share of every step.
-  mutating func lead(_ now: UInt64) {
+  func lead(_ now: UInt64) {
     if planner.term != raft!.term {
       let newcomers = planner.newcomers
       planner = Planner()
@@ -80,7 +82,7 @@ extension ControlPlane {
   }
 
   /// The cluster has dissolved: once every member that can know does, so does the leader.
-  private mutating func conclude(_ other: ClusterID, _ now: UInt64) {
+  private func conclude(_ other: ClusterID, _ now: UInt64) {
     guard let since = planner.dissolvedSince else {
       planner.dissolvedSince = now
       return
@@ -91,7 +93,7 @@ extension ControlPlane {
     if !lagging || now >= since + settings.joinTimeout { begin(anew: .dissolved(other)) }
   }
 
-  private mutating func admitNewcomers(_ topology: Topology, _ now: UInt64) {
+  private func admitNewcomers(_ topology: Topology, _ now: UInt64) {
     for var newcomer in planner.newcomers {
       let known = topology.member(newcomer.id)
       newcomer.state = known?.state ?? .joining
@@ -103,7 +105,7 @@ extension ControlPlane {
   // MARK: Members
 
   /// Moves members between joining, active, down and gone, and the votes with them.
-  private mutating func planMembers(_ topology: Topology, _ now: UInt64) {
+  private func planMembers(_ topology: Topology, _ now: UInt64) {
     planner.downSince = planner.downSince.filter { down in
       guard let member = topology.member(down.id) else { return false }
       return member.state == .down || (member.state == .joining && !isHeard(down.id, now))
@@ -157,7 +159,7 @@ extension ControlPlane {
     return planner.downSince.first { $0.id == node }.map { now >= $0.time + settings.downGrace } ?? true
   }
 
-  private mutating func takeDown(_ member: Member, _ topology: Topology, _ now: UInt64) {
+  private func takeDown(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let index = propose(.setState(member.id, .down), now) else { return }
     raft!.withholdLease(member.id, until: index)
     planner.downSince.append((member.id, now))
@@ -165,7 +167,7 @@ extension ControlPlane {
 
   /// Removes a member that has been down for long, or whose address has another process now, once nothing depends
   /// on it.
-  private mutating func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
+  private func expire(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else {
       return planner.downSince.append((member.id, now))
     }
@@ -181,7 +183,7 @@ extension ControlPlane {
   }
 
   /// Removes a member that owns nothing, is in no synced set and doesn't vote.
-  private mutating func release(_ member: Member, _ topology: Topology, _ now: UInt64) {
+  private func release(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let slot = topology.slot(of: member.id), !topology.voters.contains(member.id) else { return }
     let isNeeded = topology.partitions.contains { ($0.isActive && $0.owner == slot) || $0.synced.contains(slot) }
     if !isNeeded { propose(.removeMember(member.id), now) }
@@ -196,7 +198,7 @@ extension ControlPlane {
 
   /// Changes the voters by one where that is called for: replaces those that are down or leaving, and keeps their
   /// number the largest odd one, at most 5.
-  private mutating func planVoters(_ topology: Topology, _ now: UInt64) {
+  private func planVoters(_ topology: Topology, _ now: UInt64) {
     guard raft!.mayChangeVoters else { return }
     let voters = raft!.voters
     func state(_ node: NodeID) -> MemberState? { topology.member(node)?.state }
@@ -222,9 +224,11 @@ extension ControlPlane {
       + voters.filter { !fit.contains($0) && $0 != id && !isSilent($0, now) }
     // One that leaves is still there: it stays a voter until another can take its place, if there is any.
     let hasReserve = members.contains { $0.state == .active && !voters.contains($0.id) }
+    // When one that is there goes without a successor, those that are down go before it.
+    let shrinks = !hasReserve && voters.contains { state($0) == .leaving }
     if let gone = unfit.first(where: {
       fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || isExpired($0, now)
-        || (state($0) == .down && !candidates.isEmpty)
+        || (state($0) == .down && (!candidates.isEmpty || shrinks))
     }) {
       return change(voters: voters.filter { $0 != gone }, now)
     }
@@ -236,7 +240,7 @@ extension ControlPlane {
   private func isSilent(_ node: NodeID, _ now: UInt64) -> Bool { node != id && !isHeard(node, now) }
 
   /// Proposes other voters, unless so many of them were silent of late that they might not make a majority.
-  private mutating func change(voters: [NodeID], _ now: UInt64) {
+  private func change(voters: [NodeID], _ now: UInt64) {
     let live = voters.count { voter in
       voter == id || raft!.heard(voter).map { now < $0 + settings.heartbeat * 3 / 2 } == true
     }
