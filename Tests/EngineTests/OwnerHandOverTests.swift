@@ -87,10 +87,11 @@ struct OwnerHandOverTests {
     first.replicas = [1, 2]
     _ = heir.adopt(first, slot: 1, around, now: 0) { _ in }
     _ = heir.receive(.open, Epoch(1), stream: 1, from: 0) { _ in }
-    _ = heir.receive(
-      .start(resets: false, next: Offset(1), EpochHistory()), Epoch(1), stream: 1, from: 0) { _ in }
-    let taken = heir.receive(
-      .append(first: Offset(1), end: Offset(1), committed: .none), Epoch(1), stream: 1, from: 0) { _ in }
+    let history = EpochHistory([.init(epoch: Epoch(1), first: Offset(1))])!
+    let start = ReplicationMessage.start(resets: false, next: Offset(1), history)
+    _ = heir.receive(start, Epoch(1), stream: 1, from: 0) { _ in }
+    let append = ReplicationMessage.append(first: Offset(1), end: Offset(1), committed: .none)
+    let taken = heir.receive(append, Epoch(1), stream: 1, from: 0) { _ in }
     #expect(taken == .append && heir.replica.last == Offset(1))
     // Its predecessor hands over, and will answer for the record later.
     var second = first
