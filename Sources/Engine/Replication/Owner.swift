@@ -57,7 +57,9 @@ package struct Owner: Sendable {
   ///   - last: the last record of its log. Whoever is the owner at once got the partition by a hand-over: its
   ///     predecessor may yet answer for all that it handed over, so all of it counts as acknowledged ★ (Slot.tla:
   ///     `LearnHand`).
-  package init(_ slot: MemberSlot, _ entry: PartitionEntry, committed: Offset, last: Offset, now: UInt64) {
+  package init(
+    _ slot: MemberSlot, _ entry: PartitionEntry, committed: Offset, last: Offset = .none, now: UInt64
+  ) {
     self.slot = slot
     epoch = entry.epoch
     isActive = entry.isActive
