@@ -85,7 +85,7 @@ final class ClusterNode {
   @inline(__always)
   func turn(_ loop: inout Loop, now: UInt64) {
     if now >= deadline || hasStepped || shared.wantsWrites.load(ordering: .relaxed)
-      || shared.hasWishes.load(ordering: .relaxed)
+      || shared.hasWishes.load(ordering: .relaxed) || shared.hasMapRequests.load(ordering: .relaxed)
     {
       step(&loop, now)
     }
@@ -109,6 +109,12 @@ final class ClusterNode {
     places.refresh(now: now, isSeeking: control.topology == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {
       control.markWritten()
+      control.tick(now, &chance)
+      carryOut(&loop, now)
+    }
+    for bytes in shared.takeMapRequests() {
+      guard case .setMap(let entry)? = try? TopologyCommand(decoding: bytes) else { continue }
+      control.setMap(entry, now: now)
       control.tick(now, &chance)
       carryOut(&loop, now)
     }

@@ -155,6 +155,7 @@ struct CoreThread: ~Copyable {
       case .askForWrites:
         shared.wantsWrites.store(true, ordering: .releasing)
         shared.wakers[0].wake()
+      case .setMap(let bytes, let count): shared.ask(for: Array(UnsafeRawBufferPointer(start: bytes, count: count)))
       case .receive(let id, let memory, let count): loop.receive(SocketID(id), into: memory, count)
       case .discard(let range): shared.discard(range)
       case .populate(let range): shared.populator.ask(for: range)

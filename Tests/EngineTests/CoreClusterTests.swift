@@ -45,6 +45,31 @@ struct CoreClusterTests {
     return ClusterView(control)
   }
 
+  // MARK: Settings of maps
+
+  @Test("settings of a map are asked of the cluster, and answered when the topology shows them or others")
+  func settings() throws {
+    let node = TestNode(cores: 2)
+    node.adopt(view())
+    let clients = (0..<2).map { node.connect($0) }
+    for (number, client) in clients.enumerated() {
+      client.send(request("PUT", "/v1/maps/m", body: "{\"ttl\":\"\(number + 1)s\",\"mode\":\"cache\"}"))
+    }
+    node.settle()
+    #expect(clients.allSatisfy { $0.receivedCount == 0 } && node.mapsAskedFor.count == 2)
+    let command = try TopologyCommand(decoding: node.mapsAskedFor[0])
+    node.adopt(view(change: { topology in _ = topology.apply(command, at: topology.index.next) }))
+    #expect(Set(clients.map { $0.takeAnswers().first?.status }) == [200, 409])
+    let shown = (0..<2).map { node.ask("GET", "/v1/maps/m", core: $0).text }
+    #expect(Set(shown).count == 1 && shown[0].contains("\"mode\":\"cache\""))
+    for (map, body) in [("m", "{\"replicas\":4}"), ("default", "{\"mode\":\"cache\"}"), ("m", "{\"mode\":1}")] {
+      #expect(node.ask("PUT", "/v1/maps/\(map)", body: body).status == 400)
+    }
+    clients[0].send(request("PUT", "/v1/maps/m", body: "{}"))
+    node.advance(6_000)
+    #expect(clients[0].takeAnswers().map(\.status) == [504])
+  }
+
   // MARK: Waiting
 
   @Test("requests for keys wait while the node seeks its cluster, the first write until the cluster has noted it")

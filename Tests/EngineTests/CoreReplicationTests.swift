@@ -279,9 +279,9 @@ struct CoreReplicationTests {
     for number in 0..<90 { put(client, cluster.key(of: 0, number), String(repeating: "x", count: 10_000)) }
     cluster.settle()
     #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
-    let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
+    let all: SlotList = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
     let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
-    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: all) }))
+    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: SlotList(all)) }))
     cluster.publish()
     cluster.settle()
     #expect(cluster.nodes[2].keys < 60)

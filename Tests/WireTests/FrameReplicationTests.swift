@@ -5,6 +5,7 @@ import Testing
 /// REPLICATE frames: the bytes of the article, and what isn't one.
 @Suite struct FrameReplicationTests {
   private let five = PartitionID(5)
+  private let hashOfFive: UInt64 = 5 << 54 | 9
 
   /// A record whose key belongs to partition 7, with the bytes of a log.
   private func record(_ offset: UInt64, _ value: String) -> (bytes: [UInt8], partition: PartitionID) {
@@ -48,6 +49,8 @@ import Testing
     writer.refuse(five, Epoch(3), stream: 1, promised: Epoch(4))
     writer.round(.confirm, five, Epoch(3), 7)
     writer.round(.confirmed, five, Epoch(3), 7)
+    writer.invalidate(five, Epoch(3), number: 8, hash: hashOfFive)
+    writer.round(.invalidated, five, Epoch(3), 8)
     Array("once".utf8).withUnsafeBytes { key in
       writer.result(
         five, Epoch(3), stream: 1, offset: Offset(41), fingerprint: 9, time: 1_700_000_000_000, status: 201, key: key,
@@ -69,7 +72,7 @@ import Testing
       var kinds: [SectionKind] = []
       while let section = cursor.take() {
         kinds.append(section.kind)
-        let isRound = section.kind == .confirm || section.kind == .confirmed
+        let isRound = [.confirm, .confirmed, .invalidate, .invalidated].contains(section.kind)
         #expect(section.epoch == Epoch(3) && section.stream == (isRound ? 0 : 1))
         switch section.kind {
         case .truncate, .position: #expect(section.markEpoch == Epoch(1) && section.markOffset == Offset(40))
@@ -85,13 +88,16 @@ import Testing
           #expect([UInt8](section.resultKey) == Array("once".utf8) && section.resultValue.isEmpty)
           #expect(section.status == 201 && section.fingerprint == 9 && section.offset == Offset(41))
         case .confirm, .confirmed: #expect(section.round == 7)
+        case .invalidate: #expect(section.round == 8 && section.hash == hashOfFive)
+        case .invalidated: #expect(section.round == 8)
         case .open: #expect(section.length == 16)
         }
       }
-      let expected: [SectionKind] = [
-        .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .result,
-      ]
-      #expect(kinds == expected)
+      #expect(
+        kinds == [
+          .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
+          .invalidated, .result,
+        ])
     }
   }
 

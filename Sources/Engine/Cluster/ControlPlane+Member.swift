@@ -160,7 +160,8 @@ extension ControlPlane {
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
     guard let topology else { return false }
-    if isLeaving || pendingCommand != nil || !wishes.isEmpty || (wantsWritten && !topology.isWritten) { return true }
+    if isLeaving || pendingCommand != nil || !wishes.isEmpty || !mapRequests.isEmpty { return true }
+    if wantsWritten && !topology.isWritten { return true }
     return needsDetails(topology)
   }
 
@@ -182,6 +183,7 @@ extension ControlPlane {
       requests.append(.request(.command(TopologyCommand.markWritten.encoded())))
     }
     if let pendingCommand { requests.append(.request(.command(pendingCommand))) }
+    for entry in mapRequests { requests.append(.request(.command(TopologyCommand.setMap(entry).encoded()))) }
     for bytes in PartitionWish.encoded(wishes) { requests.append(.request(.wishes(bytes))) }
     for body in requests {
       if leader == id {
@@ -219,12 +221,14 @@ extension ControlPlane {
       planner.wishes.note(wishes, of: slot)
       planner.hasWishes = true
     case .command(let bytes):
-      // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
+      // Owners resize their own partitions; the first write and maps are anyone's. All else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
         return ignore(.malformed, address, now)
       }
       switch command {
       case .markWritten: if !topology.isWritten { propose(command, now) }
+      case .setMap(let entry):
+        if topology.settings(of: entry.name).version == entry.settings.version { propose(command, now) }
       case .resize(let items):
         if items.allSatisfy({ topology.owns($0.partition, source) }) { propose(command, now) }
       default: ignore(.malformed, address, now)
@@ -269,6 +273,7 @@ extension ControlPlane {
     guard hasChanged else { return }
     effects.append(.topologyChanged)
     pendingCommand = nil
+    forgetMapRequests()
     mayWantRequest = true
     adoptMembers(now)
     if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
@@ -287,6 +292,7 @@ extension ControlPlane {
     raft!.restore(topology, from: piece, now)
     self.topology = topology
     hasTopology = true
+    forgetMapRequests()
     if membership == nil { membership = Membership(id, cluster: cluster, settings: settings) }
     effects.append(.topologyChanged)
     mayWantRequest = true
@@ -324,7 +330,7 @@ extension ControlPlane {
     case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
     case .choose(let items): effects.append(.event(.partitions(.chosen, items.count)))
     case .handOver(let items): effects.append(.event(.partitions(.handedOver, items.count)))
-    case .markWritten, .dissolve: break
+    case .markWritten, .dissolve, .setMap: break
     }
   }
 

@@ -16,6 +16,9 @@ extension Core {
         if core == index {
           (sections + count).initialize(to: section)
           count += 1
+        } else if outboxes[core].count > limits.linkBytes {
+          // That core doesn't keep up. What is lost on the way is asked for again.
+          metrics.count(.overloaded)
         } else {
           let payload = outboxes[core].begin(.replicate, 8 + section.length)
           payload.storeBytes(of: UInt64(slot), as: UInt64.self)
@@ -78,6 +81,8 @@ extension Core {
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
     case .confirm: confirm(section, slot, part)
+    case .invalidate: invalidate(section, slot)
+    case .invalidated: invalidated(section.round, by: slot)
     case .confirmed:
       guard desk.parts![part].owner?.epoch == section.epoch else { return }
       if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }

@@ -20,6 +20,10 @@
   case confirm = 10
   /// It hasn't.
   case confirmed = 11
+  /// Drop the copy of a cached value.
+  case invalidate = 12
+  /// It is dropped.
+  case invalidated = 13
 }
 
 /// The layout of a section: all that is said about one partition. Little-endian, at multiples of 8 from the frame's
@@ -128,7 +132,9 @@ package struct SectionView {
   package var markEpoch: Epoch { Epoch(read(UInt32.self, 16)) }
   /// Of TRUNCATE and POSITION.
   package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
-  /// Of CONFIRM and CONFIRMED: the number of the question.
+  /// Of INVALIDATE: the hash of the key.
+  package var hash: UInt64 { read(UInt64.self, 24) }
+  /// Of CONFIRM, CONFIRMED, INVALIDATE and INVALIDATED: the number of the question.
   package var round: UInt64 { read(UInt64.self, 16) }
   /// Of ACKNOWLEDGE, START, APPEND and RESULT: the offset that comes first.
   package var offset: Offset { Offset(read(UInt64.self, 16)) }
@@ -220,7 +226,8 @@ package struct SectionCursor {
     switch kind {
     case .open: return length == 16
     case .truncate, .position: return length == 32
-    case .acknowledge, .refuse, .confirm, .confirmed: return length == 24
+    case .invalidate: return length == 32 && PartitionID(hash: section.hash) == section.partition
+    case .acknowledge, .refuse, .confirm, .confirmed, .invalidated: return length == 24
     case .start:
       return length >= 24 && length % 16 == 8 && section.epochCount <= SectionLayout.maximumEpochs
         && section.offset.rawValue > 0
@@ -335,7 +342,14 @@ package struct SectionWriter: ~Copyable {
     SectionLayout.store(offset.rawValue, at: 16, of: begin(.acknowledge, partition, epoch, stream, length: 24))
   }
 
-  /// A CONFIRM or a CONFIRMED.
+  /// An INVALIDATE.
+  package mutating func invalidate(_ partition: PartitionID, _ epoch: Epoch, number: UInt64, hash: UInt64) {
+    let section = begin(.invalidate, partition, epoch, 0, length: 32)
+    SectionLayout.store(number, at: 16, of: section)
+    SectionLayout.store(hash, at: 24, of: section)
+  }
+
+  /// A CONFIRM, a CONFIRMED or an INVALIDATED.
   package mutating func round(_ kind: SectionKind, _ partition: PartitionID, _ epoch: Epoch, _ round: UInt64) {
     SectionLayout.store(round, at: 16, of: begin(kind, partition, epoch, 0, length: 24))
   }
