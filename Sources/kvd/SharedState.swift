@@ -107,7 +107,6 @@ final class SharedState: @unchecked Sendable {
     thread.add(signals)
     let peer = peers.listener
     try thread.take(control, peers.datagrams)
-    ProgramPages.forget()
     thread.run(http: http, peer: peer)
   }
 

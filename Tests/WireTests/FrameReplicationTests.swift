@@ -93,11 +93,11 @@ import Testing
         case .open: #expect(section.length == 16)
         }
       }
-      let expected: [SectionKind] = [
-        .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
-        .invalidated, .result,
-      ]
-      #expect(kinds == expected)
+      #expect(
+        kinds == [
+          .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
+          .invalidated, .result,
+        ])
     }
   }
 

@@ -8,6 +8,8 @@ struct LongRecord {
   /// Where the value goes; nil to let it go by.
   var staged: StagedValue?
   var remaining: Int
+  /// Bytes that are counted in `ReplicationDesk.assembledBytes`.
+  var counted = 0
 
   var section: SectionView { SectionView(checked: frame + FrameLayout.headCount) }
 }
@@ -98,7 +100,9 @@ extension Core {
     let count = record.length - record.valueStart
     let slot = desk.parts == nil ? nil : desk.peers.firstIndex { $0?.node == peer.pointee.node }
     var staged: StagedValue?
-    if slot != nil && isExpected(section) && count <= max(limits.value, limits.editedValue) {
+    let fits = desk.assembledBytes == 0 || desk.assembledBytes + count <= limits.assembledBytes
+    if !fits { metrics.count(.overloaded) }
+    if fits && slot != nil && isExpected(section) && count <= max(limits.value, limits.editedValue) {
       let key = KeyRef(
         map: record.map.baseAddress!, mapCount: record.mapCount, key: record.key.baseAddress!,
         keyCount: record.keyCount, hash: record.hash)
@@ -107,6 +111,10 @@ extension Core {
     }
     let long = UnsafeMutablePointer<LongRecord>.allocate(capacity: 1)
     long.initialize(to: LongRecord(frame: copy, slot: MemberSlot(slot ?? 0), staged: staged, remaining: count))
+    if staged != nil {
+      long.pointee.counted = count
+      desk.assembledBytes += count
+    }
     peer.pointee.record = long
     if count == 0 { finishLongRecord(connection, peer, long) }
     return true
@@ -185,6 +193,7 @@ extension Core {
     guard let long = peer.pointee.record else { return }
     peer.pointee.record = nil
     if let staged = long.pointee.staged { discard(staged, of: connection) }
+    desk.assembledBytes -= long.pointee.counted
     long.pointee.frame.deallocate()
     long.deinitialize(count: 1)
     long.deallocate()
