@@ -137,8 +137,8 @@ final class Machine {
     }
   }
 
-  /// Whether the node would take a write of a partition at a reading of its clock. A core that hasn't heard the news yet
-  /// hears it before it does anything else.
+  /// Whether the node would take a write of a partition at a reading of its clock. A core that hasn't heard the news
+  /// yet hears it before it does anything else.
   func takesWrites(_ partition: Int, _ clock: UInt64) -> Bool {
     let core = core(of: partition)
     return clock < leaseEnd && seats[core].adopted == viewNumber && cores[core].takesWrites(partition)

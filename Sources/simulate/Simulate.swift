@@ -194,7 +194,8 @@ import Simulator
       answers.merge(report.answers, uniquingKeysWith: +)
       if let violation = report.violation {
         print(
-          "seed \(seed): \(violation)\n  replay it: swift run -c release simulate \(isHarsh ? "--harsh " : isWhole ? "" : "--control ")\(seed)"
+          "seed \(seed): \(violation)\n  replay it: swift run -c release simulate "
+            + "\(isHarsh ? "--harsh " : isWhole ? "" : "--control ")\(seed)"
         )
         fflush(nil)
         failed.append(seed)
