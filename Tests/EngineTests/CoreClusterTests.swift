@@ -140,19 +140,19 @@ struct CoreClusterTests {
     for number in 0..<40 {
       let key = "k\(number)"
       let owns = node.partition(of: key) % 2 == 0
-      let answer = node.ask("PUT", "/" + key, body: "x", core: number % cores)
-      #expect(answer.status == (owns ? 201 : 503))
-      if !owns { #expect(answer["retry-after"] == "1") }
+      let answer = patiently(node, request("PUT", "/" + key + "?timeout=10ms", body: "x"), core: number % cores)
+      #expect(answer?.status == (owns ? 201 : 503))
+      if !owns { #expect(answer?["retry-after"] == "1") }
       #expect(node.ask("GET", "/" + key, core: number % cores).status == (owns ? 200 : 404))
       let large = node.ask("PUT", "/" + key, [], [UInt8](repeating: 1, count: 200_000))
       #expect(large.status == (owns ? 200 : 503))
     }
-    let batch = node.ask(
-      "POST", "/v1/batch",
-      body: "[{\"op\":\"incr\",\"key\":\"c0\"},{\"op\":\"incr\",\"key\":\"c1\"},{\"op\":\"incr\",\"key\":\"c2\"}]")
+    let operations = (0..<3).map { "{\"op\":\"incr\",\"key\":\"c\($0)\"}" }.joined(separator: ",")
+    let batch = request("POST", "/v1/batch", body: "[\(operations)]")
+    let text = patiently(node, batch, milliseconds: node.limits.writeTimeout + 20)?.text ?? ""
     let parts = (0..<3).map { node.partition(of: "c\($0)") % 2 == 0 }
-    #expect(batch.text.components("\"status\":201") == parts.count { $0 })
-    #expect(batch.text.components("\"status\":503") == parts.count { !$0 })
+    #expect(text.components("\"status\":201") == parts.count { $0 })
+    #expect(text.components("\"status\":503") == parts.count { !$0 })
     node.checkAtRest()
   }
 
@@ -161,8 +161,21 @@ struct CoreClusterTests {
     let node = TestNode()
     let partition = node.partition(of: "a")
     node.adopt(view(change: { $0.partitions[partition].isActive = false }))
-    let answer = node.ask("PUT", "/a", body: "x")
-    #expect(answer.status == 503)
+    let answer = patiently(node, request("PUT", "/a?timeout=10ms", body: "x"))
+    #expect(answer?.status == 503)
+  }
+
+  /// The answer to a request that may have to wait for an owner.
+  private func patiently(
+    _ node: TestNode, _ request: [UInt8], core: Int = 0, milliseconds: Int = 30
+  ) -> Answer? {
+    let client = node.connect(core)
+    client.send(request)
+    node.advance(milliseconds)
+    let answer = client.takeAnswers().first
+    client.end()
+    node.settle()
+    return answer
   }
 
   @Test("without a lease a node is read-only, from the moment that the lease ends")
