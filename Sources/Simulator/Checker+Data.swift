@@ -31,6 +31,7 @@ extension Checker {
     let parts = tag.split { $0 == "\"" || $0 == "-" }
     guard parts.count == 3, let partition = Int(parts[0]), let epoch = UInt32(parts[1]), let offset = UInt64(parts[2])
     else { return violate(.answersMakeSense, "the entity tag \(tag)", now) }
+    guard !lost.contains(partition) else { return }
     let place = DataRecords.Place(cluster: cluster.low, partition: partition, epoch: 0, offset: offset)
     if let other = data.acknowledged.updateValue(epoch, forKey: place), other != epoch {
       violate(.keepsAcknowledged, "\(tag), and before the same offset in epoch \(other)", now)
@@ -47,7 +48,7 @@ extension Checker {
       let id = hosts[number].control!.id
       let cluster = hosts[number].control!.cluster
       guard cluster != .none else { continue }
-      for key in keys {
+      for key in keys where !lost.contains(key.partition) {
         let core = machine.core(of: key.partition)
         let state = machine.cores[core].inspect(key.partition)
         let slot = number * partitionCount + key.partition
@@ -120,7 +121,7 @@ extension Checker {
   func unequal(_ hosts: [Host], _ keys: [Workload.Key], _ core: [Int]) -> String? {
     guard let topology = clusters.compactMap(\.latest).max(by: { $0.index < $1.index }) else { return nil }
     for partition in Set(keys.map(\.partition)).sorted() {
-      var first: (UInt64, NodeID)?
+      var first: (UInt64, NodeID, Core.PartitionState)?
       for slot in topology.partitions[partition].synced {
         guard let id = topology.members[Int(slot)]?.id,
           let number = core.first(where: { hosts[$0].control?.id == id }), let machine = hosts[number].machine
@@ -128,9 +129,10 @@ extension Checker {
         let seat = machine.core(of: partition)
         let digest = machine.cores[seat].liveDigest(of: partition)
         if let first, first.0 != digest {
-          return "the copies of partition \(partition) at \(name(of: first.1)) and \(name(of: id)) differ"
+          return "the copies of partition \(partition) at \(name(of: first.1)) and \(name(of: id)) differ: "
+            + "\(first.2) and \(machine.cores[seat].inspect(partition))"
         }
-        first = (digest, id)
+        first = (digest, id, machine.cores[seat].inspect(partition))
       }
     }
     return nil

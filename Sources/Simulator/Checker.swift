@@ -10,6 +10,8 @@ struct Checker {
   private(set) var traffic: [Traffic]
   private(set) var clusters: [ClusterRecord] = []
   var data = DataRecords()
+  /// Partitions that the control plane declared lost.
+  private(set) var lost: Set<Int> = []
   private var views: [NodeView]
   /// When each directed link was open last: answers may go one way now and come the other way later.
   private var lastOpen: [UInt64]
@@ -250,6 +252,7 @@ struct Checker {
           "partition \(partition) at n\(number): version \(old.version) to \(entry.version), "
             + "epoch \(old.epoch.rawValue) to \(entry.epoch.rawValue)", now)
       }
+      if entry.losses > 0 { lost.insert(partition) }
       guard entry.isActive, let owner = entry.owner, let id = topology.members[Int(owner)]?.id else { continue }
       if owner == ownSlot { views[number].owned.insert(partition) }
       let key = UInt64(partition) << 32 | UInt64(entry.epoch.rawValue)
@@ -413,9 +416,14 @@ struct Checker {
       guard node.topology != nil, let raft = node.raft else { return "n\(number) has no cluster" }
       if !node.holdsLease(hosts[number].clock(now)) {
         let view = nodes.first { $0.id == raft.leader }?.raft?.match(node.id)
-        return "n\(number) holds no lease: applied \(raft.applied.rawValue), commit \(raft.commit.rawValue), "
-          + "its leader knows of \(view.map { "\($0.rawValue)" } ?? "nothing"), "
-          + "its voters are \(raft.voters.map { name(of: $0) }.joined(separator: " "))"
+        let led = nodes.compactMap(\.raft).filter { $0.role == .leader }.map {
+          "\(name(of: $0.id)) in term \($0.term.rawValue)"
+        }
+        return "n\(number), \(raft.role) in term \(raft.term.rawValue), holds no lease: applied "
+          + "\(raft.applied.rawValue), commit \(raft.commit.rawValue), "
+          + "its leader \(raft.leader.map(name(of:)) ?? "nobody") knows of "
+          + "\(view.map { "\($0.rawValue)" } ?? "nothing"), "
+          + "leaders \(led), its voters are \(raft.voters.map { name(of: $0) }.joined(separator: " "))"
       }
       if raft.role == .leader {
         if leader != nil { return "two lead" }

@@ -171,6 +171,8 @@ extension World {
     guard clients[number].phase == .waiting, let request = clients[number].request else { return hangUp(number) }
     if answer.isLast { hangUp(number) }
     var outcome = History.Operation.Outcome(status: answer.status, isWrite: request.kind != .get)
+    // A cluster that never took a write, founded by some that heard nobody else, has nothing to say.
+    if request.kind == .get, hosts[clients[number].host].control?.topology?.isWritten != true { outcome = .refused }
     report.answers[answer.status, default: 0] += 1
     if [400, 405, 409, 413, 414, 415, 422, 431].contains(answer.status) {
       checker.violate(.answersMakeSense, "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))", now)
@@ -191,7 +193,9 @@ extension World {
         acknowledged(tag, clients[number].host)
       }
     }
-    record(number, outcome, "\(answer.status)")
+    var word = "\(answer.status)"
+    if trace.isOn, answer.status >= 500 { word += ": " + String(decoding: answer.body.suffix(100), as: UTF8.self) }
+    record(number, outcome, word)
   }
 
   /// A node told a client that a revision is held by enough: the client's and the node's word may have met on the way,
@@ -267,6 +271,9 @@ extension World {
     report.operations = history.operations.count
     // Two clusters that took writes are two stores.
     guard options.cores > 0, !options.mayLoseMajority, checker.writtenClusters < 2 else { return }
+    // What was declared lost, since all that held it were gone for too long, isn't there any more.
+    let lost = Set(workload.keys.filter { checker.lost.contains($0.partition) }.map(\.name))
+    history.operations.removeAll { lost.contains($0.key) }
     let summary = history.verify()
     switch summary.verdict {
     case .linearizable: break

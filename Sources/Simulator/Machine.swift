@@ -137,9 +137,11 @@ final class Machine {
     }
   }
 
-  /// Whether the node would take a write of a partition at a reading of its clock.
+  /// Whether the node would take a write of a partition at a reading of its clock. A core that hasn't heard the news yet
+  /// hears it before it does anything else.
   func takesWrites(_ partition: Int, _ clock: UInt64) -> Bool {
-    clock < leaseEnd && cores[core(of: partition)].takesWrites(partition)
+    let core = core(of: partition)
+    return clock < leaseEnd && seats[core].adopted == viewNumber && cores[core].takesWrites(partition)
   }
 
   // MARK: Sockets

@@ -148,6 +148,7 @@ extension World {
     pipe.directions[d].patience = 0
     if to < 0 {
       arriveAtClient(place, d, pipe, -1 - to)
+      sentSome(place, d, pipe)
     } else if !arrive(place, d, pipe, at: to) {
       return
     }

@@ -42,6 +42,8 @@ package struct SimulationOptions: Sendable {
   package var writes: UInt64 = 0
   /// Clocks run up to this many millionths too fast or too slow.
   package var drift = 0
+  /// Calendars are up to so many milliseconds ahead of each other.
+  package var skew: UInt64 = 0
   /// The nodes share a key; outsiders don't have it.
   package var isKeyed = false
   /// Hosts can't hear each other all when they start.
@@ -158,6 +160,7 @@ package struct SimulationOptions: Sendable {
     options.think = [2, 20, 20, 100][chance.below(4)]
     options.keys = [1, 3, 5, 10][chance.below(4)]
     options.turn = [2_000, 20_000, 20_000, 300_000][chance.below(4)]
+    options.skew = [0, 50, 5000][chance.below(3)]
     if chance.permille(300) { options.longValues = [20, 200][chance.below(2)] }
     if chance.permille(300) { options.streamCorruption = [1, 10][chance.below(2)] }
     if chance.permille(400) { options.breaks = [300, 2000][chance.below(2)] }

@@ -4,8 +4,8 @@ import Wire
 // Whole nodes: turns of cores, and what they ask of the world.
 
 extension World {
-  /// Milliseconds since 1970 when a clock reads 0.
-  static var epoch: UInt64 { 1_800_000_000_000 }
+  /// What a host's calendar says: milliseconds since 1970.
+  func wall(_ number: Int) -> UInt64 { 1_800_000_000_000 + now / 1_000_000 + hosts[number].skew }
 
   /// Has a core hear something in its next turn.
   mutating func tell(_ number: Int, _ core: Int, _ input: Machine.Input) {
@@ -36,8 +36,7 @@ extension World {
 
   private mutating func turn(_ number: Int, _ core: Int, _ machine: Machine) {
     let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
-    let wall = World.epoch + clock / 1_000_000
-    machine.cores[core].beginTurn(wall: wall, monotonic: clock, lease: machine.leaseEnd)
+    machine.cores[core].beginTurn(wall: wall(number), monotonic: clock, lease: machine.leaseEnd)
     let isNews = machine.seats[core].adopted != machine.viewNumber
     if isNews {
       machine.seats[core].adopted = machine.viewNumber

@@ -22,6 +22,8 @@ struct Host {
   var wake = UInt64.max
   /// Its cores, where whole nodes are simulated.
   var machine: Machine?
+  /// Milliseconds that its calendar is ahead.
+  var skew: UInt64 = 0
   /// It has no power: what is sent to it meets silence.
   var isDark = false
   /// Its next turn is followed by a pause of this length before anything of it is said.
@@ -124,6 +126,7 @@ package struct World {
       if options.drift > 0 { report.faults.driftingClocks += 1 }
       host.drift = options.drift == 0 ? 0 : Int64(chance.below(2 * options.drift + 1) - options.drift)
       host.offset = chance.below(1000 * World.second)
+      if options.skew > 0 { host.skew = chance.below(options.skew) }
       hosts.append(host)
       // Those that start together do so within a few milliseconds.
       let start =
@@ -239,7 +242,7 @@ package struct World {
     hosts[number].isUp = true
     if options.cores > 0 {
       hosts[number].machine = Machine(
-        hosts[number].control!, options, key: key, wall: World.epoch + hosts[number].clock(now) / 1_000_000, pool: pool)
+        hosts[number].control!, options, key: key, wall: wall(number), pool: pool)
       for core in 0..<options.cores { wake(number, core, at: now + 1_000) }
     }
     checker.started(number, identity.id)

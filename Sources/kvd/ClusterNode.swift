@@ -180,7 +180,8 @@ final class ClusterNode {
   /// Tells all cores what changed: at once what decides what they may do, other news now and then.
   private func publish(_ now: UInt64) {
     hasStepped = false
-    shared.leaseEnd.store(control.leaseEnd(now), ordering: .releasing)
+    // Behind the view: no core may meet a longer lease with older news of what it owns.
+    defer { shared.leaseEnd.store(control.leaseEnd(now), ordering: .releasing) }
     let next = ClusterView(control)
     guard next.differs(from: view) else { return }
     let isDecisive = next.isDecisive(since: view)

@@ -10,18 +10,23 @@ import Simulator
     simulate SEED --seeds N     runs N seeds from SEED on
     simulate --time S           runs fresh seeds for S seconds
     simulate --kept             runs the seeds that once found something
+    simulate --harsh …          the same with few keys, busy clients and short lives
     simulate --control …        the same with control planes alone instead of whole nodes: faster, and larger clusters
     simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
     simulate --verify FILE      checks a recorded history (JSON lines; see the article on histories) for linearizability
-    simulate --calm HOSTS S     runs S seconds of a calm cluster and prints its speed; with --trace, what happened too
+    simulate --calm HOSTS S [N] runs S seconds of a calm cluster with N clients and prints its speed; with --trace, all
     """
 
   /// Whether nodes have cores; see `--control`.
   nonisolated(unsafe) static var isWhole = true
+  /// Whether seeds have options made to bring out what is wrong with the data plane, instead of a swarm's.
+  nonisolated(unsafe) static var isHarsh = false
   nonisolated(unsafe) static let pool = MemoryPool()
 
   /// The options of a seed.
-  static func options(_ seed: UInt64) -> SimulationOptions { isWhole ? .wholeSwarm(seed) : .swarm(seed) }
+  static func options(_ seed: UInt64) -> SimulationOptions {
+    isHarsh ? .harsh(seed) : isWhole ? .wholeSwarm(seed) : .swarm(seed)
+  }
 
   static func main() {
     var words = Array(CommandLine.arguments.dropFirst())
@@ -29,8 +34,13 @@ import Simulator
       isWhole = false
       words.removeFirst()
     }
+    if words.first == "--harsh" {
+      isHarsh = true
+      words.removeFirst()
+    }
     if words.count >= 3, words[0] == "--calm", let hosts = Int(words[1]), let seconds = UInt64(words[2]) {
-      exit(calm(hosts: hosts, seconds: seconds, isTraced: words.last == "--trace") ? 0 : 1)
+      let clients = words.count > 3 ? Int(words[3]) ?? 4 : 4
+      exit(calm(hosts: hosts, seconds: seconds, clients: clients, isTraced: words.last == "--trace") ? 0 : 1)
     }
     if words.count == 2, words[0] == "--verify" { exit(verify(words[1])) }
     if words == ["--traffic"] { exit(traffic() ? 0 : 1) }
@@ -71,10 +81,10 @@ import Simulator
 
   private static func rounded(_ value: Double) -> Int { Int(value.rounded()) }
 
-  private static func calm(hosts: Int, seconds: UInt64, isTraced: Bool) -> Bool {
+  private static func calm(hosts: Int, seconds: UInt64, clients: Int, isTraced: Bool) -> Bool {
     let start = Self.seconds()
     let options: SimulationOptions =
-      isWhole ? .calmWhole(hosts: hosts, seconds: seconds) : .calm(hosts: hosts, seconds: seconds)
+      isWhole ? .calmWhole(hosts: hosts, seconds: seconds, clients: clients) : .calm(hosts: hosts, seconds: seconds)
     let report = World.run(options, pool: pool, trace: isTraced)
     let taken = Self.seconds() - start
     let simulated = Double(report.nanoseconds) / 1e9
@@ -123,8 +133,6 @@ import Simulator
   #if DEBUG
     /// Looks for a seed that shows a planted bug, in builds that have some to plant.
     private static func hunt(_ name: String, seeds: String?) -> Bool {
-      // Options made to bring out what is wrong with the data plane, instead of a swarm's.
-      let isHarsh = CommandLine.arguments.contains("--harsh")
       let control = Mutation.allCases.first { "\($0)" == name }
       let data = ReplicationMutation.allCases.first { "\($0)" == name }
       guard control != nil || data != nil else {
@@ -132,7 +140,7 @@ import Simulator
         return false
       }
       for seed in 1...(seeds.flatMap { UInt64($0) } ?? 200) {
-        var options = data == nil ? SimulationOptions.swarm(seed) : isHarsh ? .harsh(seed) : .wholeSwarm(seed)
+        var options = data == nil ? SimulationOptions.swarm(seed) : Self.options(seed)
         options.settings.mutation = control
         options.replicationMutation = data
         let report = World.run(options, pool: pool)
@@ -186,7 +194,7 @@ import Simulator
       answers.merge(report.answers, uniquingKeysWith: +)
       if let violation = report.violation {
         print(
-          "seed \(seed): \(violation)\n  replay it: swift run -c release simulate \(isWhole ? "" : "--control ")\(seed)"
+          "seed \(seed): \(violation)\n  replay it: swift run -c release simulate \(isHarsh ? "--harsh " : isWhole ? "" : "--control ")\(seed)"
         )
         fflush(nil)
         failed.append(seed)

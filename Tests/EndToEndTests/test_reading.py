@@ -7,7 +7,7 @@ import pytest
 
 from cluster import Cluster
 from namespaces import Network, require_network
-from node import until
+from node import lasts, until
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_node_that_is_cut_off_says_so_and_refuses_what_it_cannot_know(cluster)
     assert (answer.status, answer.body, answer.header("Kvd-Stale")) == (200, b"1", "cut-off")
     assert victim.call("GET", f"/{own}?read=linearizable").status == 503
     # Links that say nothing are known for what they are within a second.
-    time.sleep(1.2)
+    lasts(1.2)
     for query in ("", "?read=committed", "?read=linearizable"):
         began = time.monotonic()
         assert victim.call("GET", f"/{foreign}{query}").status == 503

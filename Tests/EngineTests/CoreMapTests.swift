@@ -224,23 +224,27 @@ struct CoreMapTests {
     head.write(to: memory.baseAddress!, length: RecordLayout.headerCount + 1, mapCount: 0, keyCount: 1)
     let record = UnsafeRawBufferPointer(rebasing: memory[..<(RecordLayout.headerCount + 1)])
     let none = UnsafeRawBufferPointer(start: nil, count: 0)
-    table.keep(record, none, key.hash, asked: 5, until: 100, limit: 1 << 16)
+    table.keep(record, none, key.hash, asked: 5, until: 100, limit: 1 << 16, monotonic: 1)
     var isThere = [99, 100].map { table.find(key, monotonic: $0, wall: 0) != nil }
     #expect(isThere == [true, false])
     table.invalidate(key.hash, now: 7)
     let left = table.bytes
     #expect(left == 0)
-    table.keep(record, none, key.hash, asked: 7, until: 100, limit: 1 << 16)
+    table.keep(record, none, key.hash, asked: 7, until: 100, limit: 1 << 16, monotonic: 1)
     var bytes = table.bytes
     #expect(bytes == 0)
     for number in 0..<5000 {
-      table.keep(record, none, key.hash &+ UInt64(number), asked: 8, until: 100, limit: 4096)
+      table.keep(record, none, key.hash &+ UInt64(number), asked: 8, until: 100, limit: 4096, monotonic: 1)
       bytes = table.bytes
       #expect(bytes <= 4096)
     }
-    table.keep(UnsafeRawBufferPointer(memory), none, 1, asked: 8, until: 100, limit: 4096)
+    table.keep(UnsafeRawBufferPointer(memory), none, 1, asked: 8, until: 100, limit: 4096, monotonic: 1)
     isThere = [table.find(key, monotonic: 1, wall: 0) != nil]
     #expect(isThere == [false])
+    // What is no good any more makes room by itself.
+    table.keep(record, none, key.hash, asked: 8, until: 300, limit: 1 << 16, monotonic: 200)
+    bytes = table.bytes
+    #expect(bytes == record.count)
   }
 }
 

@@ -32,7 +32,7 @@ struct CoreReplicationTests {
     cluster.checkAtRest()
   }
 
-  @Test("a long value goes in pieces")
+  @Test("a long value is received where it stays")
   func long() {
     let cluster = TestCluster(3, factor: 3)
     cluster.settle()
@@ -279,7 +279,7 @@ struct CoreReplicationTests {
     for number in 0..<90 { put(client, cluster.key(of: 0, number), String(repeating: "x", count: 10_000)) }
     cluster.settle()
     #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
-    let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
+    let all: SlotList = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
     let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
     cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: SlotList(all)) }))
     cluster.publish()

@@ -16,8 +16,8 @@ struct OwnerReadTests {
   }
 
   private func owner(_ entry: PartitionEntry) -> Owner {
-    var owner = Owner(0, entry, committed: .none, now: 0)
-    owner.setFollowers((1..<7).map { MemberSlot($0) }, now: 0)
+    var owner = Owner(0, entry, committed: .none, last: .none, now: 0)
+    owner.setFollowers(SlotList((1..<7).map { MemberSlot($0) }), now: 0)
     _ = owner.beginRound()
     return owner
   }

@@ -108,6 +108,27 @@
         }, catchers: [.ignoresStrangers]),
     ]
 
+    /// A rule that PROTOCOL marks ★, or another that the data plane stands on, taken out of whole nodes, and the seed of
+    /// `SimulationOptions.harsh` that shows it.
+    struct Rule: CustomTestStringConvertible, Sendable {
+      let mutation: ReplicationMutation
+      let seed: UInt64
+      var testDescription: String { "\(mutation)" }
+    }
+
+    static let rules: [Rule] = [
+      Rule(mutation: .keepsIdentity, seed: 1),
+      Rule(mutation: .choosesEarly, seed: 13),
+    ]
+
+    @Test("whole nodes without a starred rule break a promise", arguments: rules)
+    func starred(_ rule: Rule) {
+      var options = SimulationOptions.harsh(rule.seed)
+      #expect(World.run(options).violation == nil, "with the rule the seed passes")
+      options.replicationMutation = rule.mutation
+      #expect(World.run(options).violation != nil)
+    }
+
     @Test("the planted bug is caught by the invariant it breaks", arguments: plants)
     func caught(_ plant: Plant) throws {
       var found: [Violation] = []

@@ -18,6 +18,36 @@ import Testing
     #expect(report.violation == nil, "replay it: make simulate ARGS=\(seed)")
   }
 
+  /// A swarm's options with whole nodes, cut to a length that a debug build runs in some seconds.
+  private func shortWhole(_ seed: UInt64) -> SimulationOptions {
+    var options = SimulationOptions.wholeSwarm(seed)
+    options.seconds = 4
+    options.settings.evictAfter = 2000 * ClusterSettings.millisecond
+    return options
+  }
+
+  @Test("whole nodes keep all promises under faults", arguments: 1...3 as ClosedRange<UInt64>)
+  func wholeNodes(_ seed: UInt64) {
+    let report = World.run(shortWhole(seed))
+    #expect(report.violation == nil, "seed \(seed)")
+    #expect(report.operations > 0)
+  }
+
+  @Test("whole nodes without faults serve every client")
+  func calmNodes() {
+    let report = World.run(.calmWhole(hosts: 3, seconds: 4))
+    #expect(report.violation == nil)
+    #expect(report.operations > 100)
+    #expect(report.answers.keys.allSatisfy { [200, 201, 204, 404, 412].contains($0) }, "\(report.answers)")
+  }
+
+  @Test("one seed of whole nodes is one history, event for event")
+  func wholeDeterminism() {
+    let first = World.run(shortWhole(5), trace: true)
+    let second = World.run(shortWhole(5), trace: true)
+    #expect(first.trace == second.trace && first.events == second.events && !first.trace.isEmpty)
+  }
+
   @Test("one seed is one history, event for event")
   func determinism() {
     var options = short(3)

@@ -42,16 +42,20 @@ struct CopyTable: ~Copyable {
   ///   - limit: bytes of all copies at most; one that takes more than an eighth isn't kept.
   mutating func keep(
     _ prefix: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ hash: UInt64, asked: UInt64, until: UInt64,
-    limit: Int
+    limit: Int, monotonic: UInt64
   ) {
     let count = prefix.count + value.count
     if let last = written[PartitionID(hash: hash).rawValue], asked <= last { return }
     guard count <= limit / 8 else { return }
     drop(hash)
-    while bytes + count > limit, first < order.count {
+    // The oldest go: those that are no good any more, and more while there is no room.
+    while first < order.count {
       let oldest = order[first]
+      if let copy = copies[oldest.hash], copy.number == oldest.number {
+        guard copy.until <= monotonic || bytes + count > limit else { break }
+        drop(oldest.hash)
+      }
       first += 1
-      if copies[oldest.hash]?.number == oldest.number { drop(oldest.hash) }
     }
     if first > 1024, first * 2 > order.count {
       order.removeFirst(first)

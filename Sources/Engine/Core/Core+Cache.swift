@@ -78,7 +78,7 @@ extension Core {
     let lease = UInt64(limits.cacheLease) * 1_000_000
     copies.keep(
       prefix, value, record.hash, asked: answer.since, until: answer.since * 1_000_000 + lease - lease / 8,
-      limit: limits.cacheBytes)
+      limit: limits.cacheBytes, monotonic: monotonic)
   }
 
   /// The owner of a key is about to answer a write of it.

@@ -38,6 +38,7 @@ extension Core {
     case .awaitCopy: receiveCopyRequest(payload)
     case .copied: receiveCopied(payload)
     case .replicate: receiveReplication(payload)
+    case .replicateLong: receiveLongRecord(mail: payload)
     case .gather: receiveGather(payload)
     case .gathered: receiveGathered(payload)
     }

@@ -51,6 +51,7 @@ extension Core {
     let all = pendingSettings
     pendingSettings = []
     for pending in all {
+      pending.gather.expected = 0
       let current = pending.entry.name.withUnsafeBytes { maps.settings(of: $0) }
       var wanted = pending.entry.settings
       wanted.version += 1
@@ -64,8 +65,12 @@ extension Core {
         pending.gather.failure = (409, [], .settingsConflict)
       } else {
         pending.gather.text = pending.gather.map.withUnsafeBytes { settingsText($0, current) }
+        // The node's other cores may not have taken that topology yet.
+        pending.gather.expected = coreCount - 1
+        var request = GatherRequest()
+        request.settings = current
+        broadcast(pending.gather, request, map: pending.entry.name)
       }
-      pending.gather.expected = 0
       finishIfDone(pending.gather)
     }
   }

@@ -60,7 +60,6 @@ extension Core {
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
-      desk.dropAssembly(part)
     }
     if entry.epoch > epoch && maps.hasCaches { cacheDesk.leftovers.append(part) }
     if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }

@@ -151,7 +151,7 @@ extension Store {
 
   /// The log goes on at this offset: the ones before were cleaned away at their owner. A segment without records begins
   /// there too.
-  private mutating func skip(_ p: UnsafeMutablePointer<Partition>, to offset: UInt64) {
+  mutating func skip(_ p: UnsafeMutablePointer<Partition>, to offset: UInt64) {
     guard offset > p.pointee.nextOffset else { return }
     var next = max(p.pointee.nextOffset, p.pointee.committed == .max ? offset : p.pointee.committed + 1)
     while next < offset {

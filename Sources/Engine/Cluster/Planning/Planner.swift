@@ -36,6 +36,9 @@ struct Planner: Sendable {
   /// The cluster is over: since when the leader waits for all to know.
   var dissolvedSince: UInt64?
 
+  /// Partitions of whose synced set several members are gone: since when, at this version of the entry.
+  var stuck: [Int: (version: UInt32, since: UInt64)] = [:]
+
   /// What the nodes want for their partitions, and whether any of it is new.
   var wishes = WishBook()
   var hasWishes = false
