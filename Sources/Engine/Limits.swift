@@ -112,9 +112,9 @@ package struct Limits: Sendable, Equatable {
   /// quarter of a core here and there, so that clients hardly notice; 5 GiB take 40 s.
   package var catchUpRate = 128 << 20
 
-  /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A sender
-  /// has one at a time under way to a node, so this is for four senders with the largest values. What goes beyond is
-  /// sent again later.
+  /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A
+  /// sender has one at a time under way to a node, so this is for four senders with the largest values. What goes
+  /// beyond is sent again later.
   package var assembledBytes = 256 << 20
 
   // MARK: Caches

@@ -154,6 +154,26 @@ struct CoreReplicationTests {
     #expect(third.count { second[$0.key] != $0.value } == 1)
   }
 
+  @Test("the data is looked at to its end, wherever the slices of that work end")
+  func digestSlices() {
+    let cluster = TestCluster(2, factor: 2)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    // Each number of keys shifts where slices end by one more.
+    for number in 0..<150 {
+      for key in 0..<20 { put(client, "k\(number)-\(key)", "v") }
+      cluster.settle()
+      _ = client.takeAnswers()
+      _ = cluster.nodes[0].ask("GET", "/v1/cluster?data")
+      cluster.settle()
+    }
+    cluster.advance(100)
+    for node in cluster.nodes {
+      for _ in 0..<20 where !node.ask("GET", "/v1/cluster?data").text.contains("\"checksum\":\"") { cluster.settle() }
+      #expect(node.ask("GET", "/v1/cluster?data").text.contains("\"checksum\":\""))
+    }
+  }
+
   @Test("a node that has received its copies says so once for each owner")
   func sync() {
     let cluster = TestCluster(3, factor: 2)

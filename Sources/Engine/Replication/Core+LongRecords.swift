@@ -86,8 +86,8 @@ extension Core {
 
   // MARK: Receiving
 
-  /// Starts to receive the value behind a REPLICATE frame; false if the frame isn't sound. A value that nobody wants, or
-  /// for which there is no memory, goes by: the owner hears nothing, and asks again.
+  /// Starts to receive the value behind a REPLICATE frame; false if the frame isn't sound. A value that nobody wants,
+  /// or for which there is no memory, goes by: the owner hears nothing, and asks again.
   mutating func beginLongRecord(
     _ frame: FrameView, _ connection: UnsafeMutablePointer<Connection>, _ peer: UnsafeMutablePointer<PeerState>
   ) -> Bool {

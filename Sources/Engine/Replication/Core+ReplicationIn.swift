@@ -175,7 +175,8 @@ extension Core {
     store.cover(id, upTo: end)
   }
 
-  /// There is no memory for a record that was accepted: the log ends before it. The owner hears nothing, and asks again.
+  /// There is no memory for a record that was accepted: the log ends before it. The owner hears nothing, and asks
+  /// again.
   mutating func fallShort(of offset: Offset, _ part: Int) {
     metrics.count(.overloaded)
     desk.parts![part].replica.didTruncate(to: offset.previous)
