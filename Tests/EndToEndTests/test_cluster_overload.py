@@ -62,8 +62,11 @@ def test_a_flood_beyond_memory_is_refused_and_loses_nothing(cluster):
     assert len(kept) > 50
     for node in nodes:
         for path, value in kept.items():
-            assert until(lambda: (answer := node.call("GET", f"{path}?read=linearizable")).status == 200 and answer.body,
-                         "a read") == value
+            def read():
+                answer = node.call("GET", f"{path}?read=linearizable")
+                return answer.status == 200 and answer.body
+
+            assert until(read, "a read") == value
     for path in list(kept)[:40]:
         until(lambda: nodes[0].call("DELETE", path).status in (204, 404), "room again")
     until(lambda: nodes[0].call("PUT", "/small", "1").status in (200, 201), "writes again", 20)
