@@ -6,7 +6,12 @@ import Testing
 
 /// Transcripts of a cluster of three at work, compared with those in `Scenarios`. `REWRITE=1` writes them anew; read
 /// the difference then.
-@Suite struct ScenarioTests {
+@Suite(.enabled(if: ScenarioTests.hasTranscripts, "no transcripts: write them with REWRITE=1"))
+struct ScenarioTests {
+  private static let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
+  private static var isRewriting: Bool { ProcessInfo.processInfo.environment["REWRITE"] != nil }
+  static var hasTranscripts: Bool { isRewriting || FileManager.default.fileExists(atPath: folder.path) }
+
   /// A world that writes down what a script does and what the nodes say, each thing once.
   private struct Script {
     var world: World
@@ -73,12 +78,11 @@ import Testing
   }
 
   private func compare(_ name: String, _ script: Script) throws {
-    let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
-    let file = folder.appending(path: "\(name).txt")
+    let file = ScenarioTests.folder.appending(path: "\(name).txt")
     let text = script.lines.joined(separator: "\n") + "\n"
     #expect(script.world.checker.violation == nil)
-    if ProcessInfo.processInfo.environment["REWRITE"] != nil {
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    if ScenarioTests.isRewriting {
+      try FileManager.default.createDirectory(at: ScenarioTests.folder, withIntermediateDirectories: true)
       try text.write(to: file, atomically: true, encoding: .utf8)
       return
     }
