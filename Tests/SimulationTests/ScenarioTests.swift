@@ -4,14 +4,17 @@ import Testing
 
 @testable import Simulator
 
+/// Where transcripts are, and whether they are written anew.
+private enum Transcripts {
+  static let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
+  static var isRewritten: Bool { ProcessInfo.processInfo.environment["REWRITE"] != nil }
+  static var areThere: Bool { isRewritten || FileManager.default.fileExists(atPath: folder.path) }
+}
+
 /// Transcripts of a cluster of three at work, compared with those in `Scenarios`. `REWRITE=1` writes them anew; read
 /// the difference then.
-@Suite(.enabled(if: ScenarioTests.hasTranscripts, "no transcripts: write them with REWRITE=1"))
+@Suite(.enabled(if: Transcripts.areThere, "no transcripts: write them with REWRITE=1"))
 struct ScenarioTests {
-  private static let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
-  private static var isRewriting: Bool { ProcessInfo.processInfo.environment["REWRITE"] != nil }
-  static var hasTranscripts: Bool { isRewriting || FileManager.default.fileExists(atPath: folder.path) }
-
   /// A world that writes down what a script does and what the nodes say, each thing once.
   private struct Script {
     var world: World
@@ -78,11 +81,11 @@ struct ScenarioTests {
   }
 
   private func compare(_ name: String, _ script: Script) throws {
-    let file = ScenarioTests.folder.appending(path: "\(name).txt")
+    let file = Transcripts.folder.appending(path: "\(name).txt")
     let text = script.lines.joined(separator: "\n") + "\n"
     #expect(script.world.checker.violation == nil)
-    if ScenarioTests.isRewriting {
-      try FileManager.default.createDirectory(at: ScenarioTests.folder, withIntermediateDirectories: true)
+    if Transcripts.isRewritten {
+      try FileManager.default.createDirectory(at: Transcripts.folder, withIntermediateDirectories: true)
       try text.write(to: file, atomically: true, encoding: .utf8)
       return
     }
