@@ -117,7 +117,8 @@
     }
 
     static let rules: [Rule] = [
-      Rule(mutation: .keepsIdentity, seed: 1),
+      Rule(mutation: .keepsIdentity, seed: 8),
+      Rule(mutation: .choosesEarly, seed: 48),
       Rule(mutation: .shrinksEarly, seed: 30),
     ]
 

@@ -4,9 +4,17 @@ import Testing
 
 @testable import Simulator
 
+/// Where transcripts are, and whether they are written anew.
+private enum Transcripts {
+  static let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
+  static var isRewritten: Bool { ProcessInfo.processInfo.environment["REWRITE"] != nil }
+  static var areThere: Bool { isRewritten || FileManager.default.fileExists(atPath: folder.path) }
+}
+
 /// Transcripts of a cluster of three at work, compared with those in `Scenarios`. `REWRITE=1` writes them anew; read
 /// the difference then.
-@Suite struct ScenarioTests {
+@Suite(.enabled(if: Transcripts.areThere, "no transcripts: write them with REWRITE=1"))
+struct ScenarioTests {
   /// A world that writes down what a script does and what the nodes say, each thing once.
   private struct Script {
     var world: World
@@ -73,12 +81,11 @@ import Testing
   }
 
   private func compare(_ name: String, _ script: Script) throws {
-    let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Scenarios")
-    let file = folder.appending(path: "\(name).txt")
+    let file = Transcripts.folder.appending(path: "\(name).txt")
     let text = script.lines.joined(separator: "\n") + "\n"
     #expect(script.world.checker.violation == nil)
-    if ProcessInfo.processInfo.environment["REWRITE"] != nil {
-      try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    if Transcripts.isRewritten {
+      try FileManager.default.createDirectory(at: Transcripts.folder, withIntermediateDirectories: true)
       try text.write(to: file, atomically: true, encoding: .utf8)
       return
     }
