@@ -20,6 +20,7 @@ extension ControlPlane {
     if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
     if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
     guard admit(beacon, address, now) else { return }
+    if raft!.role == .leader { noteAddress(of: beacon.source, address, now) }
     switch beacon.body {
     case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
     case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
@@ -56,6 +57,21 @@ extension ControlPlane {
       heard.append((source, address))
     }
     return true
+  }
+
+  /// A leader hears a member from elsewhere than the topology has it, and nothing by the way that it thinks it has:
+  /// somebody else's copy of its JOIN came first, or it moved. The log then gets the address that is heard.
+  private func noteAddress(of node: NodeID, _ address: PeerAddress, _ now: UInt64) {
+    guard let known = self.address(of: node), known != address, raft!.isSettled, !isHeard(node, now),
+      var member = topology?.member(node), member.peer == known
+    else { return }
+    planner.newcomers.removeAll { $0.id == node }
+    guard planner.newcomers.count < ClusterLimits.newcomers else { return }
+    if member.http.high == known.high, member.http.low == known.low {
+      member.http = PeerAddress(high: address.high, low: address.low, port: member.http.port)
+    }
+    member.peer = address
+    planner.newcomers.append(member)
   }
 
   /// Whether the topology has this node, with an address: a binary search.
