@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cluster import Cluster
-from http1 import request
+from http1 import Closed, request
 from namespaces import Network, require_network
 from node import until
 
@@ -42,15 +42,21 @@ def test_a_flood_beyond_memory_is_refused_and_loses_nothing(cluster):
     kept, statuses = {}, {}
 
     def write(number):
-        with nodes[number].connect() as connection:
-            for count in range(150):
-                value = os.urandom(16) * 16_384
+        connection = nodes[number].connect()
+        for count in range(150):
+            value = os.urandom(16) * 16_384
+            try:
                 answer = connection.call("PUT", f"/f{number}-{count}?timeout=2s", value)
-                statuses[answer.status] = statuses.get(answer.status, 0) + 1
-                if answer.status == 201:
-                    kept[f"/f{number}-{count}"] = value
-                elif answer.status == 503:
-                    assert answer.header("Retry-After")
+            except (Closed, OSError):
+                # What is refused from its head alone ends its connection.
+                connection = nodes[number].connect()
+                continue
+            statuses[answer.status] = statuses.get(answer.status, 0) + 1
+            if answer.status == 201:
+                kept[f"/f{number}-{count}"] = value
+            elif answer.status == 503 and not answer.header("Retry-After"):
+                statuses["no Retry-After"] = 1
+        connection.close()
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -111,7 +117,8 @@ def test_clients_that_never_read_cost_others_nothing(cluster):
         for number in range(300):
             assert nodes[number % 3].call("PUT", f"/small{number}", "1").status in (200, 201)
             assert nodes[number % 3].call("GET", f"/small{number}?read=linearizable").body == b"1"
-        assert all(node.resident_bytes() - was < 200 << 20 for node, was in zip(nodes, before))
+        # What is fetched for them is bounded by limits.collectedBytes, 256 MiB.
+        assert all(node.resident_bytes() - was < 340 << 20 for node, was in zip(nodes, before))
     finally:
         for connection in idle:
             connection.close()
