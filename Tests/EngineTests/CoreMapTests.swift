@@ -178,13 +178,13 @@ struct CoreMapTests {
     #expect(send(cluster, 0, "PUT", key, "1").first?.status == 201)
     #expect(cluster.nodes.map(\.keys) == [1, 0, 0])
     let number = partition(key)
-    let entry = cluster.topology.partitions[number]
-    cluster.apply(
-      .handOver([
-        .init(partition: PartitionID(UInt16(number)), epoch: entry.epoch, version: entry.version, heir: 1)
-      ]))
+    cluster.apply(.place([.init(partition: PartitionID(UInt16(number)), replicas: [1, 0, 2])]))
     cluster.publish()
-    cluster.settle()
+    for _ in 0..<5 {
+      cluster.advance(100)
+      cluster.govern()
+    }
+    #expect(cluster.topology.partitions[number].owner == 1)
     for node in 0..<3 { #expect(value(cluster, node, key).0 == 404) }
     cluster.advance(2000)
     #expect(cluster.nodes.map(\.keys) == [0, 0, 0])
