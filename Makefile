@@ -85,7 +85,7 @@ null: ## build the C servers that benchmarks are compared with
 	@.ci/install build
 	@$(MAKE) --no-print-directory -C Benchmarks/null
 
-bench: build null ## compare with C servers, redis and nginx; CASE=get-p1 for one case, QUICK=1 for short runs
+bench: build null ## compare with C servers, redis, nginx and etcd; CASE=get-p1 for one case, QUICK=1 for short runs
 	@.ci/install bench
 	@python3 Benchmarks/bench.py $(if $(CASE),--case $(CASE)) $(if $(QUICK),--quick) $(ARGS)
 

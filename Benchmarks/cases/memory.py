@@ -2,7 +2,7 @@
 
 from harness import servers
 from harness.load import MILLION, Load, fill
-from harness.machine import resident_bytes
+from harness.machine import resident_bytes, resident_parts
 from harness.results import Result, Samples, at_most, format_number
 
 
@@ -21,10 +21,13 @@ class Memory:
                 empty = resident_bytes(server.pid)
                 fill(server, Load(keys=keys))
                 full = resident_bytes(server.pid)
+                parts = resident_parts(server.pid)
             result.rows.append([name, format_number(empty / 1e6), format_number(full / 1e6), f"{full / raw:.2f}x",
                                 format_number((full - empty) / keys)])
             if name == "kvd":
                 result.bars = [at_most("resident memory to raw bytes, 1 M keys", Samples([full / raw]), 1.5)]
+                result.notes.append("Of kvd's, full: " + ", ".join(
+                    f"{name} {size / 1e6:.1f} MB" for name, size in parts) + ".")
         return result
 
 

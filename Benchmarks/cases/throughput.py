@@ -47,6 +47,8 @@ class Throughput:
     bars: tuple = ()
     notes: tuple = ()
     first: str = "kvd"
+    # The share of the usual time that a turn takes.
+    share: float = 1.0
 
     def run(self, options):
         load = self.load.but(keys=options.keys(self.load.keys))
@@ -59,11 +61,12 @@ class Throughput:
                     fill(running[name], load.but(**contender.load))
             for _ in range(options.rounds):
                 for name, contender in contenders.items():
-                    reports[name].append(measure(running[name], load.but(**contender.load), options.seconds))
+                    reports[name].append(measure(running[name], load.but(**contender.load),
+                                                 self.share * options.seconds))
             result = self.result(reports)
             if result.is_missed and options.profiles:
                 own = load.but(**contenders[self.first].load)
-                result.profile = profile(running[self.first], own, options.seconds)
+                result.profile = profile(running[self.first], own, self.share * options.seconds)
         return result
 
     def result(self, reports):

@@ -112,8 +112,8 @@ def redis_with_replica():
     ports = [machine.free_port(), machine.free_port()]
     # The first copy of a replica is a file.
     folder = tempfile.mkdtemp(prefix="kvd-redis-")
-    plain = ["--dir", folder, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    plain += ["--repl-diskless-sync-delay", "0"]
+    plain = ["--dir", folder, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--repl-diskless-sync-delay", "0"]
     commands = [["redis-server", "--port", ports[0], *plain],
                 ["redis-server", "--port", ports[1], *plain, "--replicaof", "127.0.0.1", ports[0]]]
     starts = [lambda number=number: Server(f"redis {number}", commands[number], ports[number], scheme="redis")

@@ -47,6 +47,25 @@ def resident_bytes(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
+def resident_parts(pid):
+    """What a process has resident, by kind, the largest first: its program and libraries (clean pages of files, which
+    the kernel shares and drops when it must), the largest mapping of its own, and the rest (/proc/PID/smaps)."""
+    files, own = 0, []
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            name = line.split(None, 5)[5] if len(line.split(None, 5)) > 5 else ""
+        elif line.startswith("Rss:"):
+            size = 1024 * int(line.split()[1])
+            if name.startswith("/"):
+                files += size
+            else:
+                own.append(size)
+    largest = max(own)
+    return sorted([("program and libraries", files), ("the store", largest), ("all else", sum(own) - largest)],
+                  key=lambda part: -part[1])
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

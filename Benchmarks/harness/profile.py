@@ -7,26 +7,46 @@ import subprocess
 from . import machine
 from .load import measure
 
+DATA = machine.WORK / "perf.data"
+RECORD = ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(DATA)]
+
 
 def profile(server, load, seconds, lines=16):
     """The functions that use most of a server's time under a load, as text; None without perf."""
     if not shutil.which("perf"):
         return None
-    data = machine.WORK / "perf.data"
     recorder = subprocess.Popen(
-        ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(data), "-p", ",".join(map(str, server.pids))],
+        [*RECORD, "-p", ",".join(map(str, server.pids))],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         measure(server, load, seconds)
     finally:
         recorder.terminate()
         recorder.wait(30)
+    return summary(lines)
+
+
+def profile_command(command, without=(), lines=16):
+    """The same of a command that runs to its end; what is left of its time when these functions are left out."""
+    if not shutil.which("perf"):
+        return None
+    machine.WORK.mkdir(parents=True, exist_ok=True)
+    subprocess.run([*RECORD, "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    return summary(lines, without)
+
+
+def summary(lines, without=()):
+    """What was recorded."""
     report = subprocess.run(
-        ["perf", "report", "-i", str(data), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.01"],
+        ["perf", "report", "-i", str(DATA), "--no-children", "--stdio", "-w", "0,0,200", "--percent-limit", "0.01"],
         capture_output=True, text=True).stdout
     found = re.findall(r"^ +([\d.]+)% +\S+ +(\S+) +\[(.)\] (\S+)", report, re.M)
-    if not found:
+    kept = [entry for entry in found if not entry[3].startswith(tuple(without))] if without else found
+    if not kept:
         return None
+    total = sum(float(share) for share, *_ in kept) if without else 100
+    found = [(f"{100 * float(share) / total:.2f}", *rest) for share, *rest in kept]
     names = demangled([symbol for *_, symbol in found[:lines]])
     top = "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
                     for (share, where, kind, _), name in zip(found, names))
@@ -37,7 +57,7 @@ def shares(found):
     """How much of the time the kernel, kvd itself and its libraries take."""
     sums = {"kernel": 0.0, "kvd": 0.0, "libraries": 0.0}
     for share, where, kind, _ in found:
-        sums["kernel" if kind == "k" else "kvd" if where.startswith("kvd") else "libraries"] += float(share)
+        sums["kernel" if kind == "k" else "kvd" if where.startswith(("kvd", "micro")) else "libraries"] += float(share)
     return ", ".join(f"{name} {100 * part / sum(sums.values()):.0f} %" for name, part in sums.items())
 
 

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "shim.h"
 #include <errno.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -71,3 +73,21 @@ int kvd_next_signal(int descriptor) {
 }
 
 void kvd_ignore_sigpipe(void) { signal(SIGPIPE, SIG_IGN); }
+
+static int unmap_object(struct dl_phdr_info *object, size_t size, void *context) {
+  (void)size;
+  (void)context;
+  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+    /* What can be written may have been, and would be lost. The loader writes to parts that it protects then. */
+    if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
+    uintptr_t start = (object->dlpi_addr + part->p_vaddr + page - 1) & ~(page - 1);
+    uintptr_t end = (object->dlpi_addr + part->p_vaddr + part->p_filesz) & ~(page - 1);
+    /* A part that can't be unmapped, as the kernel's own, stays. */
+    if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+  }
+  return 0;
+}
+
+void kvd_unmap_program(void) { dl_iterate_phdr(unmap_object, NULL); }

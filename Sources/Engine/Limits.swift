@@ -112,6 +112,21 @@ package struct Limits: Sendable, Equatable {
   /// quarter of a core here and there, so that clients hardly notice; 5 GiB take 40 s.
   package var catchUpRate = 128 << 20
 
+  /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A
+  /// sender has one at a time under way to a node, so this is for four senders with the largest values. What goes
+  /// beyond is sent again later.
+  package var assembledBytes = 256 << 20
+
+  // MARK: Caches
+
+  /// Bytes of copies of cached values that one core keeps, whose owner is another node: some percent of what a core
+  /// usually has.
+  package var cacheBytes = 64 << 20
+  /// How long the owner of a cached value waits for a node that has read it and can't be reached, before it answers a
+  /// write (milliseconds); so long a copy is good, and as long a new owner waits. Short enough that a write outlasts a
+  /// node that died, long enough that a busy key is asked for once a second.
+  package var cacheLease = 1_000
+
   // MARK: Between cores
 
   /// Bytes of the mailbox from one core to another.
@@ -181,6 +196,9 @@ extension Limits {
     Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
     Limit("catchUpRate", \.catchUpRate, 1 << 10...1 << 40),
     Limit("uncommitted", \.uncommitted, 16...1 << 24),
+    Limit("assembledBytes", \.assembledBytes, 1 << 16...1 << 40),
+    Limit("cacheBytes", \.cacheBytes, 1 << 16...1 << 40),
+    Limit("cacheLease", \.cacheLease, 100...60_000),
     Limit("mailbox", \.mailbox, 1 << 18...1 << 28),
   ]
 }

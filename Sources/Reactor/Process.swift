@@ -24,6 +24,13 @@ package struct DescriptorLimit: Equatable, Sendable {
   private static func clamped(_ value: rlim_t) -> Int { Int(min(value, rlim_t(Int32.max))) }
 }
 
+/// The pages of the program and its libraries that the process has mapped.
+package enum ProgramPages {
+  /// Unmaps them all. What is still needed is mapped again when it is used, from the page cache; what only starting
+  /// needed, megabytes of it, isn't, and the kernel may drop it when memory is short.
+  package static func forget() { kvd_unmap_program() }
+}
+
 /// The processors this process may use.
 package struct Processors: Equatable, Sendable {
   /// The numbers of those its threads may run on (sched_getaffinity).

@@ -57,6 +57,8 @@ final class Machine {
   var nextNews: UInt64 = 0
   var leaseEnd: UInt64 = 0
   var wantsWrites = false
+  /// Settings of maps that clients asked for.
+  var maps: [MapEntry] = []
   var hasWishes = false
   /// The process ends when its cores have drained, or at this time.
   var isStopping = false

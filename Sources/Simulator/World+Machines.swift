@@ -63,7 +63,7 @@ extension World {
       machine.seats[core].wishes = wishes
       machine.hasWishes = true
     }
-    if machine.wantsWrites || machine.hasWishes { press(number, machine, clock) }
+    if machine.wantsWrites || machine.hasWishes || !machine.maps.isEmpty { press(number, machine, clock) }
     guard hosts[number].machine === machine else { return }
     sendMail(number, core, machine)
     if machine.cores[core].wantsTurnEnd { machine.cores[core].turnEnded(monotonic: clock) }
@@ -180,6 +180,9 @@ extension World {
           world.schedule(place, 1 - side)
         }
       case .askForWrites: machine.wantsWrites = true
+      case .setMap(let bytes, let count):
+        let command = [UInt8](UnsafeRawBufferPointer(start: bytes, count: count))
+        if case .setMap(let entry)? = try? TopologyCommand(decoding: command) { machine.maps.append(entry) }
       case .receive, .discard, .populate: break
       case .log(let level, let bytes, let count):
         let text = String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self)
@@ -246,6 +249,11 @@ extension World {
       hosts[number].control!.markWritten()
       hosts[number].control!.tick(clock, &chances[number])
     }
+    for entry in machine.maps {
+      hosts[number].control!.setMap(entry, now: clock)
+      hosts[number].control!.tick(clock, &chances[number])
+    }
+    machine.maps = []
     if machine.hasWishes {
       machine.hasWishes = false
       hosts[number].control!.setWishes(machine.seats.flatMap(\.wishes), now: clock)

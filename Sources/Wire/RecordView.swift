@@ -137,21 +137,35 @@ extension RecordView {
     self.init(base)
     let length = self.length
     guard length >= RecordLayout.headerCount, length <= buffer.count else { throw .truncated }
-    guard let kind = RecordKind(rawValue: kindAndFlags & RecordLayout.kindMask) else { throw .malformed }
+    let start = try checkedValueStart(length)
+    guard isPut ? start <= length : start == length else { throw .malformed }
+    guard isIntact else { throw .checksum }
+  }
+
+  /// A view of the start of a record from outside: the buffer is all that the record has before its value. The checksum
+  /// isn't looked at.
+  package init(checkingStart buffer: UnsafeRawBufferPointer) throws(RecordError) {
+    guard let base = buffer.baseAddress, buffer.count >= RecordLayout.headerCount else { throw .truncated }
+    self.init(base)
+    let start = try checkedValueStart(buffer.count)
+    guard start == buffer.count, isPut ? length >= start : length == start else { throw .malformed }
+  }
+
+  /// Where the value starts, if the kind is known and the content type is sound and within the first `limit` bytes.
+  private func checkedValueStart(_ limit: Int) throws(RecordError) -> Int {
+    guard RecordKind(rawValue: kindAndFlags & RecordLayout.kindMask) != nil else { throw .malformed }
     var start = contentTypeStart
     if kindAndFlags & RecordLayout.hasContentType != 0 {
-      guard start < length else { throw .malformed }
+      guard start < limit else { throw .malformed }
       if u8(start) == RecordLayout.literalContentType {
-        guard start + 1 < length else { throw .malformed }
+        guard start + 1 < limit else { throw .malformed }
         start += 1 + Int(u8(start + 1))
       } else if u8(start) == 0 {
         throw .malformed
       }
       start += 1
     }
-    start += mapCount + keyCount
-    guard kind == .put ? start <= length : start == length else { throw .malformed }
-    guard isIntact else { throw .checksum }
+    return start + mapCount + keyCount
   }
 
   /// Whether the checksum fits the bytes. The lengths must be known to be sound.

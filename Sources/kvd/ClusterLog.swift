@@ -15,9 +15,6 @@ struct ClusterLog {
   /// This node has asked to leave.
   func leaving() { line(.info, "leaving the cluster", "LEAVING", []) }
 
-  /// It holds all that it should.
-  func inStep(partitions: Int) { line(.info, "in step with the cluster", "SYNC", [("partitions", "\(partitions)")]) }
-
   /// It was cut off for as long as the operator said.
   func isolated(milliseconds: UInt64) {
     line(.error, "cut off from the cluster for too long", "ISOLATED", [("seconds", "\(milliseconds / 1000)")])

@@ -13,8 +13,6 @@ final class ClusterNode {
   private var log: ClusterLog
   /// What the cores were told last, and when news that can wait may be told again.
   private var view: ClusterView
-  /// Whether it holds all copies that it should hold.
-  private var isInStep = false
   private var nextNews: UInt64 = 0
   /// The control plane has taken a step since `publish`.
   private var hasStepped = false
@@ -85,7 +83,7 @@ final class ClusterNode {
   @inline(__always)
   func turn(_ loop: inout Loop, now: UInt64) {
     if now >= deadline || hasStepped || shared.wantsWrites.load(ordering: .relaxed)
-      || shared.hasWishes.load(ordering: .relaxed)
+      || shared.hasWishes.load(ordering: .relaxed) || shared.hasMapRequests.load(ordering: .relaxed)
     {
       step(&loop, now)
     }
@@ -109,6 +107,12 @@ final class ClusterNode {
     places.refresh(now: now, isSeeking: control.topology == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {
       control.markWritten()
+      control.tick(now, &chance)
+      carryOut(&loop, now)
+    }
+    for bytes in shared.takeMapRequests() {
+      guard case .setMap(let entry)? = try? TopologyCommand(decoding: bytes) else { continue }
+      control.setMap(entry, now: now)
       control.tick(now, &chance)
       carryOut(&loop, now)
     }
@@ -183,19 +187,9 @@ final class ClusterNode {
     let isDecisive = next.isDecisive(since: view)
     guard isDecisive || now >= nextNews else { return }  // the next heartbeat comes soon
     nextNews = now + ClusterNode.newsInterval
-    if next.topology?.version != view.topology?.version { noteStep(next) }
     view = next
     shared.publish(next)
     if isDecisive { shared.wakeOthers(than: 0) }
-  }
-
-  /// Says so when this node comes to hold all copies that it should hold.
-  private func noteStep(_ view: ClusterView) {
-    guard let topology = view.topology, let own = topology.slot(of: view.identity.id) else { return }
-    let wanted = topology.partitions.filter { $0.replicas.contains(own) }
-    let isNow = !wanted.isEmpty && wanted.allSatisfy { $0.synced.contains(own) }
-    if isNow && !isInStep { log.inStep(partitions: wanted.count) }
-    isInStep = isNow
   }
 
   /// Ends the process if it was cut off from its cluster for as long as the operator said.

@@ -14,8 +14,8 @@ struct ClusterSockets {
   static var beaconPort: UInt16 { 3099 }
   /// The multicast group of beacons, of the block for private use (RFC 2365, organisation-local scope).
   static var group: SocketAddress { SocketAddress(v4: 0xEFC0_6B76, port: beaconPort) }  // 239.192.107.118
-  /// The group on IPv6 networks: a transient one of the site's scope (RFC 4291, section 2.7), so that datagrams to it come
-  /// from addresses that can be answered without naming an interface; they stay on the link all the same.
+  /// The group on IPv6 networks: a transient one of the site's scope (RFC 4291, section 2.7), so that datagrams to it
+  /// come from addresses that can be answered without naming an interface; they stay on the link all the same.
   static var group6: SocketAddress { SocketAddress(high: 0xFF15 << 48, low: 0x6B76_6400, port: beaconPort) }
   /// What the loop calls the socket of the `--peer` port, and those of the beacon port.
   static var peerTag: UInt16 { 0 }

@@ -21,6 +21,9 @@ struct CoreThread: ~Copyable {
   private var viewNumber: UInt64 = 0
   /// What the loop calls the listener of the `--peer` port.
   private static var peerTag: UInt16 { 1 }
+  /// When the pages that only starting needed are unmapped (monotonic nanoseconds); core 0 does that, once.
+  private var forgetsAt: UInt64
+  private static var startTime: UInt64 { 2_000_000_000 }
   /// When waiting for what is in flight ends (monotonic nanoseconds).
   private var stopDeadline = UInt64.max
 
@@ -30,6 +33,7 @@ struct CoreThread: ~Copyable {
     self.shared = shared
     self.post = post
     index = configuration.index
+    forgetsAt = index == 0 ? Clock.monotonic() + CoreThread.startTime : .max
     loop = try Loop(options, waker: waker)
     core = Core(configuration, wall: Clock.realtime() / 1_000_000)
   }
@@ -71,6 +75,10 @@ struct CoreThread: ~Copyable {
     cluster?.turn(&loop, now: now)
     if let counts = cluster?.takeCounts(&loop) { core.datagrams = counts }
     if post.count > 1 { sendMail() }
+    if now >= forgetsAt {
+      forgetsAt = .max
+      ProgramPages.forget()
+    }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
   }
@@ -147,6 +155,7 @@ struct CoreThread: ~Copyable {
       case .askForWrites:
         shared.wantsWrites.store(true, ordering: .releasing)
         shared.wakers[0].wake()
+      case .setMap(let bytes, let count): shared.ask(for: Array(UnsafeRawBufferPointer(start: bytes, count: count)))
       case .receive(let id, let memory, let count): loop.receive(SocketID(id), into: memory, count)
       case .discard(let range): shared.discard(range)
       case .populate(let range): shared.populator.ask(for: range)

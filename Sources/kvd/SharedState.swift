@@ -26,6 +26,9 @@ final class SharedState: @unchecked Sendable {
   let leaseEnd = Atomic<UInt64>(0)
   /// A core has writes that wait for the cluster to note that it takes some.
   let wantsWrites = Atomic<Bool>(false)
+  /// Settings of maps that clients asked for, encoded, at most `ClusterLimits.mapRequests`, and whether there are any.
+  private let mapRequests = Mutex<[[UInt8]]>([])
+  let hasMapRequests = Atomic<Bool>(false)
   /// What each core's partitions want of the control plane, and whether any of it is news.
   private let wishes = Mutex<[[PartitionWish]]>([])
   let hasWishes = Atomic<Bool>(false)
@@ -132,6 +135,23 @@ final class SharedState: @unchecked Sendable {
     }
     hasWishes.store(true, ordering: .releasing)
     if core != 0 { wakers[0].wake() }
+  }
+
+  /// Has core 0 ask the cluster for a map's settings.
+  func ask(for command: [UInt8]) {
+    mapRequests.withLock { if $0.count < ClusterLimits.mapRequests { $0.append(command) } }
+    hasMapRequests.store(true, ordering: .releasing)
+    wakers[0].wake()
+  }
+
+  /// The settings that were asked for since the last time.
+  func takeMapRequests() -> [[UInt8]] {
+    guard hasMapRequests.load(ordering: .relaxed), hasMapRequests.exchange(false, ordering: .acquiringAndReleasing)
+    else { return [] }
+    return mapRequests.withLock { requests in
+      defer { requests = [] }
+      return requests
+    }
   }
 
   /// What all cores' partitions want; nil if that is no news.

@@ -30,7 +30,7 @@ STATEFUL = {412, 413, 414, 422}
 BEYOND_GRAMMAR = (
     "min-revision belongs to another", "at and op exclude", "by goes with", "ttl goes with", "ttl is a duration",
     "timeout is a duration", "w is majority", "by is a", "replicas is a", "history is a size",
-    "map goes with", "The request is not JSON", "A value is not base64", "Operation ")
+    "map goes with", "mode is replicated", "The request is not JSON", "A value is not base64", "Operation ")
 # What is stored before the tests, so that generated requests meet values of all kinds.
 STORED = {
     "object": (b'{"a":{"b":[1,2,{"c":null}]},"":0,"~":"\\u00fc"}', "application/json"),

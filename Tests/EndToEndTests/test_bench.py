@@ -158,6 +158,19 @@ class TestReplies:
         assert report["protocol"] == "resp" and report["unanswered"] == 0
         assert report["statuses"] == {"OK": 8, "nil": 5, "error": 3}
 
+    def test_a_wait_is_what_answers_a_write(self):
+        asked = b"*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$4\r\n1000\r\n"
+        numbers = iter(range(1000))
+
+        def answer(head):
+            return b"+OK\r\n:%d\r\n" % (next(numbers) % 3)
+
+        with Scripted(answer, lambda data: [data[i:i + 1] for i in range(len(data))], asked) as server:
+            report, = bench(server.url.replace("http", "redis"), "-w", "put", "--wait", "2", "-l", "1", "-p", "2", "-r",
+                            "30", seconds=30)
+        assert len(server.requests) == 30 and all(b"SET" in request for request in server.requests)
+        assert report["statuses"] == {"OK": 10, "error": 20} and report["unanswered"] == 0
+
     @pytest.mark.parametrize("reply, word", [
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "HTTP/1.1"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "transfer coding"),
@@ -425,6 +438,6 @@ def test_the_benchmarks_run(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     text = results.read_text()
     assert "## Bars" in text and "nan" not in text and "None" not in text
-    for title in ("HTTP GET", "Binary protocol", "Large values", "Round trip", "Pauses", "Memory", "A million records",
-                  "Two cores", "Hot leaves", "Cross-check"):
+    for title in ("HTTP GET", "Binary protocol", "Replicated PUT", "Large values", "Round trip", "Pauses", "Memory",
+                  "A million records", "Two cores", "Hot leaves", "Cross-check"):
         assert f"\n## {title}" in text, title

@@ -41,7 +41,8 @@ class Run:
         self.network = network
         self.hosts = network.hosts[:count]
         self.chance = random.Random(seed)
-        self.cluster = Cluster(network, io)
+        # With two cores, what clients ask for goes through mailboxes as well.
+        self.cluster = Cluster(network, io, cores=1 + seed % 2)
         self.cluster.start(self.hosts)
         self.cluster.until_one()
         self.until_whole()

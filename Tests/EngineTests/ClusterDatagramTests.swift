@@ -119,7 +119,9 @@ import Wire
     ]
     #expect(cases.count == IgnoredReason.allCases.count)
     for (reason, datagram, address) in cases {
-      let before = group.nodes[0]
+      let before = (
+        ignored: group.nodes[0].ignored, topology: group.nodes[0].topology, leader: group.nodes[0].leader
+      )
       let events = group.events.count
       group.receive(datagram, at: 0, from: address)
       group.receive(datagram, at: 0, from: address)

@@ -45,6 +45,31 @@ struct CoreClusterTests {
     return ClusterView(control)
   }
 
+  // MARK: Settings of maps
+
+  @Test("settings of a map are asked of the cluster, and answered when the topology shows them or others")
+  func settings() throws {
+    let node = TestNode(cores: 2)
+    node.adopt(view())
+    let clients = (0..<2).map { node.connect($0) }
+    for (number, client) in clients.enumerated() {
+      client.send(request("PUT", "/v1/maps/m", body: "{\"ttl\":\"\(number + 1)s\",\"mode\":\"cache\"}"))
+    }
+    node.settle()
+    #expect(clients.allSatisfy { $0.receivedCount == 0 } && node.mapsAskedFor.count == 2)
+    let command = try TopologyCommand(decoding: node.mapsAskedFor[0])
+    node.adopt(view(change: { topology in _ = topology.apply(command, at: topology.index.next) }))
+    #expect(Set(clients.map { $0.takeAnswers().first?.status }) == [200, 409])
+    let shown = (0..<2).map { node.ask("GET", "/v1/maps/m", core: $0).text }
+    #expect(Set(shown).count == 1 && shown[0].contains("\"mode\":\"cache\""))
+    for (map, body) in [("m", "{\"replicas\":4}"), ("default", "{\"mode\":\"cache\"}"), ("m", "{\"mode\":1}")] {
+      #expect(node.ask("PUT", "/v1/maps/\(map)", body: body).status == 400)
+    }
+    clients[0].send(request("PUT", "/v1/maps/m", body: "{}"))
+    node.advance(6_000)
+    #expect(clients[0].takeAnswers().map(\.status) == [504])
+  }
+
   // MARK: Waiting
 
   @Test("requests for keys wait while the node seeks its cluster, the first write until the cluster has noted it")
@@ -115,19 +140,19 @@ struct CoreClusterTests {
     for number in 0..<40 {
       let key = "k\(number)"
       let owns = node.partition(of: key) % 2 == 0
-      let answer = node.ask("PUT", "/" + key, body: "x", core: number % cores)
-      #expect(answer.status == (owns ? 201 : 503))
-      if !owns { #expect(answer["retry-after"] == "1") }
+      let answer = patiently(node, request("PUT", "/" + key + "?timeout=10ms", body: "x"), core: number % cores)
+      #expect(answer?.status == (owns ? 201 : 503))
+      if !owns { #expect(answer?["retry-after"] == "1") }
       #expect(node.ask("GET", "/" + key, core: number % cores).status == (owns ? 200 : 404))
       let large = node.ask("PUT", "/" + key, [], [UInt8](repeating: 1, count: 200_000))
       #expect(large.status == (owns ? 200 : 503))
     }
-    let batch = node.ask(
-      "POST", "/v1/batch",
-      body: "[{\"op\":\"incr\",\"key\":\"c0\"},{\"op\":\"incr\",\"key\":\"c1\"},{\"op\":\"incr\",\"key\":\"c2\"}]")
+    let operations = (0..<3).map { "{\"op\":\"incr\",\"key\":\"c\($0)\"}" }.joined(separator: ",")
+    let batch = request("POST", "/v1/batch", body: "[\(operations)]")
+    let text = patiently(node, batch, milliseconds: node.limits.writeTimeout + 20)?.text ?? ""
     let parts = (0..<3).map { node.partition(of: "c\($0)") % 2 == 0 }
-    #expect(batch.text.components("\"status\":201") == parts.count { $0 })
-    #expect(batch.text.components("\"status\":503") == parts.count { !$0 })
+    #expect(text.components("\"status\":201") == parts.count { $0 })
+    #expect(text.components("\"status\":503") == parts.count { !$0 })
     node.checkAtRest()
   }
 
@@ -136,8 +161,21 @@ struct CoreClusterTests {
     let node = TestNode()
     let partition = node.partition(of: "a")
     node.adopt(view(change: { $0.partitions[partition].isActive = false }))
-    let answer = node.ask("PUT", "/a", body: "x")
-    #expect(answer.status == 503)
+    let answer = patiently(node, request("PUT", "/a?timeout=10ms", body: "x"))
+    #expect(answer?.status == 503)
+  }
+
+  /// The answer to a request that may have to wait for an owner.
+  private func patiently(
+    _ node: TestNode, _ request: [UInt8], core: Int = 0, milliseconds: Int = 30
+  ) -> Answer? {
+    let client = node.connect(core)
+    client.send(request)
+    node.advance(milliseconds)
+    let answer = client.takeAnswers().first
+    client.end()
+    node.settle()
+    return answer
   }
 
   @Test("without a lease a node is read-only, from the moment that the lease ends")

@@ -32,7 +32,7 @@ struct CoreReplicationTests {
     cluster.checkAtRest()
   }
 
-  @Test("a long value goes in pieces")
+  @Test("a long value is received where it stays")
   func long() {
     let cluster = TestCluster(3, factor: 3)
     cluster.settle()
@@ -152,6 +152,26 @@ struct CoreReplicationTests {
     let third = data(2)
     #expect(third != second && Set(third.keys) == Set(second.keys))
     #expect(third.count { second[$0.key] != $0.value } == 1)
+  }
+
+  @Test("the data is looked at to its end, wherever the slices of that work end")
+  func digestSlices() {
+    let cluster = TestCluster(2, factor: 2)
+    cluster.settle()
+    let client = cluster.nodes[0].connect()
+    // Each number of keys shifts where slices end by one more.
+    for number in 0..<150 {
+      for key in 0..<20 { put(client, "k\(number)-\(key)", "v") }
+      cluster.settle()
+      _ = client.takeAnswers()
+      _ = cluster.nodes[0].ask("GET", "/v1/cluster?data")
+      cluster.settle()
+    }
+    cluster.advance(100)
+    for node in cluster.nodes {
+      for _ in 0..<20 where !node.ask("GET", "/v1/cluster?data").text.contains("\"checksum\":\"") { cluster.settle() }
+      #expect(node.ask("GET", "/v1/cluster?data").text.contains("\"checksum\":\""))
+    }
   }
 
   @Test("a node that has received its copies says so once for each owner")
@@ -279,9 +299,9 @@ struct CoreReplicationTests {
     for number in 0..<90 { put(client, cluster.key(of: 0, number), String(repeating: "x", count: 10_000)) }
     cluster.settle()
     #expect(client.takeAnswers().map(\.status) == Array(repeating: 201, count: 90))
-    let all = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
+    let all: SlotList = [MemberSlot(0), MemberSlot(1), MemberSlot(2)]
     let owned = (0..<partitionCount).filter { $0 % 3 == 0 }
-    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: all) }))
+    cluster.apply(.place(owned.map { .init(partition: PartitionID(UInt16($0)), replicas: SlotList(all)) }))
     cluster.publish()
     cluster.settle()
     #expect(cluster.nodes[2].keys < 60)

@@ -19,6 +19,8 @@ final class TestNode {
   var lease = UInt64.max
   /// Times that a core asked the cluster to note that it takes writes.
   private(set) var writesAskedFor = 0
+  /// Commands by which a core asked the cluster for a map's settings.
+  private(set) var mapsAskedFor: [[UInt8]] = []
   /// What a network does with a connection that the node opens; without one, none can be opened.
   var dial: ((TestClient, PeerAddress) -> Void)?
   /// No core reads its mail.
@@ -338,6 +340,7 @@ final class TestNode {
       client.loan = UnsafeMutableRawBufferPointer(start: memory, count: count)
     case .populate: break
     case .askForWrites: writesAskedFor += 1
+    case .setMap(let bytes, let count): mapsAskedFor.append(Array(UnsafeRawBufferPointer(start: bytes, count: count)))
     case .connect(let link, let address):
       guard let dial else { return cores[core].dialFailed(link) }
       let client = connect(core)

@@ -31,7 +31,10 @@ import Wire
     }
   }
 
-  @Test("each rule taken out loses a write within a stated number of seeds", arguments: ReplicationMutation.allCases)
+  /// Those of hand-overs need a leader that grants late what was asked for long ago: `OwnerHandOverTests` plants them.
+  static let found = ReplicationMutation.allCases.filter { $0 != .forgetsQuestion && $0 != .trustsSilence }
+
+  @Test("each rule taken out loses a write within a stated number of seeds", arguments: found)
   func mutations(mutation: ReplicationMutation) {
     let bound = 2000
     for seed in 0..<bound {

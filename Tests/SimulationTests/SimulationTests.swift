@@ -68,6 +68,20 @@ import Testing
     }
   }
 
+  @Test("a dead member whose address another node has is removed long before it would be forgotten")
+  func replaced() {
+    var removed = 0
+    for seed in 0..<3 as Range<UInt64> {
+      var options = SimulationOptions.calm(hosts: 3, seconds: 12, seed: seed)
+      options.crashes = 4000
+      options.settings.evictAfter = 3_600_000 * ClusterSettings.millisecond
+      let report = World.run(options, trace: true)
+      #expect(report.violation == nil)
+      removed += report.trace.count { $0.hasSuffix(" removed") }
+    }
+    #expect(removed > 0)
+  }
+
   @Test("after the leader's crash another leads within two seconds")
   func failover() {
     var crashes = 0

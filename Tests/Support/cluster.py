@@ -10,9 +10,10 @@ from node import Node, until
 class Cluster:
     """Nodes, by the host they run on; what is still running at the end is killed with the network."""
 
-    def __init__(self, network, io):
+    def __init__(self, network, io, cores=1):
         self.network = network
         self.io = io
+        self.cores = cores
         self.nodes = {}
 
     def start(self, hosts=None, *arguments, is_ready=True, **options):
@@ -21,8 +22,8 @@ class Cluster:
 
         def start(host):
             name = f"n{self.network.hosts.index(host) + 1}"
-            return Node("--name", name, "--cores", "1", *arguments, io=self.io, host=host, is_ready=is_ready,
-                        **{"memory": "64MiB", **options})
+            return Node("--name", name, "--cores", str(self.cores), *arguments, io=self.io, host=host,
+                        is_ready=is_ready, **{"memory": "64MiB", **options})
 
         with ThreadPoolExecutor(len(hosts)) as pool:
             started = list(pool.map(start, hosts))

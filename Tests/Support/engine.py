@@ -44,7 +44,12 @@ def _unpacked(name, packages):
             raise NotPermitted(f"no container engine is installed, and there is no {tool} to get Debian's")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        _run("apt-get", "download", *packages, cwd=work, seconds=120)
+        try:
+            _run("apt-get", "download", *packages, cwd=work, seconds=120)
+        except NotPermitted:
+            # The package lists of a fresh machine are empty or old.
+            _run("apt-get", "update", seconds=120)
+            _run("apt-get", "download", *packages, cwd=work, seconds=120)
         made = Path(work, "tree")
         for package in sorted(Path(work).glob("*.deb")):
             _run("dpkg", "-x", package, made)

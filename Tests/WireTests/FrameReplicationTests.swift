@@ -5,6 +5,7 @@ import Testing
 /// REPLICATE frames: the bytes of the article, and what isn't one.
 @Suite struct FrameReplicationTests {
   private let five = PartitionID(5)
+  private let hashOfFive: UInt64 = 5 << 54 | 9
 
   /// A record whose key belongs to partition 7, with the bytes of a log.
   private func record(_ offset: UInt64, _ value: String) -> (bytes: [UInt8], partition: PartitionID) {
@@ -48,11 +49,8 @@ import Testing
     writer.refuse(five, Epoch(3), stream: 1, promised: Epoch(4))
     writer.round(.confirm, five, Epoch(3), 7)
     writer.round(.confirmed, five, Epoch(3), 7)
-    first.withUnsafeBytes {
-      writer.piece(
-        RecordView($0.baseAddress!), from: 16, count: 20, first: Offset(41), partition, Epoch(3), stream: 1,
-        committed: Offset(40))
-    }
+    writer.invalidate(five, Epoch(3), number: 8, hash: hashOfFive)
+    writer.round(.invalidated, five, Epoch(3), 8)
     Array("once".utf8).withUnsafeBytes { key in
       writer.result(
         five, Epoch(3), stream: 1, offset: Offset(41), fingerprint: 9, time: 1_700_000_000_000, status: 201, key: key,
@@ -74,7 +72,7 @@ import Testing
       var kinds: [SectionKind] = []
       while let section = cursor.take() {
         kinds.append(section.kind)
-        let isRound = section.kind == .confirm || section.kind == .confirmed
+        let isRound = [.confirm, .confirmed, .invalidate, .invalidated].contains(section.kind)
         #expect(section.epoch == Epoch(3) && section.stream == (isRound ? 0 : 1))
         switch section.kind {
         case .truncate, .position: #expect(section.markEpoch == Epoch(1) && section.markOffset == Offset(40))
@@ -86,15 +84,20 @@ import Testing
           #expect(section.payload.count == 80)
         case .acknowledge: #expect(section.offset == Offset(45))
         case .refuse: #expect(section.markEpoch == Epoch(4))
-        case .piece: #expect(section.recordCount == 36 && section.pieceStart == 16 && section.payload.count == 24)
         case .result:
           #expect([UInt8](section.resultKey) == Array("once".utf8) && section.resultValue.isEmpty)
           #expect(section.status == 201 && section.fingerprint == 9 && section.offset == Offset(41))
         case .confirm, .confirmed: #expect(section.round == 7)
+        case .invalidate: #expect(section.round == 8 && section.hash == hashOfFive)
+        case .invalidated: #expect(section.round == 8)
         case .open: #expect(section.length == 16)
         }
       }
-      #expect(kinds == [.open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .piece, .result])
+      #expect(
+        kinds == [
+          .open, .truncate, .position, .start, .append, .acknowledge, .refuse, .confirm, .confirmed, .invalidate,
+          .invalidated, .result,
+        ])
     }
   }
 
@@ -118,6 +121,46 @@ import Testing
             if section.kind == .result { #expect(section.resultKey.count + section.resultValue.count < bytes.count) }
             if section.kind == .start { #expect(section.epochCount <= SectionLayout.maximumEpochs) }
           }
+        }
+      }
+    }
+  }
+
+  @Test("a long record's section ends where its value starts, and no other bytes are one")
+  func long() throws {
+    let (bytes, partition) = record(41, String(repeating: "v", count: 1000))
+    let frame = bytes.withUnsafeBytes { source -> [UInt8] in
+      let record = RecordView(source.baseAddress!)
+      var frame = [UInt8](
+        repeating: 0, count: FrameLayout.headCount + SectionLayout.appendCount + record.valueStart)
+      frame.withUnsafeMutableBytes {
+        SectionLayout.writeLong(
+          record, from: Offset(40), partition, Epoch(3), stream: 1, committed: Offset(39), to: $0.baseAddress!)
+      }
+      return frame
+    }
+    let payload = [UInt8](frame[FrameLayout.headCount...])
+    payload.withUnsafeBytes { bytes in
+      guard let section = SectionView(long: bytes) else {
+        Issue.record("it isn't sound")
+        return
+      }
+      #expect(section.partition == partition && section.epoch == Epoch(3) && section.stream == 1)
+      #expect(section.offset == Offset(40) && section.end == Offset(41) && section.committed == Offset(39))
+      #expect(section.record.length == 28 + 3 + 1000 && section.record.valueStart == 31)
+      // As records that are whole it is none.
+      #expect(throws: CloseReason.self) { _ = try SectionCursor(bytes) }
+    }
+    for count in payload.indices {
+      Array(payload[..<count]).withUnsafeBytes { #expect(SectionView(long: $0) == nil) }
+    }
+    for place in payload.indices {
+      for bit in [1, 16, 128] as [UInt8] {
+        var changed = payload
+        changed[place] ^= bit
+        changed.withUnsafeBytes { bytes in
+          guard let section = SectionView(long: bytes) else { return }
+          #expect(section.record.valueStart == 31 && section.record.length >= 31 && section.record.keyCount > 0)
         }
       }
     }

@@ -54,3 +54,6 @@ int kvd_signal_descriptor(const int *_Nonnull signals, int count);
 /* The number of the next signal of a signalfd, 0 if there is none now. */
 int kvd_next_signal(int descriptor);
 void kvd_ignore_sigpipe(void);
+/* Unmaps all pages of programs and constants from this process; the next access maps what is needed again, from the
+ * page cache. */
+void kvd_unmap_program(void);

@@ -48,6 +48,10 @@ package enum ClusterLimits {
   /// Bytes of a snapshot that is being received: the largest topology, 1024 members and 255 copies.
   package static let snapshot = 2 << 20
 
+  /// Settings of maps that a node asks the leader for: people set them, one after another. The oldest give way; whoever
+  /// waits for them is told that the outcome is unknown.
+  package static let mapRequests = 64
+
   // MARK: News
 
   /// Between two log lines about ignored datagrams of one kind. The counts say the rest.

@@ -20,6 +20,7 @@ extension ControlPlane {
     if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
     if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
     guard admit(beacon, address, now) else { return }
+    if raft!.role == .leader { noteAddress(of: beacon.source, address, now) }
     switch beacon.body {
     case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
     case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
@@ -56,6 +57,21 @@ extension ControlPlane {
       heard.append((source, address))
     }
     return true
+  }
+
+  /// A leader hears a member from elsewhere than the topology has it, and nothing by the way that it thinks it has:
+  /// somebody else's copy of its JOIN came first, or it moved. The log then gets the address that is heard.
+  private func noteAddress(of node: NodeID, _ address: PeerAddress, _ now: UInt64) {
+    guard let known = self.address(of: node), known != address, raft!.isSettled, !isHeard(node, now),
+      var member = topology?.member(node), member.peer == known
+    else { return }
+    planner.newcomers.removeAll { $0.id == node }
+    guard planner.newcomers.count < ClusterLimits.newcomers else { return }
+    if member.http.high == known.high, member.http.low == known.low {
+      member.http = PeerAddress(high: address.high, low: address.low, port: member.http.port)
+    }
+    member.peer = address
+    planner.newcomers.append(member)
   }
 
   /// Whether the topology has this node, with an address: a binary search.
@@ -160,7 +176,8 @@ extension ControlPlane {
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
     guard let topology else { return false }
-    if isLeaving || pendingCommand != nil || !wishes.isEmpty || (wantsWritten && !topology.isWritten) { return true }
+    if isLeaving || pendingCommand != nil || !wishes.isEmpty || !mapRequests.isEmpty { return true }
+    if wantsWritten && !topology.isWritten { return true }
     return needsDetails(topology)
   }
 
@@ -182,6 +199,7 @@ extension ControlPlane {
       requests.append(.request(.command(TopologyCommand.markWritten.encoded())))
     }
     if let pendingCommand { requests.append(.request(.command(pendingCommand))) }
+    for entry in mapRequests { requests.append(.request(.command(TopologyCommand.setMap(entry).encoded()))) }
     for bytes in PartitionWish.encoded(wishes) { requests.append(.request(.wishes(bytes))) }
     for body in requests {
       if leader == id {
@@ -219,12 +237,14 @@ extension ControlPlane {
       planner.wishes.note(wishes, of: slot)
       planner.hasWishes = true
     case .command(let bytes):
-      // Owners resize their own partitions; the first write is anyone's. Everything else is the leader's plan.
+      // Owners resize their own partitions; the first write and maps are anyone's. All else is the leader's plan.
       guard let command = try? TopologyCommand(decoding: bytes) else {
         return ignore(.malformed, address, now)
       }
       switch command {
       case .markWritten: if !topology.isWritten { propose(command, now) }
+      case .setMap(let entry):
+        if topology.settings(of: entry.name).version == entry.settings.version { propose(command, now) }
       case .resize(let items):
         if items.allSatisfy({ topology.owns($0.partition, source) }) { propose(command, now) }
       default: ignore(.malformed, address, now)
@@ -269,6 +289,7 @@ extension ControlPlane {
     guard hasChanged else { return }
     effects.append(.topologyChanged)
     pendingCommand = nil
+    forgetMapRequests()
     mayWantRequest = true
     adoptMembers(now)
     if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
@@ -287,6 +308,7 @@ extension ControlPlane {
     raft!.restore(topology, from: piece, now)
     self.topology = topology
     hasTopology = true
+    forgetMapRequests()
     if membership == nil { membership = Membership(id, cluster: cluster, settings: settings) }
     effects.append(.topologyChanged)
     mayWantRequest = true
@@ -324,7 +346,7 @@ extension ControlPlane {
     case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
     case .choose(let items): effects.append(.event(.partitions(.chosen, items.count)))
     case .handOver(let items): effects.append(.event(.partitions(.handedOver, items.count)))
-    case .markWritten, .dissolve: break
+    case .markWritten, .dissolve, .setMap: break
     }
   }
 

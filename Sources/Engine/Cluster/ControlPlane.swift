@@ -55,6 +55,7 @@ package final class ControlPlane {
   var wantsWritten = false
   var pendingCommand: [UInt8]?
   var wishes: [PartitionWish] = []
+  var mapRequests: [MapEntry] = []
   var nextRequest: UInt64 = 0
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false

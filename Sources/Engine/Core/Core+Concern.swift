@@ -85,7 +85,8 @@ extension Core {
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
     guard let problem = problem(of: operation) else {
       if !operation.pointee.kind.isWrite { return executeRead(operation) }
-      let isUnsafe = isUnsafe(operation.pointee.concern, operation.pointee.key.partition)
+      let isCached = operation.pointee.key.isCached
+      let isUnsafe = !isCached && isUnsafe(concern(of: operation), operation.pointee.key.partition)
       store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
       defer { store.writeFlags = 0 }
       return execute(operation)
@@ -94,13 +95,37 @@ extension Core {
     return Outcome(problem)
   }
 
+  /// How many nodes must hold a write: as many as the request says, where `majority` and `all` count no more nodes
+  /// than the map's settings say. A cached value is on its owner alone.
+  func concern(of operation: UnsafePointer<Operation>) -> WriteConcern {
+    let asked = operation.pointee.concern
+    guard !maps.isEmpty else { return asked }
+    let key = operation.pointee.key
+    if key.isCached { return .one }
+    let wanted = Int(maps.settings(of: UnsafeRawBufferPointer(start: key.map, count: key.mapCount)).replicas)
+    guard wanted > 0, asked == .majority || asked == .all, let owner = desk.parts?[part(key.partition)].owner,
+      wanted < Int(owner.replicationFactor)
+    else { return asked }
+    return WriteConcern(rawValue: UInt16(asked.nodes(copies: wanted)))
+  }
+
+  /// Why a write isn't applied whose concern its map's settings have changed.
+  private func check(_ concern: WriteConcern, in operation: UnsafePointer<Operation>) -> Problem? {
+    let asked = operation.pointee.concern
+    if operation.pointee.key.isCached { return asked == .majority || asked == .one ? nil : .cacheConcern }
+    guard let owner = desk.parts?[part(operation.pointee.key.partition)].owner else { return nil }
+    return owner.canReach(concern) ? nil : .notInStep
+  }
+
   /// Why an operation isn't executed now; nil if it is.
   mutating func problem(of operation: UnsafePointer<Operation>) -> Problem? {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind.isWrite {
       // Behind one of its partition that waits, since it came later.
       if !held.isEmpty, held.has(partition) { return .fenced }
-      if let problem = admit(partition, operation.pointee.concern) { return problem }
+      let concern = concern(of: operation)
+      if let problem = admit(partition, concern) { return problem }
+      if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }
     }
     guard waiting.count >= limits.waitingAnswers else { return nil }
     metrics.count(.overloaded)
@@ -111,7 +136,8 @@ extension Core {
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
     if outcome.status == 503, outcome.problem.passes { return mayHold(outcome, operation) }
     guard operation.pointee.kind.isWrite else { return mustWait(outcome, operation) }
-    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, operation.pointee.concern) }
+    if operation.pointee.key.isCached { return mustInvalidate(outcome, operation.pointee.key.partition) }
+    if outcome.status < 300 { return outcome.hasRevision && !isHeld(outcome.revision, concern(of: operation)) }
     guard let found = revisionFound(outcome, operation) else { return false }
     return !isHeld(found, .majority)
   }
@@ -119,7 +145,7 @@ extension Core {
   /// The newest revision that a write may have been refused for: what it found must not be taken back once that was
   /// told. Nil if it wasn't refused for anything it found.
   private func revisionFound(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Revision? {
-    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, operation.pointee.concern != .one else {
+    guard [404, 409, 412].contains(outcome.status), desk.parts != nil, concern(of: operation) != .one else {
       return nil
     }
     let partition = operation.pointee.key.partition
@@ -132,12 +158,13 @@ extension Core {
   mutating func park(_ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget) {
     if outcome.status == 503, outcome.problem.passes { return hold(outcome, operation, target) }
     guard operation.pointee.kind.isWrite else { return wait(outcome, operation, target) }
+    if operation.pointee.key.isCached { return waitForCopies(outcome, operation, target) }
     metrics.count(.parked)
     let token = waiting.add(
       target, .concern, operation.pointee.kind, operation.pointee.key.partition, deadline: deadline(of: operation),
       now: monotonicMilliseconds, outcome: outcome)
     if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
-    watch(token, outcome.revision, operation.pointee.concern)
+    watch(token, outcome.revision, concern(of: operation))
   }
 
   /// Until when an operation may wait, in monotonic milliseconds.
@@ -171,7 +198,7 @@ extension Core {
   /// What is said of an answer whose time is over.
   private func problem(of answer: WaitingAnswer) -> Problem {
     switch answer.reason {
-    case .concern: return .concernNotMet
+    case .concern, .copies: return .concernNotMet
     case .read: return .readNotConfirmed
     case .revision: return .revisionNotReached
     case .forward where answer.kind.isWrite: return .noWord
@@ -193,6 +220,7 @@ extension Core {
 
   /// Executes an operation and gives its outcome to whoever asked, at once or when enough nodes have it.
   mutating func execute(_ operation: UnsafePointer<Operation>, for target: AnswerTarget) {
+    if relayCached(operation, for: target) { return }
     if isReplicated && mayWait(operation) {
       var outcome = executeReplicated(operation)
       if mustPark(outcome, operation) { return park(outcome, operation, target) }
@@ -210,6 +238,7 @@ extension Core {
       finish(target.reply, outcome, pin: pin)
     } else {
       reply(to: target.core, target.reply, outcome)
+      letGo(pin, outcome)
     }
   }
 }
@@ -220,6 +249,9 @@ extension Operation {
 }
 
 extension Problem {
+  static var cacheConcern: Problem {
+    Problem(400, "A cache's values are on one node: w is 1, or left out.")
+  }
   static var concernNotMet: Problem {
     Problem(
       504,

@@ -5,7 +5,7 @@ import Wire
 extension Core {
   /// The value at a JSON Pointer (RFC 6901), as it is written in the stored text.
   mutating func pointerGet(_ operation: UnsafePointer<Operation>) -> Outcome {
-    guard let record = store.find(operation.pointee.key, now: wall) else { return Outcome(.notFound) }
+    guard let record = lookUp(operation.pointee.key) else { return Outcome(.notFound) }
     guard record.value.count <= limits.editedValue else { return Outcome(.editTooLarge) }
     let value: JSONValue
     do {
@@ -28,7 +28,7 @@ extension Core {
 
   /// Sets or removes at a pointer, or applies a patch.
   mutating func edit(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
-    let record = store.find(operation.pointee.key, now: wall)
+    let record = lookUp(operation.pointee.key)
     let kind = operation.pointee.kind
     if record == nil && (kind == .jsonPatch || kind == .pointerRemove) { return Outcome(.notFound) }
     if let record, record.value.count > limits.editedValue { return Outcome(.editTooLarge) }

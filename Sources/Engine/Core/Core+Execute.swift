@@ -5,9 +5,22 @@ import Wire
 extension Core {
   /// Executes the operation now. The outcome's value is valid until the next operation or maintenance of this core.
   mutating func execute(_ operation: UnsafePointer<Operation>) -> Outcome {
+    if isReplicated && !operation.pointee.kind.isWrite { return executeLabelled(operation) }
+    return executeHere(operation)
+  }
+
+  /// A read of a node that isn't alone.
+  @inline(never)
+  private mutating func executeLabelled(_ operation: UnsafePointer<Operation>) -> Outcome {
+    let key = operation.pointee.key
+    if key.isCached, let problem = cacheRefusal(key.partition) { return Outcome(problem) }
     var outcome = executeHere(operation)
-    if isReplicated && !operation.pointee.kind.isWrite {
-      outcome.staleness = staleness(of: operation.pointee.key.partition)
+    outcome.staleness = staleness(of: key.partition)
+    guard key.isCached else { return outcome }
+    // A copy isn't in a log.
+    if !owns(key.partition) { outcome.isInLog = false }
+    if operation.pointee.isForwarded && operation.pointee.kind == .get && outcome.status == 200 {
+      grant(key.partition, to: operation.pointee.source)
     }
     return outcome
   }
@@ -25,7 +38,7 @@ extension Core {
 
   @inline(__always)
   private mutating func executeGet(_ operation: UnsafePointer<Operation>) -> Outcome {
-    guard let record = store.find(operation.pointee.key, now: wall) else { return Outcome(.notFound) }
+    guard let record = lookUp(operation.pointee.key) else { return Outcome(.notFound) }
     return found(record, operation.pointee.key.partition)
   }
 
@@ -120,7 +133,7 @@ extension Core {
   private mutating func executeChecked(_ operation: UnsafePointer<Operation>) -> Outcome {
     let options = operation.pointee.options
     let isRead = !operation.pointee.kind.isWrite
-    let current: RecordView? = store.find(operation.pointee.key, now: wall)
+    let current: RecordView? = lookUp(operation.pointee.key)
     let revision = current?.revision(in: operation.pointee.key.partition)
     if options.ifMatch.count > 0 {
       guard let matches = EntityTagCondition.matches(options.ifMatch, current: revision, weak: false) else {
@@ -172,6 +185,7 @@ extension Core {
     switch operation.pointee.kind {
     case .get, .put: preconditionFailure("handled by its own path")
     case .delete:
+      if key.isCached, lookUp(key) == nil { return Outcome(.notFound) }
       let revision: Revision?
       do {
         revision = try store.remove(key, time: wall)
@@ -194,7 +208,7 @@ extension Core {
 
   /// Adds `delta` to a decimal counter; a missing key counts as 0.
   private mutating func increment(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
-    let record = store.find(operation.pointee.key, now: wall)
+    let record = lookUp(operation.pointee.key)
     var number = Int64(0)
     if let record {
       guard let stored = Text.parseSigned(record.value) else { return Outcome(.notANumber) }
@@ -215,7 +229,7 @@ extension Core {
 
   /// Puts the body behind the stored value; a missing key counts as empty.
   private mutating func append(_ operation: UnsafePointer<Operation>, expiry: UInt64) -> Outcome {
-    let record = store.find(operation.pointee.key, now: wall)
+    let record = lookUp(operation.pointee.key)
     let old = record?.value ?? UnsafeRawBufferPointer(start: nil, count: 0)
     guard old.count + operation.pointee.body.count <= limits.editedValue else { return Outcome(.editTooLarge) }
     do {

@@ -38,6 +38,7 @@ extension Core {
     case .awaitCopy: receiveCopyRequest(payload)
     case .copied: receiveCopied(payload)
     case .replicate: receiveReplication(payload)
+    case .replicateLong: receiveLongRecord(mail: payload)
     case .gather: receiveGather(payload)
     case .gathered: receiveGathered(payload)
     }
@@ -94,7 +95,14 @@ extension Core {
       let segment = store.pin(outcome.value)
       reply.pin = Pin(kind: .segment, core: UInt16(index), segment: segment)
     }
-    let value = reply.pin.kind == .segment ? 0 : outcome.value.count
+    if outcome.value.count > limits.copiedValue * 4 && !outcome.isInLog {
+      // What isn't in the log is too large for a mailbox: a block that the reader frees.
+      let block = UnsafeMutableRawBufferPointer.allocate(byteCount: outcome.value.count, alignment: 16)
+      block.copyMemory(from: outcome.value)
+      reply.outcome.value = UnsafeRawBufferPointer(block)
+      reply.pin = .heap
+    }
+    let value = reply.pin.kind == .none ? outcome.value.count : 0
     let literal = Int(outcome.contentType.literalCount)
     let payload = outboxes[core].begin(.reply, MemoryLayout<MailReply>.stride + value + literal)
     payload.storeBytes(of: reply, as: MailReply.self)

@@ -57,10 +57,10 @@ extension Core {
     let part = part(partition)
     guard let owner = desk.parts![part].owner, owner.isActive else {
       if operation.pointee.isForwarded { return wrongOwner(partition) }
-      guard options.readLevel == .committed else { return Outcome(.noOwnerRead) }
+      guard options.readLevel == .committed else { return Outcome(.notConfirmable) }
       // The owner can't be asked; what this copy knows that a majority has is as good.
       let outcome = execute(operation)
-      return seen(outcome, partition) <= desk.parts![part].replica.committed ? outcome : Outcome(.noOwnerRead)
+      return seen(outcome, partition) <= desk.parts![part].replica.committed ? outcome : Outcome(.notKnownCommitted)
     }
     if options.readLevel == .linearizable {
       guard standing.hasLease else { return Outcome(.readOnlyRead) }
@@ -190,6 +190,15 @@ extension Problem {
       """
       The read can't be confirmed now: too few copies of the key's partition can be reached, or it is changing its \
       owner. Try again shortly, or use read=local.
+      """
+    )
+  }
+  static var notKnownCommitted: Problem {
+    Problem(
+      503,
+      """
+      This copy doesn't know whether a majority has the key's newest value, and its owner can't be reached. Try again \
+      shortly, or use read=local.
       """
     )
   }

@@ -86,6 +86,11 @@ package struct Core: ~Copyable {
   var deferredLists: [Gather] = []
   var nextGather: UInt32 = 1
   var maps = MapTable()
+  /// Copies of cached values of other nodes, and what is known of other nodes' copies.
+  var copies = CopyTable()
+  var cacheDesk = CacheDesk()
+  /// Settings of maps that the cluster was asked for.
+  var pendingSettings: [PendingSettings] = []
   /// The sentence of the refusal made last, where it isn't a fixed one.
   var problemText: [UInt8] = []
   /// The requests of open gaps, kept only when requests are logged.
@@ -260,6 +265,7 @@ package struct Core: ~Copyable {
     resumeBlocked()
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     if waiting.count > 0 { expireWaiting() }
+    if !pendingSettings.isEmpty { finishSettings() }
     if !second.isEmpty { makeSecondAttempts() }
     if !held.isEmpty { retryHeld() }
     if digests.part != nil { addDigests() }
@@ -311,6 +317,7 @@ package struct Core: ~Copyable {
     if let wheel = waiting.deadline { next = min(next, wheel * 1_000_000) }
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
+    for pending in pendingSettings { next = min(next, pending.deadline) }
     next = min(next, held.nextTry)
     let expiry = store.nextExpiry
     if expiry != .max {

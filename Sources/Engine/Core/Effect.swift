@@ -52,6 +52,8 @@ package enum Effect {
   case populate(Range<Int>)
   /// Have the cluster note that it takes writes; those that wait for it go on when a view shows it.
   case askForWrites
+  /// Ask the cluster for a map's settings: an encoded `TopologyCommand.setMap`.
+  case setMap(UnsafeRawPointer, count: Int)
   /// One log line: the fields of a JSON object without its braces.
   case log(LogLevel, UnsafeRawPointer, count: Int)
 }

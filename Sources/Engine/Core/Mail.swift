@@ -16,6 +16,8 @@ enum MailKind: UInt32 {
   case gathered
   /// What another node says of one of the receiver's partitions: the node's slot in 8 bytes, then a section.
   case replicate
+  /// A long record whose value was staged: `MailRecord`, then its section.
+  case replicateLong
   /// An answer of the sender's waits until the receiver's copy has a revision: `CopyRequest`.
   case awaitCopy
   /// It has: the `WaitToken`.

@@ -46,6 +46,8 @@ struct OperationOptions {
   var readLevel = ReadLevel.local
   /// Of a `list`: where to go on.
   var listing = ListingQuestion()
+  /// Rather be told where the owner is than have the value passed on.
+  var redirects = false
   var hasMinRevision = false
   var minRevision = Revision(partition: PartitionID(0), epoch: Epoch(0), offset: Offset(0))
 }
@@ -61,6 +63,8 @@ struct Operation {
   /// Another node sent it on for its clients: it isn't sent on again.
   var isForwarded: Bool
   private(set) var isStaged: Bool
+  /// Of an operation on a cached key that was sent on: the node that did so; `.max` if it isn't known any more.
+  var source: MemberSlot
   var contentType: RecordContentType
   var key: KeyRef
   var body: UnsafeRawBufferPointer
@@ -73,6 +77,7 @@ struct Operation {
     hasOptions = false
     isForwarded = false
     isStaged = false
+    source = 0
     contentType = RecordContentType()
     body = UnsafeRawBufferPointer(start: nil, count: 0)
     options = OperationOptions()

@@ -35,6 +35,8 @@ enum WaitReason: UInt8 {
   case read
   /// The read isn't executed yet: this node's copy doesn't have the revision that it asks for.
   case revision
+  /// The write of a cached value was executed here; other nodes may have copies of the one before.
+  case copies
 }
 
 /// An answer that can't be given yet.
@@ -45,6 +47,8 @@ struct WaitingAnswer {
   var partition: PartitionID
   /// Monotonic milliseconds when whoever asked is told that the outcome is unknown.
   var deadline: UInt64
+  /// When it began to wait, in monotonic milliseconds.
+  var since: UInt64
   /// What is answered once the concern is met; its value is a copy of its own, freed with the slot.
   var outcome: Outcome
   /// What keeps the outcome's value, if that isn't a copy.
@@ -95,7 +99,7 @@ struct WaitingAnswers: ~Copyable {
     let generation = slots[slot].generation &+ 1
     slots[slot] = WaitingAnswer(
       target: target, reason: reason, kind: operation, partition: partition, deadline: max(deadline, now + 1),
-      outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
+      since: now, outcome: pin.kind == .none ? Self.copy(outcome) : outcome, pin: pin, generation: generation, next: -1,
       previous: -1, isUsed: true)
     link(slot)
     count += 1
@@ -184,7 +188,7 @@ struct WaitingAnswers: ~Copyable {
     (slots + used - 1).initialize(
       to: WaitingAnswer(
         target: AnswerTarget(reply: nobody, core: 0), reason: .concern, kind: .get, partition: PartitionID(0),
-        deadline: 0, outcome: Outcome(status: 500), generation: 0, next: -1, previous: -1, isUsed: false))
+        deadline: 0, since: 0, outcome: Outcome(status: 500), generation: 0, next: -1, previous: -1, isUsed: false))
     return used - 1
   }
 

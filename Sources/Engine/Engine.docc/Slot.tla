@@ -13,24 +13,28 @@
 \*   Amnesia    a process that starts anew is the same node
 \*   HeirRule   the heir of a hand-over has the whole log when it is asked for
 \*   StopRule   its owner takes no writes from then on until it has learned a later version of the entry
+\*   LateRule   the heir counts all that it has as acknowledged, since its predecessor may answer for it later
 EXTENDS Naturals, Sequences, FiniteSets, TLC
 CONSTANTS Nodes, InitS, InitRf, RF, MaxEp, MaxVer, MaxOps, MaxCrash,
-          FRule, ShrinkRule, SyncRule, JointRule, Amnesia, HeirRule, StopRule
+          FRule, ShrinkRule, SyncRule, JointRule, Amnesia, HeirRule, StopRule, LateRule
 VARIABLES cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand
 vars == <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
 Wq(rf) == (rf \div 2) + 1
 \* A partition that moves has one member of S more than the factor that is wanted, and the factor with it.
 RFMax == RF + 1
-Off == [on |-> FALSE, ep |-> 0, ver |-> 0, S |-> {}, rem |-> {}, add |-> {}, rf |-> 0, nrf |-> 0, suc |-> 0]
-On(ep, ver, S, rf) == [on |-> TRUE, ep |-> ep, ver |-> ver, S |-> S, rem |-> {}, add |-> {}, rf |-> rf, nrf |-> 0, suc |-> 0]
+Off == [on |-> FALSE, ep |-> 0, ver |-> 0, S |-> {}, rem |-> {}, add |-> {}, rf |-> 0, nrf |-> 0, suc |-> 0, base |-> 0]
+\* base: the last entry that the predecessor may answer for.
+On(ep, ver, S, rf, base) == [on |-> TRUE, ep |-> ep, ver |-> ver, S |-> S, rem |-> {}, add |-> {}, rf |-> rf, nrf |-> 0,
+                             suc |-> 0, base |-> base]
 NoCand == [ep |-> 0, c |-> 0, R |-> {}, sy |-> {}]
 LE(n) == IF log[n] = <<>> THEN 0 ELSE log[n][Len(log[n])][1]
 Geq(a,b) == LE(a) > LE(b) \/ (LE(a) = LE(b) /\ Len(log[a]) >= Len(log[b]))
 Has(p, q, i) == \E a \in acks : a[1] = role[p].ep /\ a[2] = q /\ a[3] >= i
+Max(a, b) == IF a > b THEN a ELSE b
 MaxAcked(p) == LET I == {i \in 1..Len(log[p]) : <<i, log[p][i]>> \in acked} IN IF I = {} THEN 0 ELSE CHOOSE i \in I : \A j \in I : j <= i
 Init == /\ cfg = [ver |-> 1, ep |-> 1, st |-> "A", prim |-> 1, S |-> InitS, rf |-> InitRf]
         /\ log = [n \in Nodes |-> <<>>] /\ prom = [n \in Nodes |-> 1] /\ dead = {}
-        /\ role = [n \in Nodes |-> IF n = 1 THEN On(1, 1, InitS, InitRf) ELSE Off]
+        /\ role = [n \in Nodes |-> IF n = 1 THEN On(1, 1, InitS, InitRf, 0) ELSE Off]
         /\ acks = {} /\ acked = {} /\ cand = NoCand /\ ops = 0 /\ crashes = 0 /\ hand = {}
 Live(n) == n \notin dead
 \* Nothing is asked of the control plane yet.
@@ -57,7 +61,8 @@ AckQ(p, i) == /\ Live(p) /\ role[p].on /\ i \in 1..Len(log[p]) /\ <<i, log[p][i]
               /\ acked' = acked \cup {<<i, log[p][i]>>}
               /\ UNCHANGED <<cfg, log, prom, dead, role, acks, cand, ops, crashes, hand>>
 AskShrink(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \in role[p].S \ {p}
-                   /\ ShrinkRule => \A r \in role[p].S \ {q} : MaxAcked(p) = 0 \/ Has(p, r, MaxAcked(p))
+                   /\ LET told == Max(MaxAcked(p), role[p].base) IN
+                      ShrinkRule => \A r \in role[p].S \ {q} : told = 0 \/ Has(p, r, told)
                    /\ \E n \in {role[p].rf, role[p].rf - 1} \cap 1..RFMax : role' = [role EXCEPT ![p].rem = {q}, ![p].nrf = n]
                    /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
 AskExpand(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \notin role[p].S /\ Live(q)
@@ -73,7 +78,7 @@ CommitIsr(p) == /\ role[p].on /\ ~Idle(p) /\ cfg.ver = role[p].ver /\ cfg.ep = r
                 /\ cfg' = [cfg EXCEPT !.ver = @ + 1, !.S = (@ \ role[p].rem) \cup role[p].add, !.rf = role[p].nrf]
                 /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
 Learn(p) == /\ Live(p) /\ role[p].on /\ cfg.ep = role[p].ep /\ cfg.st = "A" /\ cfg.ver > role[p].ver
-            /\ role' = [role EXCEPT ![p] = On(@.ep, cfg.ver, cfg.S, cfg.rf)]
+            /\ role' = [role EXCEPT ![p] = On(@.ep, cfg.ver, cfg.S, cfg.rf, @.base)]
             /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
 \* An owner stops for the member that is to be the next owner, and asks when that has its whole log.
 StopFor(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \in role[p].S \ {p}
@@ -96,7 +101,8 @@ CommitHand(h) == /\ h \in hand /\ cfg.st = "A" /\ cfg.ep = h[1] /\ cfg.ver = h[2
                  /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
 \* The heir learns that it is the owner.
 LearnHand(q) == /\ Live(q) /\ cfg.st = "A" /\ cfg.prim = q /\ role[q].ep < cfg.ep /\ prom[q] <= cfg.ep
-                /\ role' = [role EXCEPT ![q] = On(cfg.ep, cfg.ver, cfg.S, cfg.rf)] /\ prom' = [prom EXCEPT ![q] = cfg.ep]
+                /\ role' = [role EXCEPT ![q] = On(cfg.ep, cfg.ver, cfg.S, cfg.rf, IF LateRule THEN Len(log[q]) ELSE 0)]
+                /\ prom' = [prom EXCEPT ![q] = cfg.ep]
                 /\ acks' = acks \cup {<<cfg.ep, q, Len(log[q])>>}
                 /\ UNCHANGED <<cfg, log, dead, acked, cand, ops, crashes, hand>>
 \* Any other node that learns of a later epoch is an owner no more.
@@ -119,7 +125,7 @@ Sync(q) == /\ cfg.st = "F" /\ cand.ep = cfg.ep /\ q \in cand.R \ cand.sy /\ Live
 Activate == /\ cfg.st = "F" /\ cand.ep = cfg.ep /\ Live(cand.c)
             /\ LET S2 == IF SyncRule THEN cand.sy ELSE cand.R IN \E n \in 1..RF :
                /\ cfg' = [cfg EXCEPT !.ver = @ + 1, !.st = "A", !.prim = cand.c, !.S = S2, !.rf = n]
-               /\ role' = [role EXCEPT ![cand.c] = On(cfg.ep, cfg.ver + 1, S2, n)]
+               /\ role' = [role EXCEPT ![cand.c] = On(cfg.ep, cfg.ver + 1, S2, n, 0)]
                /\ acks' = acks \cup {<<cfg.ep, q, Len(log[q])>> : q \in S2}
             /\ UNCHANGED <<log, prom, dead, acked, cand, ops, crashes, hand>>
 Crash(q) == /\ Live(q) /\ crashes < MaxCrash /\ crashes' = crashes + 1

@@ -107,7 +107,11 @@ extension Core {
     var head = ResponseHead(HTTPStatus(rawValue: outcome.status).unsafelyUnwrapped)
     head.keepAlive = style.keepAlive
     head.http10 = style.isHTTP10
-    if outcome.status != 204 && outcome.status != 304 {
+    if outcome.status == 307 {
+      head.location = outcome.value.baseAddress?.assumingMemoryBound(to: UInt8.self)
+      head.locationCount = outcome.value.count
+      head.contentLength = 0
+    } else if outcome.status != 204 && outcome.status != 304 {
       head.contentLength = outcome.value.count
       let hasValue = outcome.isInLog || outcome.value.count > 0
       if outcome.contentType.code != 0 {
@@ -127,7 +131,7 @@ extension Core {
     }
     let start = chunk.bytes + Int(chunk.pointee.count)
     var written = head.write(into: start, date: UnsafePointer(date.assumingMemoryBound(to: UInt8.self)))
-    if !style.isHead && outcome.value.count > 0 && outcome.status != 304 {
+    if !style.isHead && outcome.value.count > 0 && outcome.status != 304 && outcome.status != 307 {
       if outcome.value.count <= limits.copiedValue {
         (start + written).copyMemory(from: outcome.value.baseAddress.unsafelyUnwrapped, byteCount: outcome.value.count)
         written &+= outcome.value.count

@@ -127,7 +127,7 @@ extension Core {
     } else if member.name.isString("map") {
       let name = try string(value)
       try checkMapName(name)
-      fields.map = name.equals("default") ? UnsafeRawBufferPointer(start: nil, count: 0) : name
+      fields.map = name.equals("default") ? UnsafeRawBufferPointer(start: nil, count: 0) : maps.marked(name)
     } else if member.name.isString("key") {
       fields.key = try string(value)
     } else if member.name.isString("value") {

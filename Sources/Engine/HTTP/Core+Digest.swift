@@ -74,7 +74,7 @@ extension Core {
       }
       let id = PartitionID(UInt16(part + partitions.lowerBound))
       let begin = digests.slot
-      if let next = store.addDigest(of: id, from: begin, count: left, to: &digests.sum) {
+      if let next = store.addDigest(of: id, from: begin, count: max(left, 64), to: &digests.sum) {
         digests.slot = next
         return
       }

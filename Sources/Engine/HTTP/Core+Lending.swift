@@ -43,6 +43,9 @@ extension Core {
     if let long = connection.pointee.peer?.pointee.long {
       return long.pointee.staged.map { ($0.writePointer, long.pointee.remaining) }
     }
+    if let long = connection.pointee.peer?.pointee.record {
+      return long.pointee.staged.map { ($0.writePointer, long.pointee.remaining) }
+    }
     guard let body = connection.pointee.body, !body.pointee.head.chunked else { return nil }
     return body.pointee.staged.map { ($0.writePointer, body.pointee.remaining) }
   }

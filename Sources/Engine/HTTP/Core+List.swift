@@ -34,7 +34,7 @@ extension Core {
     _ entry: BatchEntry
   ) throws(Problem) {
     let gather = Gather(entry, kind: .list, expected: 1)
-    if !name.equals("default") { gather.map = [UInt8](name) }
+    if !name.equals("default") { gather.map = [UInt8](maps.marked(name)) }
     gather.listing.keys = UInt32(min(1000, limits.listingKeys))
     gather.slotsLeft = limits.listingSlots
     try readQuery(head, bytes) { (core, word, value) throws(Problem) in
@@ -108,10 +108,16 @@ extension Core {
   private func boundList(_ gather: Gather) -> Place {
     withUnsafeTemporaryAllocation(of: Operation.self, capacity: 1) { room in
       let operation = room.baseAddress!
+      // What a cache has only its owners know.
+      let isCache = gather.map.first == MapTable.cacheMark
       let mark = UnsafeRawBufferPointer(start: UnsafeRawPointer(operation), count: 1)
       func place(_ partition: UInt16) -> Place {
         operation.initialize(
           to: Operation(kind: .list, key: Core.listingKey(mark, mark, PartitionID(partition))))
+        if isCache {
+          operation.pointee.hasOptions = true
+          operation.pointee.options.readLevel = .committed
+        }
         let place = Place(rawValue: self.place(of: operation))
         // All cores of this node are one place: each stops at its own end.
         return place.rawValue >= 0 ? Place(rawValue: 0) : place
@@ -181,6 +187,7 @@ extension Core {
         maximumBytes: (Core.pageBytes - text.count) / 6, before: question.end, now: wall, into: &records)
       page.slots += UInt32(max(1, records.slots))
       for index in 0..<records.count {
+        guard isListed(records[index], in: PartitionID(hash: records[index].hash)) else { continue }
         if !text.isEmpty { text.append(UInt8(ascii: ",")) }
         Wire.appendJSONString(records[index].key, to: &text)
       }
@@ -198,9 +205,8 @@ extension Core {
   /// Whether any of the partitions that a part of a listing is of has a newer copy elsewhere.
   private func staleness(of question: ListingQuestion) -> Staleness {
     var worst = Staleness.none
-    for partition in Int(
-      question.partition)..<max(Int(question.partition), min(Int(question.end), partitions.upperBound))
-    {
+    let first = Int(question.partition)
+    for partition in first..<max(first, min(Int(question.end), partitions.upperBound)) {
       let one = staleness(of: PartitionID(UInt16(partition)))
       if one.rawValue > worst.rawValue { worst = one }
     }

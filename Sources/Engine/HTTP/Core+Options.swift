@@ -120,8 +120,11 @@ extension Core {
       }
       operation.pointee.options.minRevision = revision
       operation.pointee.options.hasMinRevision = true
+    } else if name.equals("redirect") {
+      guard value.equals("true") || value.equals("false") else { throw Problem(400, "redirect is true or false.") }
+      operation.pointee.options.redirects = value.equals("true")
     } else {
-      throw unknownWord(name, known: "at, op, by, ttl, w, timeout, read and min-revision")
+      throw unknownWord(name, known: "at, op, by, ttl, w, timeout, read, min-revision and redirect")
     }
   }
 

@@ -122,6 +122,7 @@ extension Core {
     case .segment: unpin(chunk.pointee.pin)
     case .heap: chunk.pointee.tail?.deallocate()
     case .page: frames.takePage(chunk.pointee.tail)
+    case .frameRest: frames.takePage(chunk.pointee.tail.map { $0 - FrameLayout.headCount })
     case .counted:
       collectedBytes -= chunk.pointee.tailCount
       chunk.pointee.tail?.deallocate()
@@ -149,7 +150,7 @@ extension Core {
     case .counted:
       collectedBytes -= outcome.value.count
       outcome.value.baseAddress?.deallocate()
-    case .page, .frame: preconditionFailure("pages and frames are no outcome's value")
+    case .page, .frame, .frameRest: preconditionFailure("pages and frames are no outcome's value")
     }
   }
 

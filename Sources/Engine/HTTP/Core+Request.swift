@@ -47,7 +47,7 @@ extension Core {
     if core == index {
       request.pointee.isPlain =
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
-        && !logsRequests && !(isReplicated && operation.pointee.kind == .put)
+        && !logsRequests && !(isReplicated && operation.pointee.kind == .put) && !operation.pointee.key.isCached
     }
     joinBatch(core == index ? operation.pointee.key.hash : nil)
   }
@@ -172,6 +172,7 @@ extension Core {
     _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
     _ request: UnsafeMutablePointer<BatchEntry>, _ place: Place
   ) {
+    if let outcome = redirection(operation, request, place) { return answer(connection, request, outcome) }
     let outcome = refusal(place, operation)
     if let outcome, !mayHold(outcome, operation) {
       if let staged = operation.pointee.staged { discard(staged) }
@@ -181,6 +182,21 @@ extension Core {
     let target = ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0)
     if let outcome { return hold(outcome, operation, AnswerTarget(reply: target, core: index)) }
     relay(operation, over: place.link!, target)
+  }
+
+  /// Where a client is sent that asked for it rather than for a value that is passed on (RFC 9110, section 15.4.8).
+  private mutating func redirection(
+    _ operation: UnsafePointer<Operation>, _ request: UnsafePointer<BatchEntry>, _ place: Place
+  ) -> Outcome? {
+    guard operation.pointee.hasOptions, operation.pointee.options.redirects, operation.pointee.kind == .get,
+      operation.pointee.options.readLevel == .local, let link = place.link,
+      let member = standing.view?.topology?.member(links[link].pointee.node), member.http != .none
+    else { return nil }
+    let location = Array("http://\(member.http)".utf8) + request.pointee.path
+    guard location.count <= ResponseHead.maximumLocation else { return nil }
+    var outcome = Outcome(status: 307)
+    outcome.value = scratch.copy(location)
+    return outcome
   }
 
   /// A request that failed before it became an operation is answered in its turn.
@@ -250,7 +266,8 @@ extension Core {
     guard count <= limits.key else { throw .keyTooLong }
     guard Text.isUTF8(text, count) else { throw .keyNotText }
     let decoded = UnsafeRawBufferPointer(start: text, count: count)
-    return KeyRef(map: UnsafeRawBufferPointer(start: room, count: mapCount), key: decoded)
+    let name = UnsafeRawBufferPointer(start: room, count: mapCount)
+    return KeyRef(map: maps.hasCaches ? maps.marked(name) : name, key: decoded)
   }
 
   /// A map's name stands in paths, metrics and records, so it is kept to a plain alphabet.

@@ -123,6 +123,7 @@ extension Core {
     var whole: KeyRef?
     if let key {
       // The map's name lies in front of the key, as everywhere.
+      if maps.hasCaches { map = map.withUnsafeBytes { [UInt8](maps.marked($0)) } }
       let room = scratch.copy(map + key)
       whole = KeyRef(
         map: UnsafeRawBufferPointer(rebasing: room[..<map.count]),
@@ -131,98 +132,6 @@ extension Core {
       throw Problem(400, "map goes with key, which is missing.")
     }
     answer(entry, json: try ringText(whole))
-  }
-
-  // MARK: Settings of a map
-
-  private mutating func serveSettings(
-    _ name: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer, _ entry: BatchEntry
-  ) throws(Problem) {
-    let map = name.equals("default") ? UnsafeRawBufferPointer(start: nil, count: 0) : name
-    guard maps.hasRoom(for: map) else {
-      throw Problem(507, "As many maps as a node takes have settings. Maps without settings need none.")
-    }
-    var settings = try MapSettings(body)
-    settings.version = maps.nextVersion(on: index)
-    maps.set(map, settings)
-    let gather = Gather(entry, kind: .settings, expected: coreCount - 1)
-    gather.text = settingsText(name, settings)
-    var request = GatherRequest()
-    request.settings = settings
-    broadcast(gather, request, map: [UInt8](map))
-    finishIfDone(gather)
-  }
-
-  /// The JSON of a map's settings, as `GET` and `PUT /v1/maps/{map}` show it.
-  func settingsText(_ name: UnsafeRawBufferPointer, _ settings: MapSettings) -> [UInt8] {
-    var text: [UInt8] = []
-    appendJSON("{\"map\":", to: &text)
-    Wire.appendJSONString(name, to: &text)
-    appendJSON(",\"settings\":", to: &text)
-    settings.append(to: &text)
-    appendJSON("}\n", to: &text)
-    return text
-  }
-}
-
-extension MapSettings {
-  /// Reads the body of `PUT /v1/maps/{map}`: an object of the four settings, each optional.
-  init(_ body: UnsafeRawBufferPointer) throws(Problem) {
-    self.init()
-    let document: JSONValue
-    do {
-      document = try JSONValue(validating: body)
-    } catch {
-      throw Problem(400, "The body is not valid JSON (RFC 8259).")
-    }
-    guard document.kind == .object else { throw Problem(400, "The settings of a map are a JSON object.") }
-    var members = document.members()
-    while let member = members.next() { try read(member) }
-  }
-
-  private mutating func read(_ member: JSONMember) throws(Problem) {
-    if member.name.isString("replicas") {
-      guard let count = member.value.integer, count >= 1, count <= 64 else {
-        throw Problem(400, "replicas is a whole number from 1 to 64.")
-      }
-      replicas = UInt16(count)
-    } else if member.name.isString("mode") {
-      guard member.value.isString("replicated") || member.value.isString("cache") else {
-        throw Problem(400, "mode is replicated or cache.")
-      }
-      mode = member.value.isString("cache") ? .cache : .replicated
-    } else if member.name.isString("ttl") {
-      var text: [UInt8] = []
-      if !member.value.string(into: &text) { text = [UInt8](member.value.bytes) }
-      guard let milliseconds = text.withUnsafeBytes({ Text.parseDuration($0) }) else {
-        throw Problem(400, "ttl is a duration such as 500ms, 30s, 5m, 1h or 2d; 0 for none.")
-      }
-      timeToLive = milliseconds
-    } else if member.name.isString("history") {
-      var text: [UInt8] = []
-      if !member.value.string(into: &text) { text = [UInt8](member.value.bytes) }
-      guard let bytes = text.withUnsafeBufferPointer({ Text.parseSize($0.baseAddress!, $0.count) }) else {
-        throw Problem(400, "history is a size such as 64MiB.")
-      }
-      history = bytes
-    } else {
-      throw Problem(400, "A setting is not known here. Known are replicas, mode, ttl and history.")
-    }
-  }
-
-  /// Appends the settings as a JSON object.
-  func append(to text: inout [UInt8]) {
-    appendJSON("{\"replicas\":", to: &text)
-    if replicas == 0 { appendJSON("null", to: &text) } else { appendJSONInteger(Int64(replicas), to: &text) }
-    appendJSON(mode == .cache ? ",\"mode\":\"cache\"" : ",\"mode\":\"replicated\"", to: &text)
-    appendJSON(",\"ttl\":\"", to: &text)
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 32) { room in
-      let count = Text.writeDuration(timeToLive, to: room.baseAddress!)
-      text.append(contentsOf: room[..<count])
-    }
-    appendJSON("\",\"history\":", to: &text)
-    appendJSONInteger(history, to: &text)
-    appendJSON("}", to: &text)
   }
 }
 

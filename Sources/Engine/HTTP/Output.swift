@@ -10,6 +10,8 @@ struct Pin {
     case heap
     /// A page of results of frames, which goes back to `FrameBatch`.
     case page
+    /// The same, of which the first bytes, a frame's head, precede the tail.
+    case frameRest
     /// A heap block whose bytes are counted in `Core.collectedBytes`.
     case counted
     /// A frame on its way over a link, held by `Chunk.frame`.

@@ -61,6 +61,7 @@ extension Core {
     do {
       try prepare(view, record, valueCount: record.length &- record.valueStart, into: operation)
       operation.pointee.isForwarded = frame.isForwarded
+      if operation.pointee.key.isCached { try admitCached(view, frame, peer, operation) }
       if isRare { try prepareTerms(view, record, operation) }
     } catch {
       return refuse(operation: operation, entry.pointee, error)
@@ -88,6 +89,7 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.isForwarded = false
+    operation.pointee.source = .max
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     operation.pointee.kind = OperationKind(view.operation)
@@ -108,9 +110,24 @@ extension Core {
   private func checkKey(map: UnsafeRawBufferPointer, key: UnsafeRawBufferPointer) throws(Problem) -> KeyRef {
     guard key.count > 0 else { throw .frameKeyEmpty }
     guard key.count <= limits.key else { throw .keyTooLong }
-    try checkMapName(map)
+    // Nodes write a cache's name with its mark; `admitCached` sees to it that nobody else does.
+    try checkMapName(MapTable.isCache(map) ? UnsafeRawBufferPointer(rebasing: map[1...]) : map)
     let isDefault = map.isEmpty || map.equals("default")
-    return isDefault ? KeyRef(key) : KeyRef(map: map, key: key)
+    return isDefault ? KeyRef(key) : KeyRef(map: maps.hasCaches ? maps.marked(map) : map, key: key)
+  }
+
+  /// A key of a cache, from a node or from a client.
+  @inline(never)
+  private func admitCached(
+    _ view: OperationView, _ frame: FrameView, _ peer: UnsafeMutablePointer<PeerState>,
+    _ operation: UnsafeMutablePointer<Operation>
+  ) throws(Problem) {
+    if !frame.isForwarded {
+      if MapTable.isCache(view.record.map) { throw .badMapName }
+      return
+    }
+    guard let slot = desk.peers.firstIndex(where: { $0?.node == peer.pointee.node }) else { throw .noOwnerRead }
+    operation.pointee.source = MemberSlot(slot)
   }
 
   /// Reads what makes an operation more than a plain one; texts go to scratch memory.
@@ -249,7 +266,9 @@ extension Core {
   ) {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind == .get {
-      guard let record = store.find(operation.pointee.key, now: wall), writeFound(record, partition, entry) else {
+      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall),
+        writeFound(record, partition, entry)
+      else {
         return run(operation, entry)
       }
       gets &+= 1

@@ -14,6 +14,7 @@ extension Core {
   mutating func freePeer(_ connection: UnsafeMutablePointer<Connection>) {
     guard let peer = connection.pointee.peer else { return }
     abandonLongValue(connection, peer)
+    abandonLongRecord(connection, peer)
     collectedBytes -= peer.pointee.counted
     connection.pointee.peer = nil
     peer.deinitialize(count: 1)
@@ -70,7 +71,7 @@ extension Core {
   /// The client sends no more: a frame that isn't whole will never be.
   mutating func endFrames(_ connection: UnsafeMutablePointer<Connection>) {
     guard isTaking(connection), !connection.pointee.isBlocked else { return }
-    if !connection.pointee.input.isEmpty || connection.pointee.peer!.pointee.long != nil {
+    if !connection.pointee.input.isEmpty || connection.pointee.peer!.pointee.isInValue {
       refuse(connection, .truncated)
     }
   }
@@ -111,6 +112,11 @@ extension Core {
         if !isTaking(connection) { return count }
         continue
       }
+      if peer.pointee.record != nil {
+        used &+= receiveLongRecord(connection, peer, bytes + used, count &- used)
+        if !isTaking(connection) { return count }
+        continue
+      }
       if peer.pointee.link >= 0, links[peer.pointee.link].pointee.value != nil {
         used &+= receiveLinkValue(connection, links[peer.pointee.link], bytes + used, count &- used)
         if !isTaking(connection) { return count }
@@ -145,7 +151,7 @@ extension Core {
       guard isDone else { break }
       used &+= frame.length
     }
-    enter(connection, peer.pointee.long == nil ? .idle : .body)
+    enter(connection, peer.pointee.isInValue ? .body : .idle)
     return used
   }
 
@@ -210,8 +216,11 @@ extension Core {
     if frame.isForwarded { return refuse(connection, .malformed) }
     let isLinks = peer.pointee.link >= 0
     if isLinks && (frame.kind == .reply || frame.kind == .close) { return takeLinkFrame(frame, connection, peer) }
-    if frame.kind == .replicate && peer.pointee.isNode && !frame.isLong {
-      if !takeReplication(frame, from: peer.pointee.node) { refuse(connection, .malformed) }
+    if frame.kind == .replicate && peer.pointee.isNode {
+      let isSound =
+        frame.isLong
+        ? beginLongRecord(frame, connection, peer) : takeReplication(frame, from: peer.pointee.node)
+      if !isSound { refuse(connection, .malformed) }
       return
     }
     if frame.isLong || frame.count > 0 { return refuse(connection, .malformed) }
@@ -313,6 +322,7 @@ extension Core {
     guard isTaking(connection), let peer = connection.pointee.peer else { return }
     if reason.rawValue <= CloseReason.role.rawValue || reason == .unauthenticated { metrics.count(.badFrames) }
     abandonLongValue(connection, peer)
+    abandonLongRecord(connection, peer)
     connection.pointee.isLast = true
     detach(connection)
     connection.pointee.activity = monotonicMilliseconds  // the client has its time to take the reason

@@ -137,6 +137,9 @@ extension Core {
     case .record:
       guard let record = try? RecordView(checking: result.body), record.length == result.length else { return false }
       show(record, &outcome, answer)
+      if maps.hasCaches {
+        keepCopy(record.bytes, UnsafeRawBufferPointer(start: nil, count: 0), answer)
+      }
       outcome.value = answer.target.reply.frame != 0 ? record.bytes : record.value
     case .mortalValue:
       guard result.length >= 8 else { return false }
@@ -222,7 +225,11 @@ extension Core {
       outcome.staleness = value.staleness
       outcome.revision = value.revision
       outcome.value = UnsafeRawBufferPointer(start: block, count: total)
-      if let answer = waiting.find(value.token) { show(record, &outcome, answer) }
+      if let answer = waiting.find(value.token) {
+        show(record, &outcome, answer)
+        let whole = UnsafeRawBufferPointer(start: block + value.lead, count: value.count)
+        if maps.hasCaches { keepCopy(prefix, whole, answer) }
+      }
       answer(value.token, outcome, pin: Pin(kind: .counted, core: 0, segment: 0))
     }
   }

@@ -51,10 +51,15 @@ extension Core {
 
   /// Sends an operation over a link; `refusal` has let it through.
   mutating func relay(_ operation: UnsafePointer<Operation>, over link: Int, _ target: ReplyTarget) {
+    relay(operation, over: link, for: AnswerTarget(reply: target, core: index))
+  }
+
+  /// The same for whoever asked, on this core or another one.
+  mutating func relay(_ operation: UnsafePointer<Operation>, over link: Int, for target: AnswerTarget) {
     metrics.count(.relayed)
     // The owner keeps the time; this node only makes sure that somebody answers.
     let token = waiting.add(
-      AnswerTarget(reply: target, core: index), .forward, operation.pointee.kind, operation.pointee.key.partition,
+      target, .forward, operation.pointee.kind, operation.pointee.key.partition,
       deadline: deadline(of: operation) + UInt64(limits.linkGrace), now: monotonicMilliseconds,
       outcome: Outcome(status: 504))
     write(operation, token, to: links[link], isRetry: false)

@@ -36,6 +36,8 @@ struct PeerState {
   var farewell: CloseReason?
   /// The value that is being received behind its frame.
   var long: UnsafeMutablePointer<LongValue>?
+  /// The record whose value is being received behind its frame.
+  var record: UnsafeMutablePointer<LongRecord>?
   /// The chunk whose tail is a page that results are being added to, that page, and how many bytes it has. Only while
   /// the chunk is the output's last and still has that tail.
   var pageChunk: UnsafeMutablePointer<Chunk>?
@@ -43,6 +45,9 @@ struct PeerState {
   static var pageCount: Int { 64 << 10 }
   /// Bytes of `input` that are counted in `Core.collectedBytes`.
   var counted = 0
+
+  /// A value is being received behind a frame of the other side's.
+  var isInValue: Bool { long != nil || record != nil }
 
   /// Everything up to this request has been applied, and how many operations that is.
   var applied: (id: UInt64, operations: UInt64) {

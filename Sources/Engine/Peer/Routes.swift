@@ -62,6 +62,9 @@ extension Core {
       // A node without a majority refuses writes at once instead of waiting for an owner that it can't reach either.
       return standing.hasLease ? Place(owner: route.owner).rawValue : core(of: partition)
     }
+    if operation.pointee.key.isCached && operation.pointee.kind != .list {
+      return cachedPlace(operation, owner: route.owner)
+    }
     let isLocal = !operation.pointee.hasOptions || operation.pointee.options.readLevel == .local
     let isPatient = operation.pointee.hasOptions && operation.pointee.options.hasMinRevision
     // The owner has every revision there is; a copy may not have it yet.
@@ -96,6 +99,7 @@ extension Core {
     selfID = me.frameID
     clusterID = cluster
     linkMembers(topology, me)
+    maps.take(topology.maps)
     let own = topology.slot(of: me)
     isRouted = false
     for (partition, entry) in topology.partitions.enumerated() {

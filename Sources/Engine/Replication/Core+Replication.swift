@@ -55,12 +55,14 @@ extension Core {
     let id = PartitionID(UInt16(partition))
     var deposed: [UInt64] = []
     desk.around.replicas = entry.replicas
+    let epoch = desk.parts![part].entry.epoch
     noteSync(entry, before: desk.parts![part].entry, partition, own: slot)
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
       store.reset(id)
-      desk.dropAssembly(part)
     }
+    if entry.epoch > epoch && maps.hasCaches { cacheDesk.leftovers.append(part) }
+    if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
@@ -161,6 +163,7 @@ extension Core {
   /// Looks after followers that say nothing, and at what is to be wished for.
   mutating func tickReplication() {
     desk.nextTick = monotonic + ReplicationDesk.tick
+    tickCaches()
     tellSync()
     let floors = monotonic >= desk.nextFloor
     if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }

@@ -16,6 +16,9 @@ extension Core {
         if core == index {
           (sections + count).initialize(to: section)
           count += 1
+        } else if outboxes[core].count > limits.linkBytes {
+          // That core doesn't keep up. What is lost on the way is asked for again.
+          metrics.count(.overloaded)
         } else {
           let payload = outboxes[core].begin(.replicate, 8 + section.length)
           payload.storeBytes(of: UInt64(slot), as: UInt64.self)
@@ -72,13 +75,14 @@ extension Core {
     case .append:
       handle(
         .append(first: section.offset, end: section.end, committed: section.committed), section, slot, part)
-    case .piece: assemble(section, slot, part)
     case .position:
       answered(.position(LogEnd(epoch: section.markEpoch, offset: section.markOffset)), section, slot, part)
     case .acknowledge: answered(.acknowledge(section.offset), section, slot, part)
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
     case .confirm: confirm(section, slot, part)
+    case .invalidate: invalidate(section, slot)
+    case .invalidated: invalidated(section.round, by: slot)
     case .confirmed:
       guard desk.parts![part].owner?.epoch == section.epoch else { return }
       if desk.parts![part].owner!.confirmed(section.round, by: slot) { settle(part) }
@@ -96,14 +100,10 @@ extension Core {
   }
 
   /// What a message of an owner means, and what it asks of the log but for records.
-  private mutating func receive(
+  mutating func receive(
     _ message: ReplicationMessage, _ epoch: Epoch, _ stream: UInt32, _ slot: MemberSlot, _ part: Int
   ) -> PartitionReplication.Action {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
-    // A range that begins far beyond the log's end would cost memory for nothing.
-    if case .append(let first, _, _) = message, first != desk.parts![part].replica.last.next {
-      desk.dropAssembly(part)
-    }
     var deposed: [UInt64] = []
     let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
@@ -111,10 +111,8 @@ extension Core {
     switch action {
     case .nothing, .append: break
     case .reset:
-      desk.dropAssembly(part)
       store.reset(id)
     case .truncate(let offset):
-      desk.dropAssembly(part)
       truncate(id, behind: offset, part)
     }
     return action
@@ -170,47 +168,19 @@ extension Core {
       do {
         try store.append(record, to: id, time: wall)
       } catch {
-        // The owner hears nothing, and asks again.
-        metrics.count(.overloaded)
-        desk.parts![part].replica.didTruncate(to: record.offset.previous)
-        desk.parts![part].replica.stopListening()
-        return
+        return fallShort(of: record.offset, part)
       }
       rest = UnsafeRawBufferPointer(rebasing: rest[record.room...])
     }
     store.cover(id, upTo: end)
   }
 
-  /// A piece of a long record; with the last one the record is there.
-  private mutating func assemble(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
-    let replica = desk.parts![part].replica
-    guard replica.isListening(section.epoch, stream: section.stream), section.offset == replica.last.next,
-      section.recordCount <= limits.value + RecordLayout.maximumExtras + RecordLayout.headerCount + (64 << 10) + 256
-    else { return }
-    if section.pieceStart == 0 {
-      desk.dropAssembly(part)
-      let room = RecordLayout.padded(section.recordCount)
-      desk.assemblies[part] = RecordAssembly(
-        epoch: section.epoch, stream: section.stream, first: section.offset, end: section.end,
-        bytes: .allocate(byteCount: room, alignment: 16))
-    }
-    guard var assembly = desk.assemblies[part], assembly.epoch == section.epoch, assembly.stream == section.stream,
-      assembly.first == section.offset, assembly.filled == section.pieceStart,
-      assembly.filled + section.payload.count <= assembly.bytes.count
-    else { return desk.dropAssembly(part) }
-    (assembly.bytes.baseAddress! + assembly.filled).copyMemory(
-      from: section.payload.baseAddress!, byteCount: section.payload.count)
-    assembly.filled += section.payload.count
-    desk.assemblies[part] = assembly
-    guard assembly.filled == assembly.bytes.count else { return }
-    defer { desk.dropAssembly(part) }
-    let bytes = UnsafeRawBufferPointer(assembly.bytes)
-    guard let record = try? RecordView(checking: bytes), record.room == bytes.count, record.offset == section.end,
-      PartitionID(hash: record.hash) == section.partition
-    else { return }
-    let message = ReplicationMessage.append(first: section.offset, end: section.end, committed: section.committed)
-    guard receive(message, section.epoch, section.stream, slot, part) == .append else { return }
-    append(bytes, upTo: section.end, committed: section.committed, part)
+  /// There is no memory for a record that was accepted: the log ends before it. The owner hears nothing, and asks
+  /// again.
+  mutating func fallShort(of offset: Offset, _ part: Int) {
+    metrics.count(.overloaded)
+    desk.parts![part].replica.didTruncate(to: offset.previous)
+    desk.parts![part].replica.stopListening()
   }
 
   /// An owner wants to know whether it still is one, for its readers.

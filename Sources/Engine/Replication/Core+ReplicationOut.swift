@@ -177,21 +177,18 @@ extension Core {
     guard mayTake(slot) else { return true }
     let committed = desk.parts![part].replica.committed
     desk.records.removeAll()
-    let partial = desk.parts![part].owner!.followers[place].partial
     let next = store.scanNew(id, from: from, maximumBytes: Core.catchUp, into: &desk.records)
     var covered = from
     for index in 0..<desk.records.count {
       let record = desk.records[index]
       guard store.isNeeded(record, of: id) else { continue }
       let length = record.length
-      if SectionLayout.appendCount + record.room > ReplicationPeer.frameCount - FrameLayout.headCount {
-        let done = sendPieces(
-          record, from: index == 0 || covered == from ? partial : 0, first: covered, part, id, epoch, stream, place,
-          slot, isUrgent: isUrgent)
-        desk.parts![part].owner!.didSend(
-          place, upTo: done ? record.offset : covered.previous, partial: done ? 0 : nil, now: monotonic)
-        if !done { return true }
+      if record.room > min(store.largestShared, ReplicationPeer.copiedRecord) {
+        sendLong(record, from: covered, id, epoch, stream, committed: committed, to: slot)
+        if !isUrgent { desk.peers[slot]!.credit -= length }
         covered = record.offset.next
+        desk.parts![part].owner!.didSend(place, upTo: record.offset, now: monotonic)
+        if record.offset < last, !(isUrgent ? mayTake(slot) : mayCatchUp(slot)) { return true }
         continue
       }
       makeRoom(SectionLayout.appendCount + FrameLayout.padded(length), slot)
@@ -206,7 +203,7 @@ extension Core {
       desk.peers[slot]!.writer.pointee.cover(
         from: covered, to: end, id, epoch, stream: stream, committed: committed)
     }
-    desk.parts![part].owner!.didSend(place, upTo: end, partial: 0, now: monotonic)
+    desk.parts![part].owner!.didSend(place, upTo: end, now: monotonic)
     if next == nil { desk.parts![part].owner!.followers[place].isKeptUp = true }
     return next != nil
   }
@@ -264,29 +261,6 @@ extension Core {
     }
   }
 
-  /// Sends a record that is too long for a frame, as far as the link takes it; whether all of it was.
-  private mutating func sendPieces(
-    _ record: RecordView, from partial: Int, first: Offset, _ part: Int, _ id: PartitionID, _ epoch: Epoch,
-    _ stream: UInt32, _ place: Int, _ slot: Int, isUrgent: Bool
-  ) -> Bool {
-    let most = (ReplicationPeer.frameCount - FrameLayout.headCount - SectionLayout.pieceCount) & ~7
-    var start = partial
-    let committed = desk.parts![part].replica.committed
-    while start < record.length {
-      guard isUrgent ? mayTake(slot) : mayCatchUp(slot) else {
-        desk.parts![part].owner!.didSendPart(place, bytes: start)
-        return false
-      }
-      let count = min(most, record.length - start)
-      makeRoom(SectionLayout.pieceCount + FrameLayout.padded(count), slot)
-      desk.peers[slot]!.writer.pointee.piece(
-        record, from: start, count: count, first: first, id, epoch, stream: stream, committed: committed)
-      start += count
-      if !isUrgent { desk.peers[slot]!.credit -= count }
-    }
-    return true
-  }
-
   /// A replica's answer to its owner.
   private mutating func answer(_ part: Int, _ id: PartitionID) {
     guard let source = desk.parts![part].replica.source, Int(source) < desk.peers.count,
@@ -324,7 +298,7 @@ extension Core {
     return connection.pointee.output.unsent < Core.congestion
   }
 
-  private func replicationConnection(_ slot: Int) -> UnsafeMutablePointer<Connection>? {
+  func replicationConnection(_ slot: Int) -> UnsafeMutablePointer<Connection>? {
     guard let peer = desk.peers[slot], peer.isConnected, slot < routes.linkOfSlot.count else { return nil }
     let link = routes.linkOfSlot[slot]
     guard link >= 0, links[link].pointee.state == .up, let id = links[link].pointee.connection,
@@ -339,26 +313,23 @@ extension Core {
   }
 
   /// Ends the frame that is being written to a member, if it has anything, and hands it over.
-  private mutating func sendFrame(to slot: Int) {
+  mutating func sendFrame(to slot: Int) {
     guard let peer = desk.peers[slot], !peer.writer.pointee.isEmpty else { return }
-    defer { peer.writer.pointee.removeAll() }
-    guard let connection = replicationConnection(slot) else { return }
+    guard let connection = replicationConnection(slot) else { return peer.writer.pointee.removeAll() }
     let length = peer.writer.pointee.count
     let base = peer.writer.pointee.base
     FrameLayout.seal(
       base, length: length, .replicate, count: min(peer.writer.pointee.sections, Int(UInt16.max)), id: 0,
       connection.pointee.peer!.pointee.outgoing)
-    // A small frame is copied behind what is there; of a larger one only the head is, and the rest is its own block.
+    // A small frame is copied behind what is there; of a larger one only the head is, and the rest is sent from where
+    // it was written.
     let copied = length <= limits.copiedValue ? length : FrameLayout.headCount
     let chunk = reserve(connection, copied)
     chunk.end.copyMemory(from: base, byteCount: copied)
     didWriteFrame(connection, chunk, copied)
-    guard copied < length else { return }
-    let block = UnsafeMutableRawPointer.allocate(byteCount: length - copied, alignment: 16)
-    block.copyMemory(from: base + copied, byteCount: length - copied)
-    chunk.pointee.tail = UnsafeRawPointer(block)
-    chunk.pointee.tailCount = length - copied
-    chunk.pointee.pin = Pin(kind: .heap, core: 0, segment: 0)
-    connection.pointee.output.unsent += length - copied
+    guard copied < length else { return peer.writer.pointee.removeAll() }
+    let rest = UnsafeRawBufferPointer(start: base + copied, count: length - copied)
+    setTail(chunk, rest, Pin(kind: .frameRest, core: 0, segment: 0), connection)
+    peer.writer.pointee.move(to: frames.givePage())
   }
 }

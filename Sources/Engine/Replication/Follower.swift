@@ -27,8 +27,6 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var stream: UInt32 = 0
   /// The next record to send.
   package internal(set) var next = Offset.none.next
-  /// Bytes of that record that were sent already, because it is a long one.
-  package internal(set) var partial = 0
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
   /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member

@@ -24,7 +24,6 @@ extension Owner {
 
   private mutating func reopen(_ index: Int, _ now: UInt64) {
     followers[index].phase = .opening
-    followers[index].partial = 0
     followers[index].stream &+= 1
     followers[index].asked = followers[index].confirmed
     followers[index].progressAt = now
@@ -72,15 +71,11 @@ extension Owner {
   }
 
   /// Records up to here were sent to the follower at `index`.
-  package mutating func didSend(_ index: Int, upTo offset: Offset, partial: Int? = 0, now: UInt64) {
+  package mutating func didSend(_ index: Int, upTo offset: Offset, now: UInt64) {
     // Whoever had everything gets its time from now on.
     if followers[index].acked.next == followers[index].next { followers[index].progressAt = now }
     followers[index].next = offset.next
-    if let partial { followers[index].partial = partial }
   }
-
-  /// So many bytes of the next record were sent.
-  package mutating func didSendPart(_ index: Int, bytes: Int) { followers[index].partial = bytes }
 
   // MARK: Answers
 

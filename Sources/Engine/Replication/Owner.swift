@@ -52,8 +52,14 @@ package struct Owner: Sendable {
   }
 
   /// The candidate of a fence (Slot.tla: `Choose`), or an owner that is active at once.
-  /// - Parameter committed: what it knew, as a replica, to be held by a majority.
-  package init(_ slot: MemberSlot, _ entry: PartitionEntry, committed: Offset, now: UInt64) {
+  /// - Parameters:
+  ///   - committed: what it knew, as a replica, to be held by a majority.
+  ///   - last: the last record of its log. Whoever is the owner at once got the partition by a hand-over: its
+  ///     predecessor may yet answer for all that it handed over, so all of it counts as acknowledged ★ (Slot.tla:
+  ///     `LearnHand`).
+  package init(
+    _ slot: MemberSlot, _ entry: PartitionEntry, committed: Offset, last: Offset = .none, now: UInt64
+  ) {
     self.slot = slot
     epoch = entry.epoch
     isActive = entry.isActive
@@ -61,7 +67,7 @@ package struct Owner: Sendable {
     synced = entry.synced
     replicationFactor = entry.replicationFactor
     self.committed = committed
-    acknowledged = committed
+    acknowledged = entry.isActive ? max(committed, last) : committed
     since = now
   }
 

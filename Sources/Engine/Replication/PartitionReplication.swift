@@ -74,7 +74,11 @@ package struct PartitionReplication: Sendable {
 
   private mutating func lead(_ own: MemberSlot, _ entry: PartitionEntry, _ now: UInt64) {
     replica.lead(entry.epoch)
-    owner = Owner(own, entry, committed: replica.committed, now: now)
+    var last = replica.last
+    #if DEBUG
+      if mutation == .trustsSilence { last = .none }
+    #endif
+    owner = Owner(own, entry, committed: replica.committed, last: last, now: now)
     #if DEBUG
       owner!.mutation = mutation
     #endif

@@ -18,7 +18,9 @@ struct ReplicationPeer {
   let writer: UnsafeMutablePointer<SectionWriter>
 
   /// Bytes of a frame: as long as a link's.
-  static var frameCount: Int { 64 << 10 }
+  static var frameCount: Int { PeerState.pageCount }
+  /// Bytes of a record that is copied into a frame; longer ones are sent from the log.
+  static var copiedRecord: Int { 32 << 10 }
 
   init(_ node: NodeID) {
     self.node = node
@@ -30,16 +32,6 @@ struct ReplicationPeer {
     writer.deinitialize(count: 1)
     writer.deallocate()
   }
-}
-
-/// A long record that arrives in pieces.
-struct RecordAssembly {
-  let epoch: Epoch
-  let stream: UInt32
-  let first: Offset
-  let end: Offset
-  let bytes: UnsafeMutableRawBufferPointer
-  var filled = 0
 }
 
 /// The result of a write with an idempotency key.
@@ -92,8 +84,8 @@ struct ReplicationDesk: ~Copyable {
   var hasNewWishes = false
   /// Results of writes with idempotency keys that followers have yet to hear of, by partition.
   var results: [Int: [ReplicatedResult]] = [:]
-  /// Long records that arrive, by partition.
-  var assemblies: [Int: RecordAssembly] = [:]
+  /// Bytes of long records that are being received.
+  var assembledBytes = 0
   var ledger = LossLedger()
   /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
   /// more are let go.
@@ -130,7 +122,6 @@ struct ReplicationDesk: ~Copyable {
     }
     sections?.deallocate()
     for case let peer? in peers { peer.deallocate() }
-    for assembly in assemblies.values { assembly.bytes.deallocate() }
   }
 
   /// The partition has something to say when the turn ends.
@@ -164,11 +155,5 @@ struct ReplicationDesk: ~Copyable {
   mutating func takeDirty(_ list: inout [Int]) {
     for part in dirty { isDirty[part] = false }
     swap(&dirty, &list)
-  }
-
-  /// Forgets a record that was arriving.
-  mutating func dropAssembly(_ part: Int) {
-    guard let assembly = assemblies.removeValue(forKey: part) else { return }
-    assembly.bytes.deallocate()
   }
 }

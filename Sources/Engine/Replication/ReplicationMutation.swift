@@ -14,6 +14,8 @@
     case forgetsNewFactor
     /// Hand-over: an owner that asked to be relieved takes writes again before it knows that the question is void.
     case forgetsQuestion
+    /// Hand-over: the heir forgets that its predecessor may yet answer for what it handed over.
+    case trustsSilence
     /// A replica takes records of an epoch older than the one it promised.
     case takesOldEpochs
   }

@@ -6,6 +6,7 @@ extension Store {
   /// Adds the checksums of the records that a part of the partition's table points to; each is of everything the record
   /// says. Returns the slot to go on from, nil at the table's end. What changes meanwhile may or may not be counted.
   package func addDigest(of id: PartitionID, from start: Int, count: Int, to sum: inout UInt64) -> Int? {
+    precondition(start >= 0 && count >= 0)
     let p = partition(id)
     let total = Int(p.pointee.tablePages) * TableLayout.slotsPerPage
     let end = min(start + count, total)

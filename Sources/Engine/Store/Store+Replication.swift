@@ -151,7 +151,7 @@ extension Store {
 
   /// The log goes on at this offset: the ones before were cleaned away at their owner. A segment without records begins
   /// there too.
-  private mutating func skip(_ p: UnsafeMutablePointer<Partition>, to offset: UInt64) {
+  mutating func skip(_ p: UnsafeMutablePointer<Partition>, to offset: UInt64) {
     guard offset > p.pointee.nextOffset else { return }
     var next = max(p.pointee.nextOffset, p.pointee.committed == .max ? offset : p.pointee.committed + 1)
     while next < offset {
@@ -366,8 +366,10 @@ extension Store {
   }
 
   /// Whether a follower that has nothing of it needs this record of the log: a removal, or a value that is its key's or
-  /// may be again. The others were replaced for good, by what it gets later or by a removal that may be gone.
+  /// may be again; nothing of a cache. The others were replaced for good, by what it gets later or by a removal that
+  /// may be gone.
   package func isNeeded(_ record: RecordView, of id: PartitionID) -> Bool {
+    if record.mapCount > 0, MapTable.isCache(record.map) { return false }
     let p = partition(id)
     if !record.isPut || record.offset.rawValue > p.pointee.committed { return true }
     return slot(p, record.hash, position(record)) != nil || isVictim(p, record)

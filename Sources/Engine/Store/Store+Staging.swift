@@ -152,6 +152,36 @@ extension Store {
     return PutResult(record: RecordView(target), existed: existed)
   }
 
+  /// Appends a record as another node wrote it, whose value was staged: `start` is what the record has before the
+  /// value. As `append(_:to:time:)`; on an error the value stays staged.
+  package mutating func append(
+    _ start: RecordView, value staged: StagedValue, to id: PartitionID, time: UInt64
+  ) throws(StoreError) {
+    let lead = start.hasExpiry ? 0 : 8
+    let target = staged.base + lead
+    precondition(start.valueStart + lead == staged.valueStart)
+    precondition(start.length + lead == staged.valueStart + staged.filled)
+    target.copyMemory(from: start.base, byteCount: start.valueStart)
+    let record = RecordView(target)
+    if record.room <= largestShared || !record.isPut {
+      try append(record, to: id, time: time)
+      return abandon(staged)
+    }
+    let p = partition(id)
+    precondition(record.offset.rawValue >= p.pointee.nextOffset)
+    let isForeign = !pages.owns(page: (staged.base - base) >> PageAllocator.pageShift)
+    if isForeign && !makeRoom(PageAllocator.pages(record.length), time: time) { throw .full }
+    let key = KeyRef(record, hash: staged.hash)
+    release(try prepare(p, key, room: 0, expires: record.hasExpiry, time: time, nil, nil))
+    let place = try locate(p, key)
+    guard let segment = newSegment() else { throw .full }
+    _ = staged.stream.finish()
+    skip(p, to: record.offset.rawValue)
+    adopt(p, segment, staged, lead: lead)
+    startAppending(p, to: segment, at: record.room)
+    _ = publish(p, place, staged.hash, record, room: record.room, expiry: record.expiry, time: time)
+  }
+
   /// Makes the extent the log's last segment.
   private mutating func adopt(
     _ p: UnsafeMutablePointer<Partition>, _ id: Segment.ID, _ staged: StagedValue, lead: Int

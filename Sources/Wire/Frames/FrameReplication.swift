@@ -8,8 +8,6 @@
   case start = 3
   /// What is left of a range of records.
   case append = 4
-  /// A piece of a record that is too long for one frame.
-  case piece = 5
   /// The log ends here. To an owner or candidate.
   case position = 6
   /// The log is held up to here.
@@ -22,6 +20,10 @@
   case confirm = 10
   /// It hasn't.
   case confirmed = 11
+  /// Drop the copy of a cached value.
+  case invalidate = 12
+  /// It is dropped.
+  case invalidated = 13
 }
 
 /// The layout of a section: all that is said about one partition. Little-endian, at multiples of 8 from the frame's
@@ -39,8 +41,6 @@
 ///          TRUNCATE     u32 epoch, u32 0, u64 offset: nothing of a later epoch or beyond the offset
 ///          START        u64 next offset, then the owner's epochs, 16 bytes each: u32 epoch, u32 0, u64 first offset
 ///          APPEND       u64 first offset, u64 last offset, u64 committed, then the records, each padded with zeros
-///          PIECE        u64 first offset, u64 last offset, u64 committed, u32 bytes of the record, u32 where the
-///                       piece begins in it, then its bytes, padded with zeros
 ///          POSITION     u32 epoch, u32 0, u64 offset of the last record
 ///          ACKNOWLEDGE  u64 offset
 ///          REFUSE       u32 epoch that was promised, u32 0
@@ -48,12 +48,14 @@
 ///          RESULT       u64 offset of the write, u64 fingerprint, u64 time, u16 status, u16 key length, u32 value
 ///                       length, key and value, padded with zeros
 /// ```
+///
+/// In a frame that a long value follows, the only section is an APPEND that ends with the frame, where the value of its
+/// only record starts; its length is then no multiple of 8.
 package enum SectionLayout {
   /// Bytes before what depends on the kind.
   package static var headCount: Int { 16 }
-  /// Bytes before the records of an APPEND, and before the bytes of a PIECE.
+  /// Bytes before the records of an APPEND.
   package static var appendCount: Int { 40 }
-  package static var pieceCount: Int { 48 }
   /// Bytes before the key of a RESULT.
   package static var resultCount: Int { 48 }
   /// Epochs that a START has at most.
@@ -72,6 +74,20 @@ package enum SectionLayout {
     store(UInt32(truncatingIfNeeded: length), at: 4, of: base)
     store(epoch.rawValue, at: 8, of: base)
     store(stream, at: 12, of: base)
+  }
+
+  /// Writes an APPEND of one record, which covers the offsets from `first` to its own, behind a frame's head: all but
+  /// the record's value, which follows the frame.
+  package static func writeLong(
+    _ record: RecordView, from first: Offset, _ partition: PartitionID, _ epoch: Epoch, stream: UInt32,
+    committed: Offset, to frame: UnsafeMutableRawPointer
+  ) {
+    let section = frame + FrameLayout.headCount
+    write(.append, partition, epoch, stream: stream, length: appendCount + record.valueStart, to: section)
+    store(first.rawValue, at: 16, of: section)
+    store(record.offset.rawValue, at: 24, of: section)
+    store(committed.rawValue, at: 32, of: section)
+    (section + appendCount).copyMemory(from: record.base, byteCount: record.valueStart)
   }
 
   /// Writes an integer.
@@ -116,18 +132,16 @@ package struct SectionView {
   package var markEpoch: Epoch { Epoch(read(UInt32.self, 16)) }
   /// Of TRUNCATE and POSITION.
   package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
-  /// Of CONFIRM and CONFIRMED: the number of the question.
+  /// Of INVALIDATE: the hash of the key.
+  package var hash: UInt64 { read(UInt64.self, 24) }
+  /// Of CONFIRM, CONFIRMED, INVALIDATE and INVALIDATED: the number of the question.
   package var round: UInt64 { read(UInt64.self, 16) }
-  /// Of ACKNOWLEDGE, START, APPEND, PIECE and RESULT: the offset that comes first.
+  /// Of ACKNOWLEDGE, START, APPEND and RESULT: the offset that comes first.
   package var offset: Offset { Offset(read(UInt64.self, 16)) }
-  /// Of APPEND and PIECE: the last offset.
+  /// Of APPEND: the last offset.
   package var end: Offset { Offset(read(UInt64.self, 24)) }
-  /// Of APPEND and PIECE: how far a majority holds the log.
+  /// Of APPEND: how far a majority holds the log.
   package var committed: Offset { Offset(read(UInt64.self, 32)) }
-  /// Of PIECE: bytes of the record.
-  package var recordCount: Int { Int(read(UInt32.self, 40)) }
-  /// Of PIECE: where it begins in the record.
-  package var pieceStart: Int { Int(read(UInt32.self, 44)) }
   /// Of START: how many epochs it has.
   package var epochCount: Int { (length - 24) / 16 }
   /// Of START: one of its epochs and the first offset of that; `index` is below `epochCount`.
@@ -149,10 +163,27 @@ package struct SectionView {
     let start = SectionLayout.resultCount + Int(read(UInt16.self, 42))
     return UnsafeRawBufferPointer(start: base + start, count: Int(read(UInt32.self, 44)))
   }
-  /// Of APPEND: the records' bytes. Of PIECE: the piece's, the padding included.
+  /// Of APPEND: the records' bytes.
   package var payload: UnsafeRawBufferPointer {
-    let start = kind == .piece ? SectionLayout.pieceCount : SectionLayout.appendCount
+    let start = SectionLayout.appendCount
     return UnsafeRawBufferPointer(start: base + start, count: length - start)
+  }
+  /// Of APPEND: the first record, which it must have; in a frame that a long value follows it lacks its value here.
+  package var record: RecordView { RecordView(base + SectionLayout.appendCount) }
+
+  /// The only section of a frame that a long value follows, whose checksum fits; nil if it isn't sound. The record's
+  /// own checksum can be looked at when the value is there.
+  package init?(long payload: UnsafeRawBufferPointer) {
+    guard let base = payload.baseAddress, payload.count >= SectionLayout.appendCount + RecordLayout.headerCount
+    else { return nil }
+    self.init(base)
+    guard length == payload.count, rawKind == SectionKind.append.rawValue, flags == 0,
+      Int(partition.rawValue) < partitionCount, SectionCursor.isRange(self)
+    else { return nil }
+    let rest = UnsafeRawBufferPointer(rebasing: payload[SectionLayout.appendCount...])
+    guard let record = try? RecordView(checkingStart: rest), record.keyCount > 0, record.offset == end,
+      PartitionID(hash: record.hash) == partition
+    else { return nil }
   }
 }
 
@@ -195,16 +226,12 @@ package struct SectionCursor {
     switch kind {
     case .open: return length == 16
     case .truncate, .position: return length == 32
-    case .acknowledge, .refuse, .confirm, .confirmed: return length == 24
+    case .invalidate: return length == 32 && PartitionID(hash: section.hash) == section.partition
+    case .acknowledge, .refuse, .confirm, .confirmed, .invalidated: return length == 24
     case .start:
       return length >= 24 && length % 16 == 8 && section.epochCount <= SectionLayout.maximumEpochs
         && section.offset.rawValue > 0
     case .append: return length >= SectionLayout.appendCount && isRange(section) && areSound(section)
-    case .piece:
-      guard length > SectionLayout.pieceCount, isRange(section) else { return false }
-      let count = section.payload.count
-      return section.pieceStart % 8 == 0 && section.recordCount >= RecordLayout.headerCount
-        && section.pieceStart + count <= RecordLayout.padded(section.recordCount)
     case .result:
       guard length >= SectionLayout.resultCount else { return false }
       let used = SectionLayout.resultCount + section.resultKey.count + section.resultValue.count
@@ -212,7 +239,7 @@ package struct SectionCursor {
     }
   }
 
-  private static func isRange(_ section: SectionView) -> Bool {
+  fileprivate static func isRange(_ section: SectionView) -> Bool {
     section.offset.rawValue > 0 && section.end >= section.offset && section.end.rawValue < 1 << 48
   }
 
@@ -235,7 +262,7 @@ package struct SectionCursor {
 /// Writes sections into a buffer of its own, one frame's payload.
 package struct SectionWriter: ~Copyable {
   /// The buffer; the first `FrameLayout.headCount` bytes are left free for the frame's head.
-  package let base: UnsafeMutableRawPointer
+  package private(set) var base: UnsafeMutableRawPointer
   package let capacity: Int
   /// Bytes so far, the head's included.
   package private(set) var count = FrameLayout.headCount
@@ -256,6 +283,12 @@ package struct SectionWriter: ~Copyable {
   package var isEmpty: Bool { sections == 0 }
   /// Bytes left.
   package var room: Int { capacity - count }
+
+  /// Begins anew in another buffer of the same capacity; the caller frees the one that it was until now.
+  package mutating func move(to buffer: UnsafeMutableRawPointer) {
+    base = buffer
+    removeAll()
+  }
 
   /// Begins anew.
   package mutating func removeAll() {
@@ -309,7 +342,14 @@ package struct SectionWriter: ~Copyable {
     SectionLayout.store(offset.rawValue, at: 16, of: begin(.acknowledge, partition, epoch, stream, length: 24))
   }
 
-  /// A CONFIRM or a CONFIRMED.
+  /// An INVALIDATE.
+  package mutating func invalidate(_ partition: PartitionID, _ epoch: Epoch, number: UInt64, hash: UInt64) {
+    let section = begin(.invalidate, partition, epoch, 0, length: 32)
+    SectionLayout.store(number, at: 16, of: section)
+    SectionLayout.store(hash, at: 24, of: section)
+  }
+
+  /// A CONFIRM, a CONFIRMED or an INVALIDATED.
   package mutating func round(_ kind: SectionKind, _ partition: PartitionID, _ epoch: Epoch, _ round: UInt64) {
     SectionLayout.store(round, at: 16, of: begin(kind, partition, epoch, 0, length: 24))
   }
@@ -363,25 +403,6 @@ package struct SectionWriter: ~Copyable {
     SectionLayout.store(end.rawValue, at: 24, of: section)
     SectionLayout.store(committed.rawValue, at: 32, of: section)
     return section + SectionLayout.appendCount
-  }
-
-  /// A PIECE: `count` bytes of the record from `start` on, both multiples of 8 but for the record's end.
-  package mutating func piece(
-    _ record: RecordView, from start: Int, count pieceCount: Int, first: Offset, _ partition: PartitionID,
-    _ epoch: Epoch, stream: UInt32, committed: Offset
-  ) {
-    let padded = FrameLayout.padded(pieceCount)
-    let section = begin(.piece, partition, epoch, stream, length: SectionLayout.pieceCount + padded)
-    SectionLayout.store(first.rawValue, at: 16, of: section)
-    SectionLayout.store(record.offset.rawValue, at: 24, of: section)
-    SectionLayout.store(committed.rawValue, at: 32, of: section)
-    SectionLayout.store(UInt32(record.length), at: 40, of: section)
-    SectionLayout.store(UInt32(start), at: 44, of: section)
-    let bytes = section + SectionLayout.pieceCount
-    bytes.copyMemory(from: record.base + start, byteCount: pieceCount)
-    if padded > pieceCount {
-      (bytes + pieceCount).initializeMemory(as: UInt8.self, repeating: 0, count: padded - pieceCount)
-    }
   }
 
   /// A RESULT.

@@ -6,6 +6,7 @@
   case accepted = 202
   case noContent = 204
   case notModified = 304
+  case temporaryRedirect = 307
   case badRequest = 400
   case unauthorized = 401
   case forbidden = 403
@@ -44,6 +45,7 @@
     case .accepted: "HTTP/1.1 202 Accepted\r\n"
     case .noContent: "HTTP/1.1 204 No Content\r\n"
     case .notModified: "HTTP/1.1 304 Not Modified\r\n"
+    case .temporaryRedirect: "HTTP/1.1 307 Temporary Redirect\r\n"
     case .badRequest: "HTTP/1.1 400 Bad Request\r\n"
     case .unauthorized: "HTTP/1.1 401 Unauthorized\r\n"
     case .forbidden: "HTTP/1.1 403 Forbidden\r\n"

@@ -61,8 +61,8 @@ extension Raft {
     return index
   }
 
-  /// Whether this leader was the only voter and is stuck at making another the second one, of which it has heard nothing
-  /// since: it died, or can't be reached.
+  /// Whether this leader was the only voter and is stuck at making another the second one, of which it has heard
+  /// nothing since: it died, or can't be reached.
   var mayRetract: Bool {
     let index = log.votersIndex
     return role == .leader && index > commit && voters.count == 2 && log.term(at: index) == term

@@ -16,10 +16,12 @@ import Wire
 //     9 dissolve      cluster 16
 //    10 choose        count 2; partition 2, epoch 4, candidate 2
 //    11 handOver      count 2; partition 2, epoch 4, version 4, heir 2
+//    12 setMap        map
+//   map         name 1 + n, replicas 2, mode 1, time to live 8, history 8, version 8
 //   snapshot    version 1 (= 1), cluster 16, copies 1, index 8, version 8, written at 8, dissolved 16 (zero: no),
 //               voters: count 1, 16 each; members: count 2, each present 1 and, if 1, member;
 //               partitions: 1024 of epoch 4, version 4, active 1, rf 1, owner 2 (0xFFFF: none), candidate 2 (likewise),
-//               fencedAt 8, losses 2, replicas slots, synced slots
+//               fencedAt 8, losses 2, replicas slots, synced slots; maps: count 2, each map
 
 extension BeaconWriter {
   fileprivate mutating func member(_ member: Member) {
@@ -81,6 +83,9 @@ extension TopologyCommand {
     case .removeMember(let id):
       writer.u8(3)
       writer.id(id)
+    case .setMap(let entry):
+      writer.u8(12)
+      writer.map(entry)
     case .place, .fence, .activate, .resize, .choose, .handOver:
       encodeList(to: &writer)
     case .markWritten:
@@ -158,6 +163,7 @@ extension TopologyCommand {
       case 3: return .removeMember(try reader.nodeID())
       case 8: return .markWritten
       case 9: return .dissolve(try reader.clusterID())
+      case 12: return .setMap(try reader.map())
       case let kind: return try TopologyCommand.list(kind, &reader)
       }
     }
@@ -269,6 +275,8 @@ extension Topology {
       writer.slots(entry.replicas)
       writer.slots(entry.synced)
     }
+    writer.u16(UInt16(maps.count))
+    for map in maps { writer.map(map) }
     return writer.bytes
   }
 
@@ -288,10 +296,13 @@ extension Topology {
       var partitions: [PartitionEntry] = []
       partitions.reserveCapacity(partitionCount)
       for _ in 0..<partitionCount { partitions.append(try Topology.entry(&reader, members)) }
+      var maps: [MapEntry] = []
+      for _ in 0..<(try reader.count16(atMost: Topology.maximumMaps)) { maps.append(try reader.map()) }
       var topology = Topology(
         decoded: cluster, copies: copies, index: index, version: version, voters: voters, members: members,
         partitions: partitions)
       topology.writtenAt = writtenAt
+      topology.maps = maps
       topology.dissolved = dissolved == .none ? nil : dissolved
       return topology
     }

@@ -96,6 +96,8 @@ package struct Topology: Equatable, Sendable {
   package internal(set) var dissolved: ClusterID?
   /// By slot; nil where nobody is.
   package internal(set) var members: [Member?]
+  /// The maps that have settings.
+  package internal(set) var maps: [MapEntry] = []
   /// By partition.
   package internal(set) var partitions: [PartitionEntry]
 
@@ -171,7 +173,7 @@ package struct Topology: Equatable, Sendable {
   package func agreesBesidesEntries(with other: Topology) -> Bool {
     cluster == other.cluster && copies == other.copies && index == other.index && version == other.version
       && voters == other.voters && writtenAt == other.writtenAt && dissolved == other.dissolved
-      && members == other.members
+      && members == other.members && maps == other.maps
   }
 
   // MARK: Changing

@@ -24,6 +24,8 @@ package enum TopologyCommand: Equatable, Sendable {
   case markWritten
   /// The cluster, never written, dissolves into another.
   case dissolve(ClusterID)
+  /// Sets a map's settings.
+  case setMap(MapEntry)
 
   /// Who should hold one partition, the wanted owner first.
   package struct Placement: Equatable, Sendable {
@@ -139,6 +141,7 @@ extension Topology {
     case .resize(let resizes): return forEach(resizes) { $0.resize($1) }
     case .choose(let choices): return forEach(choices) { $0.choose($1) }
     case .handOver(let handOvers): return forEach(handOvers) { $0.handOver($1) }
+    case .setMap(let entry): return set(entry)
     case .markWritten:
       guard !isWritten else { return false }
       writtenAt = index

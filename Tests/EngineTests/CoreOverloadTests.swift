@@ -1,0 +1,115 @@
+import Testing
+
+@testable import Engine
+@testable import Wire
+
+@Suite("Too much between nodes")
+struct CoreOverloadTests {
+  @Test("long records are received within a bound, and all of them arrive in the end")
+  func assemblies() {
+    var limits = TestNode.limits
+    limits.assembledBytes = 1 << 20
+    let cluster = TestCluster(3, limits: limits, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    let clients = (0..<12).map { _ in cluster.nodes[0].connect() }
+    var values: [String: [UInt8]] = [:]
+    for (number, client) in clients.enumerated() {
+      let key = cluster.key(of: number % 3, number)
+      values[key] = bytes(400_000 + number * 1000, number)
+      client.send(request("PUT", "/\(key)?timeout=60s", [], values[key]!))
+    }
+    var most = 0
+    for _ in 0..<200 where clients.contains(where: { $0.receivedCount == 0 }) {
+      cluster.advance(50)
+      most = max(most, cluster.nodes.map { $0.cores[0].desk.assembledBytes }.max()!)
+    }
+    for client in clients { #expect(client.takeAnswers().map(\.status) == [201]) }
+    #expect(most <= (1 << 20) + 500_000, "\(most)")
+    cluster.advance(2000)
+    for node in cluster.nodes {
+      for (key, value) in values { #expect(node.ask("GET", "/\(key)").body == value) }
+      #expect(node.cores[0].desk.assembledBytes == 0)
+    }
+    cluster.checkAtRest()
+  }
+
+  @Test("a node that sends beginnings of long records for all partitions gets a bounded amount of memory")
+  func beginnings() {
+    var limits = TestNode.limits
+    limits.assembledBytes = 4 << 20
+    let cluster = TestCluster(3, limits: limits, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    // Connections to node 1 are held up in the middle of long records, again and again.
+    for round in 0..<6 {
+      let client = cluster.nodes[0].connect()
+      for number in 0..<4 {
+        let key = cluster.key(of: 0, round * 4 + number)
+        client.send(request("PUT", "/\(key)?w=1", [], bytes(1_000_000, number)))
+      }
+      for _ in 0..<5 { cluster.nodes[0].settle() }
+      cluster.cut(0, 1)
+      cluster.advance(30)
+      #expect(cluster.nodes[1].cores[0].desk.assembledBytes <= (4 << 20) + 1_100_000)
+    }
+    cluster.advance(5000)
+    #expect(cluster.nodes[1].keys == cluster.nodes[0].keys && cluster.nodes[0].keys == 24)
+    #expect(cluster.nodes[1].cores[0].desk.assembledBytes == 0)
+  }
+
+  @Test("a follower that takes nothing costs its owner a bounded amount of memory, and the others nothing")
+  func slowFollower() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    let key = cluster.key(of: 0)
+    cluster.hold(0, 2)
+    let client = cluster.nodes[0].connect()
+    for number in 0..<400 {
+      client.send(request("PUT", "/\(key)\(number % 9)", [], bytes(30_000, number)))
+      cluster.settle()
+    }
+    let answers = client.takeAnswers()
+    #expect(answers.count == 400 && answers.allSatisfy { $0.status < 300 })
+    let waiting = cluster.nodes[0].clients.filter { $0.receivedCount > 0 }.map(\.receivedCount).max() ?? 0
+    #expect(waiting < 4 << 20, "\(waiting)")
+    cluster.hold(0, 2, false)
+    cluster.advance(3000)
+    for number in 391..<400 {
+      #expect(cluster.nodes[2].ask("GET", "/\(key)\(number % 9)").body == bytes(30_000, number))
+    }
+  }
+
+  @Test("a flood beyond memory is refused with 507 or 503; what was acknowledged stays, on all nodes")
+  func flood() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    let client = cluster.nodes[0].connect()
+    var kept: [String: Int] = [:]
+    var refused = 0
+    for number in 0..<1200 {
+      let key = "f\(number)"
+      client.send(request("PUT", "/\(key)?timeout=300ms", [], bytes(30_000, number)))
+      cluster.settle()
+      var answer = client.takeAnswers().first
+      for _ in 0..<10 where answer == nil {
+        cluster.advance(50)
+        answer = client.takeAnswers().first
+      }
+      if answer?.status == 201 {
+        kept[key] = number
+      } else {
+        refused += 1
+        #expect(answer.map { [503, 504, 507].contains($0.status) } == true, "\(answer?.status ?? 0)")
+        #expect(answer?.status != 503 || answer?.fields["retry-after"] == "1")
+      }
+    }
+    #expect(refused > 0 && kept.count > 100)
+    #expect(cluster.nodes[0].ask("GET", "/v1/cluster").status == 200)
+    for (key, number) in kept {
+      #expect(send(cluster, 0, "GET", "/\(key)?read=linearizable").first?.body == bytes(30_000, number))
+    }
+  }
+}
