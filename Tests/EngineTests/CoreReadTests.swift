@@ -83,27 +83,22 @@ struct CoreReadTests {
     let cluster = cluster()
     let key = cluster.key(of: 0)
     #expect(send(cluster, 0, "PUT", "/\(key)", "old").first?.status == 201)
-    // Only what it hears is held up, and it isn't told of the failover: its lease lasts, as far as it knows.
     cluster.hold(0, 1)
     cluster.hold(0, 2)
     let client = cluster.nodes[0].connect()
-    client.send(request("GET", "/\(key)?read=linearizable&timeout=2s"))
+    client.send(request("GET", "/\(key)?read=linearizable&timeout=1500ms"))
     cluster.settle()
     #expect(client.takeAnswers().isEmpty)
+    // The others promise a later epoch; it isn't told, and its lease lasts, as far as it knows.
     cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
     cluster.publish(to: [1, 2])
-    for _ in 0..<5 {
-      cluster.advance(100)
-      cluster.govern()
-    }
-    #expect(send(cluster, 1, "PUT", "/\(key)", "new").first?.status == 200)
-    #expect(send(cluster, 0, "GET", "/\(key)").first?.text == "old" && client.takeAnswers().isEmpty)
     cluster.hold(0, 1, false)
     cluster.hold(0, 2, false)
-    cluster.advance(2500)
-    let answer = client.takeAnswers().first
-    #expect(answer?.status == 503 || answer?.status == 504)
-    #expect(send(cluster, 1, "GET", "/\(key)?read=linearizable").first?.text == "new")
+    cluster.advance(1000)
+    #expect(client.takeAnswers().isEmpty)
+    #expect(send(cluster, 0, "GET", "/\(key)").first?.text == "old")
+    cluster.advance(1000)
+    #expect(client.takeAnswers().map(\.status) == [504])
   }
 
   @Test("a committed read waits until a majority has what it shows; a linearizable one too")
