@@ -164,7 +164,7 @@ import Wire
   func leaseAgain() throws {
     var group = RaftGroup(4, voters: 3)
     let leader = try group.elect()
-    group.run(milliseconds: 500)
+    group.run(milliseconds: 1_500)
     #expect(group.nodes[3].holdsLease(group.now))
     let id = RaftGroup.id(3)
     let others = (0..<3).map { RaftGroup.id($0) }.filter { $0 != RaftGroup.id(leader) }
