@@ -113,6 +113,8 @@ struct ScenarioTests {
   func replication() throws {
     var script = Script(seed: 1)
     script.wait(3000)
+    // The first write of all waits until the cluster has noted that it takes writes.
+    script.ask(0, .put("first"))
     let owner = try #require(script.world.owner)
     let other = (owner + 1) % 3
     script.ask(owner, .put("a"))
@@ -133,6 +135,8 @@ struct ScenarioTests {
   func failover() throws {
     var script = Script(seed: 1)
     script.wait(3000)
+    // The first write of all waits until the cluster has noted that it takes writes.
+    script.ask(0, .put("first"))
     let owner = try #require(script.world.owner)
     let other = (owner + 1) % 3
     script.ask(other, .put("a"))
@@ -152,6 +156,8 @@ struct ScenarioTests {
   func catchUp() throws {
     var script = Script(seed: 1)
     script.wait(3000)
+    // The first write of all waits until the cluster has noted that it takes writes.
+    script.ask(0, .put("first"))
     let owner = try #require(script.world.owner)
     let other = (owner + 1) % 3
     for value in ["a", "b", "c"] { script.ask(owner, .put(value)) }
