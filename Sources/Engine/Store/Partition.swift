@@ -64,6 +64,7 @@ struct Partition {
   /// Of removals up to this offset some may be gone from the log.
   var forgotten: UInt64 = 0
   /// Where the record of an offset lies, or would: in the segment that is appended to. A hint for `scanNew`.
+  /// 0 where nothing is remembered: a place means nothing once another segment is appended to.
   var hintOffset: UInt64 = 0
   var hintPlace: UInt64 = 0
 

@@ -283,6 +283,7 @@ extension Store {
     if p.pointee.open != 0 {
       let id = p.pointee.open
       p.pointee.open = 0
+    p.pointee.hintOffset = 0
       p.pointee.cursor = nil
       p.pointee.end = nil
       close(id)
@@ -304,6 +305,7 @@ extension Store {
     p.pointee.sweepNext = 0
     settle(p)
     p.pointee.open = 0
+    p.pointee.hintOffset = 0
     p.pointee.cursor = nil
     p.pointee.end = nil
     var segment = p.pointee.head
@@ -345,6 +347,8 @@ extension Store {
       p.pointee.hintPlace >= segment.pointee.start, record(p.pointee.hintPlace).base < UnsafeRawPointer(cursor)
     {
       var record = self.record(p.pointee.hintPlace)
+      // A long record lies elsewhere: then this one is a later one.
+      guard record.offset == offset else { return scan(id, from: offset, maximumBytes: maximumBytes, into: &list) }
       var bytes = 0
       while record.base < UnsafeRawPointer(cursor) {
         if bytes >= maximumBytes { return record.offset }

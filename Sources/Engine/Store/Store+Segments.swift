@@ -71,6 +71,7 @@ extension Store {
     let segment = segments + Int(id)
     let start = base + Int(segment.pointee.start) << 3
     p.pointee.open = id
+    p.pointee.hintOffset = 0
     p.pointee.cursor = start + used
     p.pointee.end = start + segment.pointee.capacity
   }
@@ -88,6 +89,7 @@ extension Store {
     guard id != 0 else { return }
     settle(p)
     p.pointee.open = 0
+    p.pointee.hintOffset = 0
     p.pointee.cursor = nil
     p.pointee.end = nil
     close(id)
