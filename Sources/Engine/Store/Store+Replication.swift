@@ -283,7 +283,7 @@ extension Store {
     if p.pointee.open != 0 {
       let id = p.pointee.open
       p.pointee.open = 0
-    p.pointee.hintOffset = 0
+      p.pointee.hintOffset = 0
       p.pointee.cursor = nil
       p.pointee.end = nil
       close(id)
