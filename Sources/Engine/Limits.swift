@@ -115,7 +115,7 @@ package struct Limits: Sendable, Equatable {
   /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A
   /// sender has one at a time under way to a node, so this is for four senders with the largest values. What goes
   /// beyond is sent again later.
-  package var assembledBytes = 256 << 20
+  package var longRecordBytes = 256 << 20
 
   // MARK: Caches
 
@@ -196,7 +196,7 @@ extension Limits {
     Limit("idempotencyKey", \.idempotencyKey, 1...4_096),
     Limit("catchUpRate", \.catchUpRate, 1 << 10...1 << 40),
     Limit("uncommitted", \.uncommitted, 16...1 << 24),
-    Limit("assembledBytes", \.assembledBytes, 1 << 16...1 << 40),
+    Limit("longRecordBytes", \.longRecordBytes, 1 << 16...1 << 40),
     Limit("cacheBytes", \.cacheBytes, 1 << 16...1 << 40),
     Limit("cacheLease", \.cacheLease, 100...60_000),
     Limit("mailbox", \.mailbox, 1 << 18...1 << 28),

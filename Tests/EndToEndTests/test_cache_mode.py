@@ -4,33 +4,13 @@ import signal
 import threading
 import time
 
-import pytest
-
-from cluster import Cluster
-from namespaces import Network, require_network
 from node import until
 
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(3) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
-    network.heal()
+HOSTS = 3
 
 
 def started(cluster, settings, name="c"):
-    nodes = cluster.start()
-    cluster.until_one(nodes)
-    until(lambda: all(node.call("PUT", f"/warm{number}?w=3", "1").status in (200, 201)
-                      for node in nodes for number in range(20)), "all copies in step", 20)
+    nodes = cluster.start_in_step()
     answer = nodes[1].call("PUT", f"/v1/maps/{name}", settings)
     assert answer.status == 200, answer.body
     shown = answer.json()["settings"]

@@ -15,24 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster
-from namespaces import Network, require_network
 from node import BINARY, Node, run_kvd, until
 
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(5) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
-    network.heal()
+HOSTS = 5
 
 
 @pytest.fixture

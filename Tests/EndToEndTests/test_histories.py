@@ -11,21 +11,15 @@ import pytest
 
 from cluster import Cluster
 from history import Recorder, violations
-from namespaces import Network, require_network
 from node import ROOT, lasts, until
+
+# The last host is the clients', which reach every node whatever nodes can't reach each other.
+HOSTS = 6
 
 # Of `make histories`: one long history with faults in an order of chance, in place of short ones with all of them.
 SECONDS = float(os.environ.get("KVD_HISTORY_SECONDS", "0"))
 SEED = int(os.environ.get("KVD_HISTORY_SEED") or 0) or random.SystemRandom().randrange(1, 1 << 30)
 SIMULATE = ROOT / ".build/release/simulate"
-
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    # The last host is the clients', which reach every node whatever nodes can't reach each other.
-    with Network(6) as network:
-        yield network
 
 
 def verify(path):

@@ -6,29 +6,14 @@ import time
 
 import pytest
 
-from cluster import Cluster
 from load import Load
-from namespaces import Network, require_network
 from node import BINARY, lasts, until
+
+HOSTS = 3
 
 # How much is there when another node joins; with KVD_JOIN_MIB=5120 (and 12 GiB of memory) what the promise is about.
 MEBIBYTES = int(os.environ.get("KVD_JOIN_MIB", "256"))
 VALUE = 1000
-
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(3) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
-    network.heal()
 
 
 class Resident(threading.Thread):

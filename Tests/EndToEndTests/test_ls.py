@@ -9,23 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cluster import Cluster
-from namespaces import Network, require_network
 from node import BINARY, run_kvd, until
 
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(5) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
+HOSTS = 5
 
 
 @pytest.fixture

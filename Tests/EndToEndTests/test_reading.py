@@ -3,34 +3,9 @@
 import threading
 import time
 
-import pytest
-
-from cluster import Cluster
-from namespaces import Network, require_network
 from node import lasts, until
 
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(3) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
-    network.heal()
-
-
-def started(cluster, *arguments, copies=3):
-    nodes = cluster.start(None, *arguments)
-    cluster.until_one(nodes)
-    until(lambda: all(node.call("PUT", f"/warm{number}?w={copies}", "1").status in (200, 201)
-                      for node in nodes for number in range(20)), "all copies in step", 20)
-    return nodes
+HOSTS = 3
 
 
 def names(cluster, nodes):
@@ -43,7 +18,7 @@ def key_where(node, condition, prefix="k"):
 
 
 def test_levels_and_labels(cluster):
-    nodes = started(cluster)
+    nodes = cluster.start_in_step()
     owner = names(cluster, nodes)[0]
     key = key_where(nodes[0], lambda ring: ring["owner"] == owner)
     for number in range(50):
@@ -62,7 +37,7 @@ def test_levels_and_labels(cluster):
 
 
 def test_a_session_on_one_node_reads_its_own_writes(cluster):
-    nodes = started(cluster)
+    nodes = cluster.start_in_step()
     failures = []
 
     def session(number):
@@ -83,7 +58,7 @@ def test_a_session_on_one_node_reads_its_own_writes(cluster):
 
 
 def test_a_node_that_is_cut_off_says_so_and_refuses_what_it_cannot_know(cluster):
-    nodes = started(cluster, "--replicas", "2", copies=2)
+    nodes = cluster.start_in_step("--replicas", "2", copies=2)
     victim = next(node for node in nodes if node is not cluster.goose())
     host = next(host for host, node in cluster.nodes.items() if node is victim)
     name = cluster.status(victim)["node"]["name"]

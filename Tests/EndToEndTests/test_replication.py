@@ -7,24 +7,9 @@ import time
 
 import pytest
 
-from cluster import Cluster
-from namespaces import Network, require_network
 from node import until
 
-
-@pytest.fixture(scope="module")
-def network():
-    require_network()
-    with Network(3) as network:
-        yield network
-
-
-@pytest.fixture
-def cluster(network, io):
-    cluster = Cluster(network, io)
-    yield cluster
-    cluster.stop()
-    network.heal()
+HOSTS = 3
 
 
 class Writers:

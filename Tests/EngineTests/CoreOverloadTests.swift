@@ -8,7 +8,7 @@ struct CoreOverloadTests {
   @Test("long records are received within a bound, and all of them arrive in the end")
   func assemblies() {
     var limits = TestNode.limits
-    limits.assembledBytes = 1 << 20
+    limits.longRecordBytes = 1 << 20
     let cluster = TestCluster(3, limits: limits, factor: 3)
     cluster.settle()
     cluster.advance(100)
@@ -22,14 +22,14 @@ struct CoreOverloadTests {
     var most = 0
     for _ in 0..<200 where clients.contains(where: { $0.receivedCount == 0 }) {
       cluster.advance(50)
-      most = max(most, cluster.nodes.map { $0.cores[0].desk.assembledBytes }.max()!)
+      most = max(most, cluster.nodes.map { $0.cores[0].desk.longRecordBytes }.max()!)
     }
     for client in clients { #expect(client.takeAnswers().map(\.status) == [201]) }
     #expect(most <= (1 << 20) + 500_000, "\(most)")
     cluster.advance(2000)
     for node in cluster.nodes {
       for (key, value) in values { #expect(node.ask("GET", "/\(key)").body == value) }
-      #expect(node.cores[0].desk.assembledBytes == 0)
+      #expect(node.cores[0].desk.longRecordBytes == 0)
     }
     cluster.checkAtRest()
   }
@@ -37,7 +37,7 @@ struct CoreOverloadTests {
   @Test("a node that sends beginnings of long records for all partitions gets a bounded amount of memory")
   func beginnings() {
     var limits = TestNode.limits
-    limits.assembledBytes = 4 << 20
+    limits.longRecordBytes = 4 << 20
     let cluster = TestCluster(3, limits: limits, factor: 3)
     cluster.settle()
     cluster.advance(100)
@@ -51,11 +51,11 @@ struct CoreOverloadTests {
       for _ in 0..<5 { cluster.nodes[0].settle() }
       cluster.cut(0, 1)
       cluster.advance(30)
-      #expect(cluster.nodes[1].cores[0].desk.assembledBytes <= (4 << 20) + 1_100_000)
+      #expect(cluster.nodes[1].cores[0].desk.longRecordBytes <= (4 << 20) + 1_100_000)
     }
     cluster.advance(5000)
     #expect(cluster.nodes[1].keys == cluster.nodes[0].keys && cluster.nodes[0].keys == 24)
-    #expect(cluster.nodes[1].cores[0].desk.assembledBytes == 0)
+    #expect(cluster.nodes[1].cores[0].desk.longRecordBytes == 0)
   }
 
   @Test("a follower that takes nothing holds up no write, and gets everything later")

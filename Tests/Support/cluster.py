@@ -31,6 +31,14 @@ class Cluster:
             self.nodes[host] = node
         return started
 
+    def start_in_step(self, *arguments, copies=3):
+        """Starts a node on each host and waits until they are one cluster and hold copies of everything."""
+        nodes = self.start(None, *arguments)
+        self.until_one(nodes)
+        until(lambda: all(node.call("PUT", f"/warm{number}?w={copies}", "1").status in (200, 201)
+                          for node in nodes for number in range(20)), "all copies in step", 20)
+        return nodes
+
     def __iter__(self):
         return iter([node for node in self.nodes.values() if node.process.poll() is None])
 
@@ -79,6 +87,15 @@ class Cluster:
             if len(members) != size or len(active) < len(nodes) or not all(member["http"] for member in members):
                 return False
         return True
+
+    def is_balanced(self, nodes):
+        """Whether all nodes are active members and hold three copies of everything together, each its share."""
+        states = [self.status(node) for node in nodes]
+        if not all(state and state["quorum"] and state["node"]["state"] == "active" for state in states):
+            return False
+        members = self.view(nodes[0])["members"]
+        return len(members) == len(nodes) and sum(member["replicas"] for member in members) == 3 * 1024 and all(
+            member["partitions"] > 200 for member in members)
 
     def until_one(self, nodes=None, size=None, seconds=15.0):
         """Waits until they are one cluster; returns how long that took."""

@@ -75,7 +75,8 @@ package struct ClusterSettings: Equatable, Sendable {
   package var placementDelay = 500 * millisecond
   /// Copies of each partition that are wanted.
   package var copies: UInt8 = 3
-  /// Whether the control plane settles synced sets and owners by itself, because no data plane does.
+  /// Whether the control plane settles synced sets and owners by itself, because no data plane does: only where it is
+  /// simulated alone.
   package var standsInForData = true
   /// How long a member of a cluster never written waits for a leader when it hears a rival cluster, before it gives up.
   package var orphanTimeout = 10_000 * millisecond

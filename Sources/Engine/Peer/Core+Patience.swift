@@ -20,9 +20,11 @@ struct HeldOperation {
 
 /// All operations of a core that wait for owners, oldest first.
 struct HeldOperations {
-  var all: [HeldOperation] = []
+  private(set) var all: [HeldOperation] = []
+  /// The partitions of which some wait; each operation that comes meanwhile asks for its own.
+  private var partitions: Set<PartitionID> = []
   /// Their bytes.
-  var bytes = 0
+  private(set) var bytes = 0
   /// When they are tried again even if no topology comes (monotonic nanoseconds).
   var nextTry = UInt64.max
 
@@ -31,8 +33,21 @@ struct HeldOperations {
 
   var isEmpty: Bool { all.isEmpty }
 
-  /// Whether one of this partition waits. Few wait, and seldom.
-  func has(_ partition: PartitionID) -> Bool { all.contains { $0.partition == partition } }
+  /// Whether one of this partition waits.
+  func has(_ partition: PartitionID) -> Bool { partitions.contains(partition) }
+
+  /// One more, the last of its partition.
+  mutating func append(_ operation: HeldOperation) {
+    all.append(operation)
+    partitions.insert(operation.partition)
+    bytes += operation.bytes.count
+  }
+
+  /// All of them, which wait no longer.
+  mutating func takeAll() -> [HeldOperation] {
+    defer { self = HeldOperations() }
+    return all
+  }
 }
 
 extension Core {
@@ -70,19 +85,14 @@ extension Core {
 
   /// Keeps an operation on, or again; it becomes the last one of its partition.
   mutating func keep(_ operation: HeldOperation) {
-    held.all.append(operation)
-    held.bytes += operation.bytes.count
+    held.append(operation)
     held.nextTry = min(held.nextTry, monotonic + HeldOperations.interval)
   }
 
   /// Tries those that wait, when a moment has passed; at the end of a turn, when the batch is empty.
   mutating func retryHeld() {
     guard monotonic >= held.nextTry else { return }
-    var all: [HeldOperation] = []
-    swap(&all, &held.all)
-    held.bytes = 0
-    held.nextTry = .max
-    for operation in all {
+    for operation in held.takeAll() {
       if !retry(operation) { operation.bytes.deallocate() }
     }
   }

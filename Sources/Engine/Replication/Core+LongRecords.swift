@@ -8,7 +8,7 @@ struct LongRecord {
   /// Where the value goes; nil to let it go by.
   var staged: StagedValue?
   var remaining: Int
-  /// Bytes that are counted in `ReplicationDesk.assembledBytes`.
+  /// Bytes that are counted in `ReplicationDesk.longRecordBytes`.
   var counted = 0
 
   var section: SectionView { SectionView(checked: frame + FrameLayout.headCount) }
@@ -100,7 +100,7 @@ extension Core {
     let count = record.length - record.valueStart
     let slot = desk.parts == nil ? nil : desk.peers.firstIndex { $0?.node == peer.pointee.node }
     var staged: StagedValue?
-    let fits = desk.assembledBytes == 0 || desk.assembledBytes + count <= limits.assembledBytes
+    let fits = desk.longRecordBytes == 0 || desk.longRecordBytes + count <= limits.longRecordBytes
     if !fits { metrics.count(.overloaded) }
     if fits && slot != nil && isExpected(section) && count <= max(limits.value, limits.editedValue) {
       let key = KeyRef(
@@ -113,7 +113,7 @@ extension Core {
     long.initialize(to: LongRecord(frame: copy, slot: MemberSlot(slot ?? 0), staged: staged, remaining: count))
     if staged != nil {
       long.pointee.counted = count
-      desk.assembledBytes += count
+      desk.longRecordBytes += count
     }
     peer.pointee.record = long
     if count == 0 { finishLongRecord(connection, peer, long) }
@@ -193,7 +193,7 @@ extension Core {
     guard let long = peer.pointee.record else { return }
     peer.pointee.record = nil
     if let staged = long.pointee.staged { discard(staged, of: connection) }
-    desk.assembledBytes -= long.pointee.counted
+    desk.longRecordBytes -= long.pointee.counted
     long.pointee.frame.deallocate()
     long.deinitialize(count: 1)
     long.deallocate()

@@ -85,7 +85,7 @@ struct ReplicationDesk: ~Copyable {
   /// Results of writes with idempotency keys that followers have yet to hear of, by partition.
   var results: [Int: [ReplicatedResult]] = [:]
   /// Bytes of long records that are being received.
-  var assembledBytes = 0
+  var longRecordBytes = 0
   var ledger = LossLedger()
   /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
   /// more are let go.
