@@ -123,6 +123,12 @@ extension Core {
     if operation.pointee.kind.isWrite {
       // Behind one of its partition that waits, since it came later.
       if !held.isEmpty, held.has(partition) { return .fenced }
+      // A copy that had no memory for it would hold up all behind it, removals too.
+      if operation.pointee.kind != .delete, !operation.pointee.key.isCached,
+        desk.parts?[part(partition)].owner?.hasShortCopy == true
+      {
+        return .copyFull
+      }
       let concern = concern(of: operation)
       if let problem = admit(partition, concern) { return problem }
       if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }

@@ -13,6 +13,7 @@ extension Core {
   mutating func turnReplication() {
     noteLinks()
     if monotonic >= desk.nextTick { tickReplication() }
+    if store.updateShortage(time: wall) { tellShortage() }
     var parts: [Int] = []
     swap(&parts, &desk.spareParts)
     store.takeTouched(&parts)
@@ -28,6 +29,14 @@ extension Core {
     swap(&parts, &desk.spareParts)
     if !desk.catchingUp.isEmpty { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
+  }
+
+  /// Tells the owners of all that is copied here that memory is short, or isn't any more.
+  private mutating func tellShortage() {
+    for part in 0..<partitions.count where desk.parts![part].owner == nil {
+      desk.parts![part].replica.acknowledgeAgain()
+      desk.touch(part)
+    }
   }
 
   // MARK: Bringing in step
@@ -272,7 +281,8 @@ extension Core {
     switch reply {
     case .position(let end):
       peer.writer.pointee.mark(.position, id, epoch, stream: stream, at: end.epoch, end.offset)
-    case .acknowledge(let offset): peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset)
+    case .acknowledge(let offset):
+      peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset, isShort: store.isShort)
     case .refuse(let promised): peer.writer.pointee.refuse(id, epoch, stream: stream, promised: promised)
     }
   }

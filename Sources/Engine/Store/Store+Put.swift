@@ -207,7 +207,7 @@ extension Store {
     let length = prefix + record.mapCount + record.keyCount
     let room = RecordLayout.padded(length)
     let offset = p.pointee.nextOffset
-    let hasRoom = remaining(p) >= room || openSegment(p, room: room, privileged: true)
+    let hasRoom = remaining(p) >= room || openSegment(p, room: room, for: .removal)
     if !hasRoom && p.pointee.tombstoneFloor <= offset { throw .full }
     deleteSlot(p, slot)
     p.pointee.nextOffset = offset + 1

@@ -69,6 +69,9 @@ package struct Store: ~Copyable {
   /// for a tombstone in every partition and what a sweep has out at once; an eighth of a tiny store.
   let limitPages: Int
   let reservePages: Int
+  /// Pages that, of a store that is replicated, only copies of other nodes' writes may take beside the reserve: what may
+  /// be on its way here when the others hear that there is no more.
+  let copyPages: Int
   /// Free pages that eviction maintains ahead of the writes.
   let headroomPages: Int
   /// What a partition without a table has for one: an empty slot.
@@ -102,6 +105,8 @@ package struct Store: ~Copyable {
   package private(set) var count = 0
   /// Whether records of any partition may be taken back.
   var isReplicated = false
+  /// Memory is so short that whoever has its writes copied here had better refuse them; see `updateShortage`.
+  package internal(set) var isShort = false
   /// Flags of every record that is written, beside its own: see `Core.unsafelyAnswered`.
   var writeFlags: UInt8 = 0
   /// Partitions that got records since `takeTouched`, by index.
@@ -136,6 +141,7 @@ package struct Store: ~Copyable {
     maximumSegment = min(max(floorPowerOfTwo(settings.memory / 256), 4 << 10), 256 << 10)
     largestShared = max(maximumSegment / 8, PageAllocator.pageSize)
     reservePages = min(limitPages / 8, owned.count + 2 * PageAllocator.pages(maximumSegment))
+    copyPages = min(limitPages / 16, PageAllocator.pages(8 << 20))
     headroomPages = evicts ? min(limitPages / 32, 2 * PageAllocator.pages(settings.maximumValue)) : 0
     segmentLimit = pages.pageCount + processPages / PageAllocator.pages(largestShared) + 2
     segments = .allocate(capacity: segmentLimit)
