@@ -138,6 +138,16 @@ extension Core {
     return .overloaded
   }
 
+  /// Whether a client has as many operations under way as there is room left for all: then its next one is refused, and
+  /// not somebody else's. So one alone can take half of what may wait, two a third each, and something is always left
+  /// (Choudhury and Hahne 1998, "Dynamic queue length thresholds"). Another node's connection carries the operations of
+  /// many clients.
+  func hasItsShare(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let free = limits.waitingAnswers - waiting.count
+    guard free < waiting.count, connection.pointee.peer?.pointee.isNode != true else { return false }
+    return Int(connection.pointee.output.gaps) + Int(connection.pointee.elements) > free
+  }
+
   /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.
   mutating func mustPark(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
     if outcome.status == 503, outcome.problem.passes { return mayHold(outcome, operation) }
@@ -257,6 +267,20 @@ extension Operation {
 extension Problem {
   static var cacheConcern: Problem {
     Problem(400, "A cache's values are on one node: w is 1, or left out.")
+  }
+  static var tooManyWaiting: Problem {
+    Problem(
+      429,
+      """
+      Not applied: of all operations that wait for other nodes too many are this connection's (limits.waitingAnswers). \
+      Take their answers first.
+      """
+    )
+  }
+  static var copyFull: Problem {
+    Problem(
+      507,
+      "Not applied: the memory of a node that holds a copy of this key is full. Delete keys, or raise its --memory.")
   }
   static var concernNotMet: Problem {
     Problem(

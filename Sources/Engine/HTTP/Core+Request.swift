@@ -137,7 +137,10 @@ extension Core {
       return
     }
     let core = Int(request.pointee.core)
-    if core == index {
+    if waiting.count > 0, core < 0 || mayWait(operation), hasItsShare(connection) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      answer(connection, request, Outcome(.tooManyWaiting))
+    } else if core == index {
       if isReplicated && mayWait(operation) { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
     } else if core < 0 {

@@ -299,7 +299,11 @@ extension Core {
       return
     }
     let owner = Int(entry.pointee.core)
-    if owner == index {
+    if waiting.count > 0, owner < 0 || mayWait(operation), hasItsShare(connection) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      metrics.answered(operation.pointee.kind.route, 429)
+      answer(connection, entry, operation, Outcome(.tooManyWaiting))
+    } else if owner == index {
       if isReplicated && mayWait(operation) { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
