@@ -91,8 +91,9 @@ extension Core {
       defer { store.writeFlags = 0 }
       return execute(operation)
     }
-    if let staged = operation.pointee.staged { discard(staged) }
-    return Outcome(problem)
+    let outcome = Outcome(problem)
+    if let staged = operation.pointee.staged, !mayHold(outcome, operation) { discard(staged) }
+    return outcome
   }
 
   /// How many nodes must hold a write: as many as the request says, where `majority` and `all` count no more nodes

@@ -219,7 +219,7 @@ package struct Core: ~Copyable {
     connections.deallocate()
     date.deallocate()
     for outbox in outboxes { outbox.deallocate() }
-    for operation in held.all { operation.bytes.deallocate() }
+    for operation in held.all { operation.deallocate() }
     for link in links {
       link.deinitialize(count: 1)
       link.deallocate()
