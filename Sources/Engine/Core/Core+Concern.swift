@@ -182,6 +182,25 @@ extension Core {
       now: monotonicMilliseconds, outcome: outcome)
     if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
     watch(token, outcome.revision, concern(of: operation))
+    if operation.pointee.isForwarded { grantAnswer(outcome, operation, target) }
+  }
+
+  /// Where the owner and the node that sent a write on are all that its concern asks for, that node may answer as soon
+  /// as it holds the record, which saves the client the way of its acknowledgement here and of the result back. The
+  /// result is sent nevertheless when the owner knows that enough nodes have the record: it may be others.
+  private mutating func grantAnswer(
+    _ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget
+  ) {
+    guard target.reply.frame != 0, operation.pointee.source != .max, outcome.value.count <= limits.copiedValue,
+      !outcome.isInLog, desk.parts != nil
+    else { return }
+    let part = part(operation.pointee.key.partition)
+    let concern = concern(of: operation)
+    guard desk.parts![part].owner?.grant(outcome.revision.offset, concern, to: operation.pointee.source) == true
+    else { return }
+    var early = outcome
+    early.isGrant = true
+    deliver(target, early)
   }
 
   /// Until when an operation may wait, in monotonic milliseconds.
@@ -218,7 +237,7 @@ extension Core {
     case .concern, .copies: return .concernNotMet
     case .read: return .readNotConfirmed
     case .revision: return .revisionNotReached
-    case .forward where answer.kind.isWrite: return .noWord
+    case .forward where answer.kind.isWrite, .granted: return .noWord
     // A node that is cut off knows why.
     case .forward, .copy, .owner: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }

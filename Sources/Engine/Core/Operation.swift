@@ -115,6 +115,8 @@ struct Outcome {
   var hasRevision = false
   /// Whether the value is a slice of the log, which may be pinned and sent without a copy.
   var isInLog = false
+  /// Of a write that another node sent on: that may answer as soon as it holds the record; see `Core.grantAnswer`.
+  var isGrant = false
   /// Whether the value is the answer even of a failure, instead of a problem document.
   var showsValue = false
   /// Of a read: whether something newer may have been acknowledged.

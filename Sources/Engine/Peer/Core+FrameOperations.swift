@@ -61,6 +61,7 @@ extension Core {
     do {
       try prepare(view, record, valueCount: record.length &- record.valueStart, into: operation)
       operation.pointee.isForwarded = frame.isForwarded
+      if frame.isForwarded { operation.pointee.source = slot(of: peer) }
       if operation.pointee.key.isCached { try admitCached(view, frame, peer, operation) }
       if isRare { try prepareTerms(view, record, operation) }
     } catch {
@@ -126,8 +127,21 @@ extension Core {
       if MapTable.isCache(view.record.map) { throw .badMapName }
       return
     }
-    guard let slot = desk.peers.firstIndex(where: { $0?.node == peer.pointee.node }) else { throw .noOwnerRead }
-    operation.pointee.source = MemberSlot(slot)
+    guard operation.pointee.source != .max else { throw .noOwnerRead }
+  }
+
+  /// The member at the other end of a node's connection; `.max` if it is none that is known.
+  @inline(__always)
+  func slot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
+    let known = Int(peer.pointee.slot)
+    if known < desk.peers.count, desk.peers[known]?.node == peer.pointee.node { return peer.pointee.slot }
+    return findSlot(of: peer)
+  }
+
+  @inline(never)
+  private func findSlot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
+    peer.pointee.slot = desk.peers.firstIndex { $0?.node == peer.pointee.node }.map { MemberSlot($0) } ?? .max
+    return peer.pointee.slot
   }
 
   /// Reads what makes an operation more than a plain one; texts go to scratch memory.
@@ -429,6 +443,12 @@ extension Core {
     }
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
+    if outcome.isGrant {
+      if connection.pointee.state == .open {
+        write(outcome, isRecord: false, pin: pin, connection, id: request.id, index: Int(element.index))
+      }
+      return
+    }
     metrics.answered(element.kind.route, outcome.status, nanoseconds: monotonic &- request.started)
     if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(

@@ -16,6 +16,8 @@ struct PeerState {
   var isNode = false
   /// Which node, if it is one.
   var node = NodeID.none
+  /// Its slot among the members, where that was looked up.
+  var slot = MemberSlot.max
   /// The keyed handshake, until both sides have proved that they know the key.
   var handshake: FrameHandshake?
   /// The last request all of whose operations were taken, and how many operations that makes in all.
