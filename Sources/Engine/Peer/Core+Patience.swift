@@ -14,6 +14,8 @@ struct HeldOperation {
   let partition: PartitionID
   /// Another node sent it on: it isn't sent on again.
   let isForwarded: Bool
+  /// This node sent it on once, to one that isn't the owner: it does so once more at most.
+  let isRetry: Bool
   /// The operation as in a REQUEST.
   let bytes: UnsafeMutableRawBufferPointer
 }
@@ -80,7 +82,9 @@ extension Core {
       return bytes
     }
     keep(
-      HeldOperation(token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, bytes: bytes))
+      HeldOperation(
+        token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, isRetry: false,
+        bytes: bytes))
   }
 
   /// Keeps an operation on, or again; it becomes the last one of its partition.
@@ -113,7 +117,7 @@ extension Core {
     let place = Place(rawValue: place(of: operation))
     if place.rawValue < 0 {
       guard let refusal = refusal(place, operation) else {
-        relay(held: operation, waiter.token, over: place.link!)
+        relay(held: operation, waiter.token, over: place.link!, isRetry: waiter.isRetry)
         return false
       }
       return settle(refusal, waiter)
