@@ -1,8 +1,8 @@
-"""Resident memory per million keys."""
+"""Resident memory per million keys, of servers that have come to rest."""
 
 from harness import servers
 from harness.load import MILLION, Load, fill
-from harness.machine import resident_bytes, resident_parts
+from harness.machine import resident_parts, settled_bytes
 from harness.results import Result, Samples, at_most, format_number
 
 
@@ -18,9 +18,9 @@ class Memory:
             if not options.has(name):
                 continue
             with start() as server:
-                empty = resident_bytes(server.pid)
+                empty = settled_bytes(server.pid)
                 fill(server, Load(keys=keys))
-                full = resident_bytes(server.pid)
+                full = settled_bytes(server.pid)
                 parts = resident_parts(server.pid)
             result.rows.append([name, format_number(empty / 1e6), format_number(full / 1e6), f"{full / raw:.2f}x",
                                 format_number((full - empty) / keys)])

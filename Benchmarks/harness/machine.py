@@ -6,6 +6,7 @@ import platform
 import re
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,17 @@ def waited_seconds(pid):
 
 def resident_bytes(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+def settled_bytes(pid, still=3, most=20):
+    """What a process has resident once it hasn't grown or shrunk by 1 % for `still` seconds (waits `most` at most)."""
+    began = since = time.monotonic()
+    last = resident_bytes(pid)
+    while time.monotonic() - since < still and time.monotonic() - began < most:
+        time.sleep(0.1)
+        if abs((size := resident_bytes(pid)) - last) > last / 100:
+            last, since = size, time.monotonic()
+    return resident_bytes(pid)
 
 
 def resident_parts(pid):

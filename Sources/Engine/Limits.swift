@@ -90,6 +90,8 @@ package struct Limits: Sendable, Equatable {
   package var clusterWait = 5_000
   /// How long a node is down before its cluster goes on without it for good.
   package var evictAfter = 30_000
+  /// How long a partition waits for the nodes that hold it, all of which are down, before it begins anew, empty.
+  package var abandonAfter = 600_000
   /// How long a node that was told to stop waits for the others to take over what it has.
   package var leaveTimeout = 5_000
   /// How long a shutdown waits for what is in flight.
@@ -190,6 +192,7 @@ extension Limits {
     Limit("clusterWait", \.clusterWait, 1...604_800_000),
     Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
     Limit("evictAfter", \.evictAfter, 1_000...604_800_000),
+    Limit("abandonAfter", \.abandonAfter, 1_000...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),
     Limit("idempotencyKeys", \.idempotencyKeys, 1...65_536),
     Limit("idempotencyWindow", \.idempotencyWindow, 1...604_800_000),

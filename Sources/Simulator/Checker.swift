@@ -10,6 +10,7 @@ struct Checker {
   private(set) var traffic: [Traffic]
   private(set) var clusters: [ClusterRecord] = []
   var data = DataRecords()
+  var hops = HopRecords()
   /// Partitions that the control plane declared lost.
   private(set) var lost: Set<Int> = []
   private var views: [NodeView]
@@ -310,8 +311,9 @@ struct Checker {
     for number in hosts.indices where views[number].cluster != nil {
       hosts[number].control!.raft!.checkInvariants()
       if !hosts[number].control!.effects.isEmpty { violate(.boundedQueues, "n\(number) kept effects", now) }
-      for (queue, count, bound) in hosts[number].control!.queues where count > bound {
-        violate(.boundedQueues, "n\(number) has \(count) in \(queue), which has room for \(bound)", now)
+      for queue in hosts[number].control!.queues where queue.count > queue.bound {
+        violate(
+          .boundedQueues, "n\(number) has \(queue.count) in \(queue.name), which has room for \(queue.bound)", now)
       }
     }
     observe(hosts, network, now)
@@ -382,7 +384,7 @@ struct Checker {
   }
 
   /// What still names a member: why it wasn't removed.
-  private func uses(of id: NodeID, _ topology: Topology) -> String {
+  private func uses(of id: NodeID, _ topology: Topology, _ hosts: [Host]) -> String {
     guard let slot = topology.slot(of: id) else { return "" }
     let using = topology.partitions.indices.filter {
       topology.partitions[$0].owner == slot || topology.partitions[$0].synced.contains(slot)
@@ -392,7 +394,8 @@ struct Checker {
     return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
       + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") "
       + "synced \(entry.synced.map { words($0, topology) }) "
-      + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue)"
+      + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue) "
+      + hosts.compactMap { $0.machine.flatMap { $0.cores[$0.core(of: first)].account(of: first) } }.joined()
   }
 
   /// What is still missing for the core to be whole; nil when nothing is.
@@ -440,14 +443,14 @@ struct Checker {
     }
     // The last one can't leave.
     if nodes.contains(where: { $0.isLeaving }) {
-      let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology))" }
+      let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology, hosts))" }
       guard leaving.count < nodes.count else { return nil }
       return "some are leaving: " + leaving.joined(separator: ", ") + "; " + state(of: leader)
     }
     if topology.memberCount != core.count {
       let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
       return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
-        + odd.map { "\(name(of: $0.id)) \($0.state)\(uses(of: $0.id, topology))" }.joined(separator: ", ")
+        + odd.map { "\(name(of: $0.id)) \($0.state)\(uses(of: $0.id, topology, hosts))" }.joined(separator: ", ")
     }
     let voters = min(5, core.count - (1 - core.count % 2))
     if topology.voters.count != voters { return "\(topology.voters.count) voters" }

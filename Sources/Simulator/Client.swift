@@ -14,6 +14,9 @@ struct Client {
   var call: UInt64 = 0
   /// The number of the alarm that counts.
   var alarm = 0
+  /// The newest committed revision of each key that it saw, and of which cluster.
+  var seen: [Int: Revision] = [:]
+  var seenIn = ClusterID.none
   /// The only host it asks, and what it was told last; of clients that follow a script.
   var target: Int?
   var told = ""
@@ -91,7 +94,8 @@ extension World {
       } else if workload.isOver {
         return alarm(number, at: now + 20_000_000)
       } else {
-        clients[number].request = workload.draw(&chance)
+        if options.cachedKeys > 0, !workload.isCacheReady { workload.isCacheReady = isCacheKnown }
+        clients[number].request = workload.draw(&chance, seen: clients[number].seen)
       }
     }
     let hasPipe = clients[number].pipe >= 0
@@ -121,6 +125,7 @@ extension World {
     clients[number].call = now
     let patience = [300_000_000, 2 * World.second, 8 * World.second][chance.below(3)]
     alarm(number, at: now + patience + chance.below(patience))
+    checker.asked(request, clients[number].host)
     push(clients[number].pipe, 0, .bytes, workload.bytes(request))
   }
 
@@ -170,6 +175,8 @@ extension World {
     // A refusal of the connection comes unasked.
     guard clients[number].phase == .waiting, let request = clients[number].request else { return hangUp(number) }
     if answer.isLast { hangUp(number) }
+    if request.setsMap { return rest(number) }
+    if !request.parts.isEmpty { return takeBatch(answer, request, number) }
     var outcome = History.Operation.Outcome(status: answer.status, isWrite: request.kind != .get)
     // A cluster that never took a write, founded by some that heard nobody else, has nothing to say.
     if request.kind == .get, hosts[clients[number].host].control?.topology?.isWritten != true { outcome = .refused }
@@ -177,6 +184,7 @@ extension World {
     if [400, 405, 409, 413, 414, 415, 422, 431].contains(answer.status) {
       checker.violate(.answersMakeSense, "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))", now)
     }
+    checkMinimum(request, answer, number)
     if case .done = outcome {
       var value: String?
       switch request.kind {
@@ -198,6 +206,97 @@ extension World {
     record(number, outcome, word)
   }
 
+  // MARK: Batches
+
+  /// The answer to a batch: each of its operations has one of its own, or none is known.
+  private mutating func takeBatch(_ answer: HTTPAnswer, _ request: Workload.Request, _ number: Int) {
+    report.answers[answer.status, default: 0] += 1
+    let text = String(decoding: answer.body, as: UTF8.self)
+    var outcomes: [History.Operation.Outcome] = []
+    let items = answer.status == 200 ? HTTPAnswer.items(text) : []
+    if answer.status == 200, items.count != request.parts.count {
+      checker.violate(.answersMakeSense, "\(items.count) answers to a batch of \(request.parts.count): \(text)", now)
+      return rest(number)
+    }
+    for (index, part) in request.parts.enumerated() {
+      let isWrite = part.kind != .get
+      let status = answer.status == 200 ? items[index].status : answer.status
+      if [400, 405, 409, 413].contains(status) {
+        checker.violate(.answersMakeSense, "\(status) in a batch: \(text)", now)
+      }
+      var outcome = History.Operation.Outcome(status: status, isWrite: isWrite)
+      if !isWrite, hosts[clients[number].host].control?.topology?.isWritten != true { outcome = .refused }
+      if case .done = outcome, answer.status == 200 {
+        var value: String?
+        switch part.kind {
+        case .get, .increment: value = Workload.value(Array((items[index].value ?? "").utf8))
+        default: break
+        }
+        outcome = .done(value: value, tag: items[index].tag.map { "\"\($0)\"" })
+      }
+      outcomes.append(outcome)
+    }
+    recordBatch(number, request.parts, outcomes, "\(answer.status)")
+  }
+
+  private mutating func recordBatch(
+    _ number: Int, _ parts: [Workload.Request], _ outcomes: [History.Operation.Outcome], _ word: String
+  ) {
+    for (part, outcome) in zip(parts, outcomes) {
+      let operation = History.Operation(
+        client: number, key: workload.keys[part.key].name, kind: part.kind, outcome: outcome,
+        call: clients[number].call, end: outcome == .unknown ? .max : now, isWeak: part.isWeak)
+      history.operations.append(operation)
+      trace.add(
+        now, "c\(number)",
+        "n\(clients[number].host) \(operation.key) in a batch: \(History.words(operation)) (\(word))")
+    }
+    rest(number)
+  }
+
+  // MARK: What a client has seen
+
+  /// A read that names a revision shows nothing older.
+  private mutating func checkMinimum(_ request: Workload.Request, _ answer: HTTPAnswer, _ number: Int) {
+    let key = workload.keys[request.key]
+    guard let minimum = request.minimum, !options.mayLoseMajority, !checker.lost.contains(key.partition),
+      checker.writtenClusters < 2, hosts[clients[number].host].control?.cluster == clients[number].seenIn
+    else { return }
+    if answer.status == 404, key.kind != .register {
+      checker.violate(.minimumRevision, "c\(number) saw \(minimum) of \(key.name), and then nothing", now)
+    }
+    guard answer.status == 200, let tag = answer.tag.flatMap(Revision.init(tag:)) else { return }
+    if (tag.epoch, tag.offset) < (minimum.epoch, minimum.offset) {
+      checker.violate(.minimumRevision, "c\(number) saw \(minimum) of \(key.name), and then \(tag)", now)
+    }
+  }
+
+  /// Keeps the newest revision that no failover takes back.
+  private mutating func remember(
+    _ request: Workload.Request, _ outcome: History.Operation.Outcome, _ number: Int
+  ) {
+    guard options.stickiness > 0, workload.keys[request.key].isStrict,
+      !request.isWeak || request.query == "read=committed",
+      case .done(_, let tag?) = outcome, request.kind != .delete, let revision = Revision(tag: tag),
+      let cluster = hosts[clients[number].host].control?.cluster
+    else { return }
+    if clients[number].seenIn != cluster {
+      clients[number].seen = [:]
+      clients[number].seenIn = cluster
+    }
+    if let known = clients[number].seen[request.key], (revision.epoch, revision.offset) <= (known.epoch, known.offset) {
+      return
+    }
+    clients[number].seen[request.key] = revision
+  }
+
+  /// Whether every node that has a topology knows the cached map.
+  private var isCacheKnown: Bool {
+    let topologies = hosts.compactMap { $0.control?.topology }
+    return !topologies.isEmpty
+      && topologies.allSatisfy { $0.settings(of: Array(Workload.cacheMap.utf8)).mode == .cache }
+  }
+
   /// A node told a client that a revision is held by enough: the client's and the node's word may have met on the way,
   /// so what the node was is looked up among those that had the host.
   private mutating func acknowledged(_ tag: String, _ host: Int) {
@@ -208,6 +307,18 @@ extension World {
   /// Notes what a client knows now, and what it does next.
   private mutating func record(_ number: Int, _ outcome: History.Operation.Outcome, _ word: String) {
     let request = clients[number].request!
+    if request.setsMap { return rest(number) }
+    if !request.parts.isEmpty {
+      return recordBatch(number, request.parts, request.parts.map { $0.kind == .get ? .refused : outcome }, word)
+    }
+    remember(request, outcome, number)
+    if [.cached, .mortal].contains(workload.keys[request.key].kind) {
+      side.add(
+        SideHistory.Operation(
+          key: workload.keys[request.key].name, kind: request.kind, outcome: outcome, call: clients[number].call,
+          end: outcome == .unknown ? .max : now, life: request.life * 1_000_000,
+          isLinearizable: request.query == "read=linearizable"))
+    }
     let operation = History.Operation(
       client: number, key: workload.keys[request.key].name, kind: request.kind, condition: request.condition,
       outcome: outcome, call: clients[number].call, end: outcome == .unknown ? .max : now, isWeak: request.isWeak,
@@ -264,7 +375,7 @@ extension World {
       return "keys are still to be read"
     }
     if let key = finalKeys.first { return "\(workload.keys[key].name) is still to be read" }
-    return checker.unequal(hosts, workload.keys, core)
+    return checker.unequal(hosts, workload.replicatedKeys, core)
   }
 
   mutating func verifyHistory() {
@@ -274,11 +385,66 @@ extension World {
     // What was declared lost, since all that held it were gone for too long, isn't there any more.
     let lost = Set(workload.keys.filter { checker.lost.contains($0.partition) }.map(\.name))
     history.operations.removeAll { lost.contains($0.key) }
+    verifySide(except: lost)
     let summary = history.verify()
     switch summary.verdict {
     case .linearizable: break
     case .undecided: report.undecided = 1
     case .violation(let key, let sentence): checker.violate(.linearizable, "\(key): \(sentence)", now)
     }
+  }
+
+  /// What holds for keys of the cached map, and for values that expire.
+  private mutating func verifySide(except lost: Set<String>) {
+    // A calendar counts whole milliseconds.
+    let skew = (options.skew + 2) * 1_000_000
+    for key in workload.keys where !lost.contains(key.name) {
+      switch key.kind {
+      case .cached:
+        if let sentence = side.staleRead(of: key.name) {
+          checker.violate(.freshCopies, "\(key.name): \(sentence)", now)
+        }
+      case .mortal:
+        if let sentence = side.overdueRead(of: key.name, skew: skew) ?? side.missedRead(of: key.name, skew: skew) {
+          checker.violate(.timesToLive, "\(key.name): \(sentence)", now)
+        }
+      default: break
+      }
+    }
+  }
+}
+
+extension HTTPAnswer {
+  /// One answer in that to a batch.
+  struct Item {
+    var status = 0
+    var tag: String?
+    var value: String?
+  }
+
+  /// The answers of a batch: an array of flat objects whose strings that matter have nothing to escape.
+  static func items(_ text: String) -> [Item] {
+    text.split(separator: "{").dropFirst().map { part in
+      func string(_ name: String) -> String? {
+        guard let start = part.firstRange(of: "\"\(name)\":\"") else { return nil }
+        return String(part[start.upperBound...].prefix { $0 != "\"" })
+      }
+      var item = Item(tag: string("etag"), value: string("value"))
+      if let start = part.firstRange(of: "\"status\":") {
+        item.status = Int(part[start.upperBound...].prefix { $0.isNumber }) ?? 0
+      }
+      return item
+    }
+  }
+}
+
+extension Revision {
+  /// Reads an entity tag.
+  init?(tag: String) {
+    let parts = tag.split { $0 == "\"" || $0 == "-" }
+    guard parts.count == 3, let partition = UInt16(parts[0]), let epoch = UInt32(parts[1]),
+      let offset = UInt64(parts[2])
+    else { return nil }
+    self.init(partition: PartitionID(partition), epoch: Epoch(epoch), offset: Offset(offset))
   }
 }

@@ -6,7 +6,9 @@ import Wire
 extension World {
   /// Whether a cluster can live on without these hosts' memory: every configuration that any node has keeps a majority
   /// of voters whose memory is there.
-  func canSpare(_ victim: Int) -> Bool {
+  ///
+  /// - Parameter byNewest: of the synced sets only the newest count; others may have grown since, and not all know.
+  func canSpare(_ victim: Int, byNewest: Bool = false) -> Bool {
     // What a leader is about to commit can't be seen yet: it may count on those that died a moment ago, and place
     // partitions on them, until it misses them.
     if now < lastKill + 2 * World.second { return false }
@@ -20,12 +22,16 @@ extension World {
       guard let voters = host.control?.raft?.voters, !voters.isEmpty else { continue }
       if voters.count(where: { alive.contains($0) }) <= voters.count / 2 { return false }
     }
-    return canSpareCopies(alive)
+    return canSpareCopies(alive, byNewest)
   }
 
   /// Whether enough holders of each partition are left to answer a fence.
-  private func canSpareCopies(_ alive: [NodeID]) -> Bool {
-    for topology in hosts.compactMap({ $0.control?.topology }) {
+  private func canSpareCopies(_ alive: [NodeID], _ byNewest: Bool) -> Bool {
+    let topologies = hosts.compactMap { $0.control?.topology }
+    for topology in topologies {
+      if byNewest, topologies.contains(where: { $0.cluster == topology.cluster && $0.index > topology.index }) {
+        continue
+      }
       let isAlive = topology.members.map { $0.map { alive.contains($0.id) } ?? false }
       for entry in topology.partitions where !entry.synced.isEmpty {
         if entry.synced.count(where: { isAlive[Int($0)] }) < entry.promisesNeeded { return false }
@@ -47,7 +53,7 @@ extension World {
   }
 
   /// Ends a process at once, with all it knew.
-  private mutating func kill(_ number: Int) {
+  mutating func kill(_ number: Int) {
     report.faults.crashes += 1
     if number == leader { report.faults.leaderCrashes += 1 }
     if isTransferring { report.faults.crashesInTransfers += 1 }
@@ -59,7 +65,7 @@ extension World {
     stop(number, silently: isSilent)
   }
 
-  private mutating func revive(_ number: Int, within time: UInt64) {
+  mutating func revive(_ number: Int, within time: UInt64) {
     queue.push(.start, at: now + chance.below(time), host: number, detail: hosts[number].incarnation)
   }
 

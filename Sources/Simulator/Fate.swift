@@ -4,16 +4,16 @@ import Wire
 /// What fate does, as an event's detail.
 enum Stroke: Int {
   // Drawn again and again, each with a mean interval of its own.
-  case partition, clog, crash, massacre, roll, pause, slow, jump, leave, write, strand, sever, seclude
+  case partition, clog, crash, massacre, roll, pause, slow, jump, leave, write, strand, sever, seclude, ambush
   // What an earlier one brings with it.
-  case endPartition, flap, restartNext, strandLeader
+  case endPartition, flap, restartNext, strandLeader, stepOut
   case sample
 }
 
 extension World {
   /// Lets each kind of fault begin.
   mutating func scheduleFate() {
-    for number in Stroke.partition.rawValue...Stroke.seclude.rawValue { scheduleNext(Stroke(rawValue: number)!) }
+    for number in Stroke.partition.rawValue...Stroke.ambush.rawValue { scheduleNext(Stroke(rawValue: number)!) }
     queue.push(.fate, at: now, host: 0, detail: Stroke.sample.rawValue)
     guard options.startsPartitioned, hosts.count > 1 else { return }
     report.faults.splitFoundings += 1
@@ -35,6 +35,7 @@ extension World {
     case .strand: options.strandings
     case .sever: options.breaks
     case .seclude: options.seclusions
+    case .ambush: options.ambushes
     default: 0
     }
   }
@@ -70,6 +71,8 @@ extension World {
     case .write: write()
     case .sever: breakPipe()
     case .seclude: seclude()
+    case .ambush: layAmbush()
+    case .stepOut: stepOut(Int(event.host))
     case .sample: break
     }
     scheduleNext(stroke)
@@ -90,6 +93,7 @@ extension World {
   mutating func heal() {
     isHealing = true
     network.endAll()
+    ambushes = []
     for number in hosts.indices {
       hosts[number].pausedUntil = min(hosts[number].pausedUntil, now)
       hosts[number].slowUntil = 0
@@ -120,10 +124,11 @@ extension World {
   private mutating func sample() {
     queue.push(.fate, at: now + 100_000_000, host: 0, detail: Stroke.sample.rawValue)
     checker.sample(hosts, network, now)
-    if options.cores > 0 { checker.lookAtLogs(hosts, workload.keys, now) }
+    if options.cores > 0 { checker.lookAtLogs(hosts, workload.replicatedKeys, now) }
     guard isHealing else { return }
     if let missing = checker.missing(core, hosts, now) ?? missingAtEnd() {
-      let bound = 40 * World.second + options.settings.evictAfter * 2
+      let settings = options.settings
+      let bound = 40 * World.second + settings.evictAfter + max(settings.evictAfter, settings.abandonAfter)
       if now > faultsEnd + bound { checker.violate(.converges, missing, now) }
     } else {
       report.convergence = now - faultsEnd

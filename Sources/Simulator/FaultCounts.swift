@@ -41,6 +41,7 @@ package struct FaultCounts: Equatable, Sendable {
   package var clientCuts = 0
   package var darkHosts = 0
   package var pausesInTurns = 0
+  package var ambushes = 0
 
   // MARK: Processes
 
@@ -101,6 +102,7 @@ package struct FaultCounts: Equatable, Sendable {
       ("nodes out of clients' reach", \.clientCuts),
       ("hosts gone dark, connections half open", \.darkHosts),
       ("pauses between deed and word", \.pausesInTurns),
+      ("ambushes for partitions", \.ambushes),
       ("crashes", \.crashes),
       ("crashes of leaders", \.leaderCrashes),
       ("crashes during a transfer", \.crashesInTransfers),

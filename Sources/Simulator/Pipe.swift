@@ -39,6 +39,8 @@ final class Pipe {
     var owesSent = false
     /// Nothing comes behind what is there.
     var isEnded = false
+    /// What the sender's frames are, between nodes.
+    var scan = FrameScan()
 
     var isEmpty: Bool { first == segments.count }
 

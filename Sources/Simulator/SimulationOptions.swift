@@ -59,6 +59,12 @@ package struct SimulationOptions: Sendable {
   package var clients = 4
   package var think: UInt64 = 20
   package var keys = 10
+  /// Keys of a map in mode `cache`, and keys whose values expire.
+  package var cachedKeys = 0
+  package var mortalKeys = 0
+  /// Chance in thousandths of a request that is a batch, and of a read that names the newest revision its client saw.
+  package var batches = 0
+  package var stickiness = 0
   /// Whether `read=linearizable` is held to its word; otherwise only to what was ever written.
   package var strictReads = true
   /// Nanoseconds until a core's turn at most, once there is something to do.
@@ -70,6 +76,9 @@ package struct SimulationOptions: Sendable {
   package var breaks: UInt64 = 0
   /// The same of times during which clients can't reach a node.
   package var seclusions: UInt64 = 0
+  /// The same of ambushes, and of which kind they are; nil for any.
+  package var ambushes: UInt64 = 0
+  var ambush: Int?
   /// Chance in thousandths that a partition stops only UDP, or only TCP; that a crash takes the whole host, whose
   /// connections stay half open; and that a pause comes between what a turn did and what it says.
   package var oddPartitions = 0
@@ -141,6 +150,9 @@ package struct SimulationOptions: Sendable {
     if chance.permille(200) { options.rolls = 30_000 }
     if chance.permille(300) { options.slowness = [2000, 8000][chance.below(2)] }
     if chance.permille(200) { options.settings.electionSpread = [10, 100, 1500][chance.below(3)] * 1_000_000 }
+    // Drawn apart, so that older seeds stay what they were.
+    var patience = Chance(seed: seed ^ 0xABAD)
+    options.settings.abandonAfter = options.settings.evictAfter + [0, 5_000_000_000, 30_000_000_000][patience.below(3)]
     return options
   }
 
@@ -168,6 +180,20 @@ package struct SimulationOptions: Sendable {
     if chance.permille(500) { options.oddPartitions = 400 }
     if chance.permille(500) { options.darkness = 400 }
     if chance.permille(500) { options.pausesInTurns = 500 }
+    var more = Chance(seed: seed ^ 0xCAC4E)
+    if more.permille(400) { options.cachedKeys = 1 + more.below(3) }
+    if more.permille(400) { options.mortalKeys = 1 + more.below(3) }
+    if more.permille(400) { options.batches = [50, 300][more.below(2)] }
+    if more.permille(500) { options.stickiness = [100, 500][more.below(2)] }
+    if more.permille(400) { options.ambushes = [2000, 6000][more.below(2)] }
+    return options
+  }
+
+  /// The same with the simplest requests and faults only, as older seeds had them.
+  package var plain: SimulationOptions {
+    var options = self
+    (options.cachedKeys, options.mortalKeys, options.batches, options.stickiness) = (0, 0, 0, 0)
+    options.ambushes = 0
     return options
   }
 
@@ -191,6 +217,25 @@ package struct SimulationOptions: Sendable {
     return options
   }
 
+  /// Busy clients, and ambushes of one kind: 0 successor, 1 growth, 2 deposed; see `Ambush`.
+  package static func ambushed(_ kind: Int, _ seed: UInt64) -> SimulationOptions {
+    var options = calmWhole(hosts: kind == 1 ? 3 : 6, seconds: 25, clients: 6, seed: seed)
+    options.settings.evictAfter = 2000 * ClusterSettings.millisecond
+    options.keys = 4
+    options.think = 5
+    options.turn = 300_000
+    options.delay = 200...5000
+    options.ambushes = 1500
+    options.ambush = kind
+    if kind == 1 {
+      // With one copy each, every move of a partition is a growth from one to two.
+      options.settings.copies = 1
+      options.latecomers = 2
+      options.leaves = 2500
+    }
+    return options
+  }
+
   /// Whether datagrams may come that must be ignored.
   var isHostile: Bool { replay > 0 || corruption > 0 || forgery > 0 || duplication > 0 }
 
@@ -200,6 +245,7 @@ package struct SimulationOptions: Sendable {
     options.hosts = hosts
     options.seconds = seconds
     options.sacrifice = 0
+    options.settings.abandonAfter = options.settings.evictAfter
     return options
   }
 
@@ -288,6 +334,10 @@ package struct Violation: Equatable, Sendable, CustomStringConvertible {
     case equalRecords = "equal (partition, epoch, offset) means equal bytes"
     case keepsAcknowledged = "what was acknowledged stays"
     case linearizable = "histories are linearizable"
+    case minimumRevision = "who names a revision reads nothing older"
+    case freshCopies = "a cached map shows nothing older than what was acknowledged"
+    case timesToLive = "a value is there as long as it lives, and no longer"
+    case twoHops = "an operation takes two hops at most"
   }
 
   /// Which one.

@@ -36,6 +36,7 @@ struct Trace {
     case .voters(let voters): "voters \(voters.map(name).joined(separator: " "))"
     case .partitions(let change, let count): "\(count) partitions \(change)"
     case .lost(let count): "\(count) partitions lost"
+    case .stalled(let count): "\(count) partitions stalled"
     case .rival(let cluster, _): "heard the rival \(String(cluster.description.prefix(8)))"
     case .lease(let holds): holds ? "holds a lease" : "lost its lease"
     case .restarting(let reason): "begins anew: \(reason)"

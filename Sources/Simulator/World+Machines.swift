@@ -213,6 +213,9 @@ extension World {
       if pipe.directions[side].owesSent {
         world.checker.violate(.obeysReactor, "\(world.name(number)) sends while a send is under way", world.now)
       }
+      if pipe.ends[1 - side].party >= 0 {
+        pipe.directions[side].scan.take(bytes) { world.checker.sentOn($0, by: number, world.now) }
+      }
       // Networks cut streams anywhere.
       if bytes.count > 1, world.chance.permille(100) {
         let cut = 1 + world.chance.below(bytes.count - 1)

@@ -60,6 +60,8 @@ package struct World {
   var sacrificed: Int?
   /// When a process was killed last.
   var lastKill: UInt64 = 0
+  /// Those that were laid; see `Fate+Ambush`.
+  var ambushes: [Ambush] = []
   /// Datagrams of the past that may come again.
   var past: [(to: Int, from: Int, incarnation: Int, datagram: [UInt8])] = []
   private var scratch: [ClusterEffect] = []
@@ -74,6 +76,7 @@ package struct World {
   var clients: [Client] = []
   var workload: Workload
   var history = History()
+  var side = SideHistory()
   /// At the end: keys that are still to be read, and whether they were listed.
   var finalKeys: [Int] = []
   var hasReadAll = false
@@ -295,6 +298,7 @@ package struct World {
 
   /// Carries out what a node wants, looks at it, and sets its alarm.
   mutating func afterStep(_ number: Int) {
+    if !ambushes.isEmpty { watchAmbushes(number) }
     swap(&scratch, &hosts[number].control!.effects)
     var restart: RestartReason?
     var hasChanged = false

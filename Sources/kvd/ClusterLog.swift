@@ -53,7 +53,14 @@ struct ClusterLog {
     case .partitions(let change, let count):
       line(.debug, "partitions", "PARTITIONS", [("change", "\(change)"), ("count", "\(count)")])
     case .lost(let count):
-      line(.error, "partitions lost: all that held them is gone", "LOST", [("count", "\(count)")])
+      line(
+        .error, "partitions begin anew, empty: all nodes that held them are dead or were away for too long", "LOST",
+        [("count", "\(count)")])
+    case .stalled(let count):
+      line(
+        count > 0 ? .error : .notice,
+        count > 0 ? "partitions wait for nodes that are down and hold them" : "no partition waits any more", "STALLED",
+        [("count", "\(count)")])
     case .rival(let cluster, let address):
       line(
         .error, "another cluster of this name is there", "RIVAL",

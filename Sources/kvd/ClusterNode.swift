@@ -34,6 +34,7 @@ final class ClusterNode {
     settings.copies = shared.settings.cluster.replicas
     settings.standsInForData = false
     settings.evictAfter = UInt64(shared.settings.limits.evictAfter) * ClusterSettings.millisecond
+    settings.abandonAfter = UInt64(shared.settings.limits.abandonAfter) * ClusterSettings.millisecond
     if shared.settings.peer.isLoopback {
       // Between processes of one machine a beacon takes microseconds and none is lost: as many of them in less time.
       settings.seekerHello /= 4

@@ -11,6 +11,8 @@ import Simulator
     simulate --time S           runs fresh seeds for S seconds
     simulate --kept             runs the seeds that once found something
     simulate --harsh …          the same with few keys, busy clients and short lives
+    simulate --plain …          the same without batches, caches, times to live, least revisions and ambushes
+    simulate --ambush K …       the same with ambushes of one kind, 0 to 2: see `Fate+Ambush`
     simulate --control …        the same with control planes alone instead of whole nodes: faster, and larger clusters
     simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
     simulate --verify FILE      checks a recorded history (JSON lines; see the article on histories) for linearizability
@@ -21,17 +23,37 @@ import Simulator
   nonisolated(unsafe) static var isWhole = true
   /// Whether seeds have options made to bring out what is wrong with the data plane, instead of a swarm's.
   nonisolated(unsafe) static var isHarsh = false
+  /// Whether clients make the simplest requests only; see `--plain`.
+  nonisolated(unsafe) static var isPlain = false
+  /// The kind of ambush that seeds have; see `--ambush`.
+  nonisolated(unsafe) static var ambush: Int?
   nonisolated(unsafe) static let pool = MemoryPool()
 
   /// The options of a seed.
   static func options(_ seed: UInt64) -> SimulationOptions {
-    isHarsh ? .harsh(seed) : isWhole ? .wholeSwarm(seed) : .swarm(seed)
+    if let ambush { return .ambushed(ambush, seed) }
+    let options: SimulationOptions = isHarsh ? .harsh(seed) : isWhole ? .wholeSwarm(seed) : .swarm(seed)
+    return isPlain ? options.plain : options
+  }
+
+  /// What was said about the options of seeds.
+  static var flags: String {
+    if let ambush { return "--ambush \(ambush) " }
+    return (isWhole ? "" : "--control ") + (isPlain ? "--plain " : "") + (isHarsh ? "--harsh " : "")
   }
 
   static func main() {
     var words = Array(CommandLine.arguments.dropFirst())
     if words.first == "--control" {
       isWhole = false
+      words.removeFirst()
+    }
+    if words.count > 1, words.first == "--ambush" {
+      ambush = Int(words[1]).map { min(max($0, 0), 2) }
+      words.removeFirst(2)
+    }
+    if words.first == "--plain" {
+      isPlain = true
       words.removeFirst()
     }
     if words.first == "--harsh" {
@@ -195,7 +217,7 @@ import Simulator
       if let violation = report.violation {
         print(
           "seed \(seed): \(violation)\n  replay it: swift run -c release simulate "
-            + "\(isHarsh ? "--harsh " : isWhole ? "" : "--control ")\(seed)"
+            + "\(flags)\(seed)"
         )
         fflush(nil)
         failed.append(seed)

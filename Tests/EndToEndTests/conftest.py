@@ -1,4 +1,4 @@
-"""Networks of hosts of their own, and clusters on them, for the modules that say how many hosts they need: `HOSTS = 3`."""
+"""Networks of hosts of their own, and clusters on them, for modules that say how many hosts they need: `HOSTS = 3`."""
 
 import pytest
 

@@ -38,6 +38,30 @@ import Wire
     topology.checkInvariants()
   }
 
+  @Test("a partition stalls while too few of those that hold it are there, and says what is lost when it begins anew")
+  func stalled() {
+    var topology = three()
+    topology.apply(.markWritten, at: LogIndex(2))
+    topology.apply(activation(5, 0, 0, [0, 1]), at: LogIndex(3))
+    topology.apply(activation(6, 0, 2, [2, 0, 1]), at: LogIndex(4))
+    topology.apply(.setState(id(0), .down), at: LogIndex(5))
+    #expect(topology.stalledCount == 0, "of rf 3, S = {0, 1}, one has every majority write")
+    topology.apply(.setState(id(1), .down), at: LogIndex(6))
+    #expect(topology.isStalled(topology.partitions[5]) && topology.stalledCount == 1)
+    var returned = topology
+    returned.apply(.setState(id(1), .active), at: LogIndex(7))
+    #expect(returned.stalledCount == 0)
+    topology.apply(
+      .activate([
+        .init(
+          partition: PartitionID(5), epoch: Epoch(2), owner: 2, replicationFactor: 1, isLoss: true, synced: [2])
+      ]), at: LogIndex(7))
+    #expect(topology.partitions[5].losses == 1 && topology.partitions[5].lostBefore == Epoch(2))
+    #expect(topology.stalledCount == 0)
+    #expect(try! Topology(decoding: topology.encoded()) == topology)
+    topology.checkInvariants()
+  }
+
   @Test("a command of an older epoch or version changes nothing")
   func stale() {
     var topology = three()

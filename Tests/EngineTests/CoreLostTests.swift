@@ -88,11 +88,36 @@ struct CoreLostTests {
     #expect(text.contains("\"missing\":[\"") && text.contains("\"lost\":[]"), "\(text)")
   }
 
+  @Test("a partition whose copies are all gone is named, with the epoch before which everything is lost")
+  func partitions() {
+    let cluster = TestCluster(3, factor: 2)
+    let key = cluster.key(of: 0)
+    let partition = PartitionID(UInt16(cluster.nodes[0].partition(of: key)))
+    cluster.settle()
+    #expect(cluster.nodes[0].ask("PUT", "/\(key)", body: "x").status == 201)
+    cluster.apply(.fence([partition]))
+    cluster.apply(
+      .activate([
+        .init(partition: partition, epoch: Epoch(2), owner: 2, replicationFactor: 1, isLoss: true, synced: [2])
+      ]))
+    cluster.publish()
+    cluster.govern()
+    for node in cluster.nodes {
+      let client = node.connect()
+      client.send(request("GET", "/v1/lost"))
+      cluster.settle()
+      let text = client.takeAnswers().first?.text ?? ""
+      #expect(
+        text.contains("\"partitions\":[{\"partition\":\(partition.rawValue),\"before\":2,\"times\":1}]"), "\(text)")
+    }
+    #expect(cluster.nodes[2].ask("GET", "/\(key)").status == 404)
+  }
+
   @Test("a node that lost nothing says so")
   func none() {
     for cores in [1, 3] {
       let text = TestNode(cores: cores).ask("GET", "/v1/lost").text
-      #expect(text == "{\"lost\":[],\"next\":null,\"total\":0,\"nodes\":[\"n1\"],\"missing\":[]}\n")
+      #expect(text == "{\"lost\":[],\"next\":null,\"total\":0,\"nodes\":[\"n1\"],\"missing\":[],\"partitions\":[]}\n")
     }
   }
 

@@ -108,27 +108,57 @@
         }, catchers: [.ignoresStrangers]),
     ]
 
-    /// A rule that PROTOCOL marks ★, taken out of whole nodes, and the seed of `SimulationOptions.harsh` that shows
-    /// it.
+    /// A rule taken out of whole nodes, and a seed that shows it.
     struct Rule: CustomTestStringConvertible, Sendable {
       let mutation: ReplicationMutation
-      let seed: UInt64
+      let options: SimulationOptions
+      /// The invariants that may catch it first; any but convergence if there are none.
+      var catchers: Set<Violation.Invariant> = []
       var testDescription: String { "\(mutation)" }
     }
 
+    /// A calm cluster with busy clients.
+    private static func busy(_ seed: UInt64, _ change: (inout SimulationOptions) -> Void) -> SimulationOptions {
+      var options = SimulationOptions.calmWhole(hosts: 4, seconds: 15, clients: 5, seed: seed)
+      options.keys = 3
+      options.think = 5
+      options.delay = 200...5000
+      change(&options)
+      return options
+    }
+
+    /// Those that the protocol marks ★; each is found by the first 60 seeds of these options.
     static let rules: [Rule] = [
-      Rule(mutation: .keepsIdentity, seed: 8),
-      Rule(mutation: .choosesEarly, seed: 48),
-      Rule(mutation: .shrinksEarly, seed: 30),
+      Rule(mutation: .keepsIdentity, options: .harsh(8)),
+      Rule(mutation: .choosesEarly, options: .harsh(48)),
+      Rule(mutation: .shrinksEarly, options: .harsh(30)),
+      Rule(mutation: .activatesEarly, options: .ambushed(0, 1)),
+      Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 1)),
+      Rule(mutation: .takesOldEpochs, options: .ambushed(2, 1)),
     ]
 
-    @Test("whole nodes without a starred rule break a promise", arguments: rules)
+    /// What clients are promised beside.
+    static let promises: [Rule] = [
+      Rule(mutation: .relaysOn, options: .harsh(1), catchers: [.twoHops]),
+      Rule(mutation: .forgetsMinimum, options: busy(1) { $0.stickiness = 900 }, catchers: [.minimumRevision]),
+      Rule(mutation: .keepsCopies, options: busy(1) { $0.cachedKeys = 2 }, catchers: [.freshCopies]),
+      Rule(mutation: .expiresLate, options: busy(1) { $0.mortalKeys = 2 }, catchers: [.timesToLive]),
+      Rule(
+        mutation: .answersBackwards, options: busy(1) { $0.batches = 500 },
+        catchers: [.linearizable, .answersMakeSense]
+      ),
+    ]
+
+    @Test("whole nodes without a rule break a promise", arguments: rules + promises)
     func starred(_ rule: Rule) throws {
-      var options = SimulationOptions.harsh(rule.seed)
+      var options = rule.options
       options.replicationMutation = rule.mutation
       let violation = try #require(World.run(options).violation, "not caught")
-      #expect(violation.invariant != .converges, "\(violation)")
+      #expect(rule.catchers.isEmpty ? violation.invariant != .converges : rule.catchers.contains(violation.invariant))
     }
+
+    @Test("whole nodes with all rules keep their promises under the same faults", arguments: rules + promises)
+    func whole(_ rule: Rule) { #expect(World.run(rule.options).violation == nil) }
 
     @Test("the planted bug is caught by the invariant it breaks", arguments: plants)
     func caught(_ plant: Plant) throws {

@@ -89,6 +89,19 @@ struct TextTests {
       #expect(text == "\(p)-\(e)-\(o)")
       #expect(reading(text) { Text.parseRevision($0, $1) } == revision)
     }
+    var power: UInt64 = 1
+    while power <= 1_000_000_000_000 {
+      for near in [power - 1, power, power + 1, power * 7] {
+        let revision = Revision(partition: PartitionID(UInt16(near % 1024)), epoch: Epoch(1), offset: Offset(near))
+        let text = written(Text.maximumRevision) { Text.writeRevision(revision, to: $0) }
+        #expect(text == "\(near % 1024)-1-\(near)")
+      }
+      power *= 10
+    }
+    for number in stride(from: 0, to: 10_000, by: 7) {
+      let revision = Revision(partition: PartitionID(0), epoch: Epoch(1), offset: Offset(UInt64(number * 10_001)))
+      #expect(written(Text.maximumRevision) { Text.writeRevision(revision, to: $0) } == "0-1-\(number * 10_001)")
+    }
     let junk = [
       "", "17", "17-1", "17-1-", "-1-42", "17--42", "17-1-42-", "17-1-42-1", "017-1-42", "17-01-42", "17-1-042",
       "1024-1-1", "1-4294967296-1", "1-1-18446744073709551616", "a-b-c", " 1-1-1", "1-1-1 ", "+1-1-1", "--", "---",

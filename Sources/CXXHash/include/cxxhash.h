@@ -5,14 +5,17 @@
 #include <stdint.h>
 #include <string.h>
 
+/* For what has to be in line at each call, however large the function around it. */
+#define KVD_INLINE static inline __attribute__((always_inline))
+
 /* Scalar inline build: the vector build pulls <emmintrin.h>, which is a Clang module of its own and can't be inlined
- * into Swift. Inputs up to 240 bytes take scalar paths in XXH3 anyway; longer ones go to kvd_xxh3_long. */
+ * into Swift. Inputs up to 240 bytes take scalar paths in XXH3 anyway; longer ones go to kvd_xxh3_any. */
 #define XXH_VECTOR 0
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* XXH3_64 of long inputs, compiled with the target's vector instructions. */
-uint64_t kvd_xxh3_long(const void *_Nullable bytes, size_t count, uint64_t seed);
+/* XXH3_64 of any input, out of line, with the vector instructions of the processor at hand. */
+uint64_t kvd_xxh3_any(const void *_Nullable bytes, size_t count, uint64_t seed);
 
 /* A record's checksum in one call: XXH3_64 of its head, seeded with XXH3_64 of its value. */
 uint64_t kvd_xxh3_pair(const void *_Nonnull head, size_t head_count, const void *_Nullable value, size_t value_count);
@@ -26,14 +29,14 @@ uint64_t kvd_xxh3_stream_finish(kvd_xxh3_stream *_Nonnull stream); /* also frees
 
 /* XXH3_64 with a seed; the one hash of kvd (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md). */
 static inline uint64_t kvd_xxh3(const void *_Nullable bytes, size_t count, uint64_t seed) {
-  if (count > 240) return kvd_xxh3_long(bytes, count, seed);
+  if (count > 240) return kvd_xxh3_any(bytes, count, seed);
   return seed ? XXH3_64bits_withSeed(bytes, count, seed) : XXH3_64bits(bytes, count);
 }
 
 /* The same with the path that most keys take in line: 9 to 16 bytes and no seed. */
-static inline uint64_t kvd_xxh3_key(const void *_Nonnull bytes, size_t count, uint64_t seed) {
+KVD_INLINE uint64_t kvd_xxh3_key(const void *_Nonnull bytes, size_t count, uint64_t seed) {
   if (seed == 0 && count - 9 < 8) return XXH3_len_9to16_64b((const xxh_u8 *)bytes, count, XXH3_kSecret, 0);
-  return kvd_xxh3(bytes, count, seed);
+  return kvd_xxh3_any(bytes, count, seed);
 }
 
 static inline int kvd_equal(const void *_Nonnull a, const void *_Nonnull b, size_t count) {
@@ -51,7 +54,7 @@ typedef uint8_t kvd_v16u __attribute__((vector_size(16), aligned(1), may_alias))
 typedef uint64_t kvd_v2x64 __attribute__((vector_size(16)));
 
 /* Whether two runs of `count` bytes, 16 or more, are equal; sixteen a step, without a call. */
-static inline int kvd_equal_long(const uint8_t *_Nonnull a, const uint8_t *_Nonnull b, ptrdiff_t count) {
+KVD_INLINE int kvd_equal_long(const uint8_t *_Nonnull a, const uint8_t *_Nonnull b, ptrdiff_t count) {
   kvd_v2x64 unlike = {0, 0};
   ptrdiff_t tail = count - 16;
   for (ptrdiff_t i = 0; i < tail; i += 16)

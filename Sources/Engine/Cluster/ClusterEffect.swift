@@ -43,6 +43,8 @@ package enum ClusterEvent: Equatable, Sendable {
   case partitions(PartitionChange, Int)
   /// All that held these partitions is gone; they begin anew, empty.
   case lost(Int)
+  /// So many partitions wait for members that are down now, since these hold them; 0 when none does any more.
+  case stalled(Int)
   /// Another cluster of the same name was heard.
   case rival(ClusterID, PeerAddress)
   /// This node may act as an owner, or no longer.

@@ -57,3 +57,18 @@ package enum ClusterLimits {
   /// Between two log lines about ignored datagrams of one kind. The counts say the rest.
   package static let ignoredNews = 600_000 * ClusterSettings.millisecond
 }
+
+/// How much is in a queue or table of the control plane, and how much may be.
+package struct QueueLevel: Equatable, Sendable {
+  /// Which.
+  package let name: String
+  /// What is in it now, and at most.
+  package let count: Int
+  package let bound: Int
+
+  init(_ name: String, _ count: Int, _ bound: Int) {
+    self.name = name
+    self.count = count
+    self.bound = bound
+  }
+}

@@ -69,8 +69,11 @@ package struct ClusterSettings: Equatable, Sendable {
 
   /// How long after its lease a member that others still hear stays up.
   package var downGrace = 1000 * millisecond
-  /// How long a member is down before it is removed.
+  /// How long a member is down before it is removed, if no partition needs what it holds.
   package var evictAfter = 30_000 * millisecond
+  /// How long a partition waits, without an owner, for the members that hold it, all of which are down, before they
+  /// count as dead and it begins anew, empty. Not before `evictAfter`; at once when others have all of their addresses.
+  package var abandonAfter = 600_000 * millisecond
   /// How long no further member must have come until partitions move to new ones; six times that at most.
   package var placementDelay = 500 * millisecond
   /// Copies of each partition that are wanted.

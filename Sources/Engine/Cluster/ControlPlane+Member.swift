@@ -20,7 +20,7 @@ extension ControlPlane {
     if case .join(let join) = beacon.body { return receive(join, beacon.source, address, now) }
     if case .evicted(let eviction) = beacon.body { return receive(eviction, now) }
     guard admit(beacon, address, now) else { return }
-    if raft!.role == .leader { noteAddress(of: beacon.source, address, now) }
+    noteAddress(of: beacon.source, address, now)
     switch beacon.body {
     case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
     case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
@@ -59,31 +59,33 @@ extension ControlPlane {
     return true
   }
 
-  /// A leader hears a member from elsewhere than the topology has it, and nothing by the way that it thinks it has:
-  /// somebody else's copy of its JOIN came first, or it moved. The log then gets the address that is heard.
+  /// Notes where a member is heard. If that isn't where the topology has it, and nothing comes from there for a while,
+  /// a leader corrects the log: somebody else's copy of its JOIN came first, or it moved.
   private func noteAddress(of node: NodeID, _ address: PeerAddress, _ now: UInt64) {
-    guard let known = self.address(of: node), known != address, raft!.isSettled, !isHeard(node, now),
-      var member = topology?.member(node), member.peer == known
+    guard let home = home(of: node) else { return }
+    if home == address {
+      if !roamers.isEmpty { roamers.removeAll { $0.id == node } }
+      return
+    }
+    guard let place = roamers.firstIndex(where: { $0.id == node }) else {
+      if roamers.count == ClusterLimits.heard { roamers.removeFirst() }
+      return roamers.append((node, address, now))
+    }
+    roamers[place].address = address
+    guard raft!.isSettled, now >= roamers[place].since + 4 * settings.heartbeat, var member = topology?.member(node),
+      member.peer == home
     else { return }
     planner.newcomers.removeAll { $0.id == node }
     guard planner.newcomers.count < ClusterLimits.newcomers else { return }
-    if member.http.high == known.high, member.http.low == known.low {
+    if member.http.high == home.high, member.http.low == home.low {
       member.http = PeerAddress(high: address.high, low: address.low, port: member.http.port)
     }
     member.peer = address
     planner.newcomers.append(member)
   }
 
-  /// Whether the topology has this node, with an address: a binary search.
-  private func isMember(_ node: NodeID) -> Bool {
-    var low = 0
-    var high = addresses.count
-    while low < high {
-      let middle = (low + high) / 2
-      if addresses[middle].id < node { low = middle + 1 } else { high = middle }
-    }
-    return low < addresses.count && addresses[low].id == node && addresses[low].address != .none
-  }
+  /// Whether the topology has this node, with an address.
+  private func isMember(_ node: NodeID) -> Bool { home(of: node) != nil }
 
   private func receive(_ eviction: EvictionNotice, _ now: UInt64) {
     // Only an entry that this node hasn't applied can have removed it. A newcomer may have a snapshot of the time
@@ -292,6 +294,7 @@ extension ControlPlane {
     forgetMapRequests()
     mayWantRequest = true
     adoptMembers(now)
+    tellStalled()
     if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
   }
 
@@ -313,6 +316,7 @@ extension ControlPlane {
     effects.append(.topologyChanged)
     mayWantRequest = true
     adoptMembers(now)
+    tellStalled()
     if let other = topology.dissolved { begin(anew: .dissolved(other)) }
   }
 
@@ -327,6 +331,7 @@ extension ControlPlane {
     guard !updated.elementsEqual(addresses, by: ==) else { return }
     addresses = updated
     heard.removeAll { node in members.contains { $0.id == node.id && $0.peer != .none } }
+    roamers.removeAll { node in home(of: node.id).map { $0 == node.address } ?? true }
     let reachable = updated.map { (id: $0.id, address: address(of: $0.id) ?? .none) }
     membership?.setMembers(reachable, now)
     raft!.setLearners(updated.map(\.id).filter { $0 != id }, now)
@@ -351,6 +356,14 @@ extension ControlPlane {
   }
 
   // MARK: News
+
+  /// Says how many partitions wait for members that are down, when that changes.
+  private func tellStalled() {
+    guard let topology, stalled > 0 || topology.members.contains(where: { $0?.state == .down }) else { return }
+    let count = topology.stalledCount
+    if count != stalled { effects.append(.event(.stalled(count))) }
+    stalled = count
+  }
 
   /// Says who leads and whether this node may act as an owner, when that changes.
   func tellChanges(since before: Standing) {

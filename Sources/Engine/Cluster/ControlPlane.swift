@@ -46,6 +46,9 @@ package final class ControlPlane {
   var mayWantRequest = true
   /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `ClusterLimits.heard`.
   var heard: [(id: NodeID, address: PeerAddress)] = []
+  /// Members that were heard from elsewhere than the topology has them, and since when not from there; at most
+  /// `ClusterLimits.heard`.
+  var roamers: [(id: NodeID, address: PeerAddress, since: UInt64)] = []
   var addresses: [(id: NodeID, address: PeerAddress)] = []
   /// Where others reach this node, as one of them said; a node behind an unspecified address doesn't know.
   var ownAddress: PeerAddress?
@@ -59,6 +62,8 @@ package final class ControlPlane {
   var nextRequest: UInt64 = 0
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false
+  /// Partitions that wait for members that are down, as was told last.
+  var stalled = 0
   /// Since when no leader was heard.
   var leaderlessSince: UInt64?
 
@@ -93,15 +98,16 @@ package final class ControlPlane {
   }
 
   /// Its queues and tables: how much is in each, and how much may be.
-  package var queues: [(name: String, count: Int, bound: Int)] {
-    var queues = [
-      ("heard", heard.count, ClusterLimits.heard), ("senders", replayFilter.count, ClusterLimits.senders),
-      ("rivals", rivals.all.count, ClusterLimits.rivals),
-      ("newcomers", planner.newcomers.count, ClusterLimits.newcomers),
+  package var queues: [QueueLevel] {
+    var queues: [QueueLevel] = [
+      QueueLevel("heard", heard.count, ClusterLimits.heard), QueueLevel("roamers", roamers.count, ClusterLimits.heard),
+      QueueLevel("senders", replayFilter.count, ClusterLimits.senders),
+      QueueLevel("rivals", rivals.all.count, ClusterLimits.rivals),
+      QueueLevel("newcomers", planner.newcomers.count, ClusterLimits.newcomers),
     ]
     queues += discovery.queues
-    if let membership { queues += membership.queues }
-    if let raft { queues += raft.queues }
+    queues += membership?.queues ?? []
+    queues += raft?.queues ?? []
     return queues
   }
 
@@ -250,7 +256,7 @@ package final class ControlPlane {
       ignore(.foreign, address, now)
       return false
     }
-    let home = self.address(of: beacon.source)
+    let home = home(of: beacon.source) ?? self.address(of: beacon.source)
     switch replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
     case .fresh: return true
     case .repeated: break
@@ -354,18 +360,23 @@ package final class ControlPlane {
     effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
   }
 
-  /// Where a member listens: as the topology says, or where it was heard.
+  /// Where a member is reached: where the topology has it, unless it is heard from elsewhere and not from there. Else a
+  /// wrong address could never be put right by members that make a majority only with the one that has it.
   func address(of node: NodeID) -> PeerAddress? {
+    if !roamers.isEmpty, let roamer = roamers.first(where: { $0.id == node }) { return roamer.address }
+    return home(of: node) ?? heard.last { $0.id == node }?.address
+  }
+
+  /// Where the topology has a member, if it knows: a binary search.
+  func home(of node: NodeID) -> PeerAddress? {
     var low = 0
     var high = addresses.count
     while low < high {
       let middle = (low + high) / 2
       if addresses[middle].id < node { low = middle + 1 } else { high = middle }
     }
-    if low < addresses.count, addresses[low].id == node, addresses[low].address != .none {
-      return addresses[low].address
-    }
-    return heard.last { $0.id == node }?.address
+    guard low < addresses.count, addresses[low].id == node, addresses[low].address != .none else { return nil }
+    return addresses[low].address
   }
 
   private func sendElection() {

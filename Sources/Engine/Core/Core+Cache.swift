@@ -83,7 +83,11 @@ extension Core {
 
   /// The owner of a key is about to answer a write of it.
   mutating func invalidate(_ section: SectionView, _ slot: MemberSlot) {
-    copies.invalidate(section.hash, now: monotonicMilliseconds)
+    #if DEBUG
+      if configuration.mutation != .keepsCopies { copies.invalidate(section.hash, now: monotonicMilliseconds) }
+    #else
+      copies.invalidate(section.hash, now: monotonicMilliseconds)
+    #endif
     guard desk.peers[Int(slot)]?.isConnected == true else { return }
     makeRoom(24, Int(slot))
     desk.peers[Int(slot)]!.writer.pointee.round(.invalidated, section.partition, section.epoch, section.round)

@@ -71,7 +71,7 @@ extension Core {
       if let staged = operation.pointee.staged { return try commit(staged, operation, expiry: expiry) }
       let stored = try store.put(
         operation.pointee.key, value, contentType: operation.pointee.contentType, expiry: expiry, time: wall)
-      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+      return written(stored, operation.pointee.key.partition)
     } catch {
       return Outcome(Problem(error))
     }
@@ -84,7 +84,7 @@ extension Core {
   ) throws(StoreError) -> Outcome {
     do {
       let stored = try store.commit(staged, expiry: expiry, time: wall)
-      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+      return written(stored, operation.pointee.key.partition)
     } catch {
       discard(staged)
       throw error
@@ -92,10 +92,10 @@ extension Core {
   }
 
   @inline(__always)
-  private func written(_ record: RecordView, _ partition: PartitionID, existed: Bool) -> Outcome {
-    var outcome = Outcome(status: existed ? 200 : 201)
+  private func written(_ stored: PutResult, _ partition: PartitionID) -> Outcome {
+    var outcome = Outcome(status: stored.existed ? 200 : 201)
     outcome.hasRevision = true
-    outcome.revision = record.revision(in: partition)
+    outcome.revision = stored.revision(in: partition)
     return outcome
   }
 
@@ -156,6 +156,9 @@ extension Core {
     var expiry = UInt64(0)
     if options.timeToLive > 0 {
       expiry = wall &+ options.timeToLive
+      #if DEBUG
+        if configuration.mutation == .expiresLate { expiry &+= 9 * options.timeToLive }
+      #endif
     } else if operation.pointee.kind == .put {
       expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     }
@@ -168,6 +171,9 @@ extension Core {
 
   private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
     if wanted.partition != partition { return .revisionOfOtherPartition }
+    #if DEBUG
+      if configuration.mutation == .forgetsMinimum { return nil }
+    #endif
     return hasReached(wanted) ? nil : .revisionNotReached
   }
 
@@ -237,7 +243,7 @@ extension Core {
         operation.pointee.key, old, operation.pointee.body,
         contentType: record?.contentType ?? operation.pointee.contentType,
         expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
-      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+      return written(stored, operation.pointee.key.partition)
     } catch {
       return Outcome(Problem(error))
     }
@@ -252,7 +258,7 @@ extension Core {
       let stored = try store.put(
         operation.pointee.key, value, contentType: record?.contentType ?? contentType,
         expiry: expiry != 0 ? expiry : record?.expiry ?? 0, time: wall)
-      return written(stored.record, operation.pointee.key.partition, existed: stored.existed)
+      return written(stored, operation.pointee.key.partition)
     } catch {
       return Outcome(Problem(error))
     }

@@ -21,6 +21,14 @@ extension Core {
     Array(key.utf8).withUnsafeBytes { Int(KeyRef($0).partition.rawValue) }
   }
 
+  /// The partition of a key of a map in mode `cache`.
+  package static func partition(of key: String, inCache map: String) -> Int {
+    let name = [MapTable.cacheMark] + Array(map.utf8)
+    return name.withUnsafeBytes { map in
+      Array(key.utf8).withUnsafeBytes { Int(KeyRef(map: map, key: $0).partition.rawValue) }
+    }
+  }
+
   /// Whether this core has a partition.
   package func executes(_ partition: Int) -> Bool { partitions.contains(partition) }
 
@@ -45,6 +53,14 @@ extension Core {
       last: last, committed: desk.parts![part].replica.committed,
       epoch: owner?.epoch ?? desk.parts![part].replica.promised, isOwner: owner?.isActive == true,
       lastEpoch: desk.parts![part].replica.end.epoch)
+  }
+
+  /// What its owner knows of the partition's copies, in words; nil at a node that doesn't own it.
+  package func account(of partition: Int) -> String? {
+    guard desk.parts != nil, let owner = desk.parts![partition - partitions.lowerBound].owner else { return nil }
+    let followers = owner.followers.map { "\($0.slot) \($0.phase) at \($0.acked.rawValue)" }.joined(separator: ", ")
+    return "last \(inspect(partition).last.rawValue), committed \(owner.committed.rawValue), acknowledged "
+      + "\(owner.acknowledged.rawValue), \(owner.pending == nil ? "" : "asks for another set, ")copies: \(followers)"
   }
 
   /// Visits the records of a partition's log that are still there, in order from an offset on, with a digest of their

@@ -158,7 +158,7 @@ extension Core {
     let entry = topology.partitions[Int(partition.rawValue)]
     guard topology.isWritten else { return Outcome(.notYetWritable) }
     guard entry.isActive, let owner = entry.owner, let member = topology.members[Int(owner)] else {
-      return Outcome(.fenced)
+      return Outcome(topology.isStalled(entry) ? .stalled : .fenced)
     }
     let sentence =
       "Not applied: partition \(partition.rawValue) of this key is owned by \(member.name) at "
@@ -184,6 +184,24 @@ extension Problem {
   }
   static var notYetWritable: Problem {
     Problem(503, "Not applied: the cluster has not yet agreed to take writes. Try again shortly.")
+  }
+  static var stalled: Problem {
+    Problem(
+      503,
+      """
+      Not applied: too many of the nodes that hold this key's partition are down to tell what was written last. It \
+      waits for them: see partitions in /v1/cluster.
+      """
+    )
+  }
+  static var stalledRead: Problem {
+    Problem(
+      503,
+      """
+      Too many of the nodes that hold this key's partition are down to tell its value. It waits for them: see \
+      partitions in /v1/cluster.
+      """
+    )
   }
   static var fenced: Problem {
     Problem(503, "Not applied: this key's partition is changing its owner. Try again shortly.", passes: true)

@@ -57,6 +57,7 @@ package struct CoreConfiguration {
 /// its key hashed and its table slot prefetched as it comes; when the batch runs, all records are prefetched and then
 /// each is answered, so that cache and TLB misses of independent requests overlap.
 package struct Core: ~Copyable {
+  private let anchor = Anchor()
   let index: Int
   let coreCount: Int
   let configuration: CoreConfiguration

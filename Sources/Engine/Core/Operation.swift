@@ -14,6 +14,15 @@ enum OperationKind: UInt8, CaseIterable {
   /// `operation` of a frame.
   @inline(__always) init(_ operation: FrameOperation) { self.init(rawValue: operation.rawValue)! }
 
+  /// The operation of a frame that was checked, without calls for the two that nearly all are.
+  @inline(always) init(_ view: OperationView) {
+    switch view.operationByte {
+    case 1: self = .get
+    case 2: self = .put
+    default: self.init(view.operation)
+    }
+  }
+
   /// What it is called on the wire.
   var frameOperation: FrameOperation { FrameOperation(rawValue: rawValue)! }
 

@@ -239,6 +239,9 @@ extension Core {
 
   /// All answers in order.
   func batchText(_ parts: [[UInt8]]) -> [UInt8] {
+    #if DEBUG
+      let parts = configuration.mutation == .answersBackwards ? parts.reversed() : parts
+    #endif
     var text: [UInt8] = [UInt8(ascii: "[")]
     for (index, part) in parts.enumerated() {
       if index > 0 { text.append(UInt8(ascii: ",")) }

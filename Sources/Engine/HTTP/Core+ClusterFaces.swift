@@ -206,6 +206,7 @@ extension Core {
       $0.add("total", partitionCount)
       $0.add("active", partitions?.count { $0.isActive } ?? (standing.view == nil ? partitionCount : 0))
       $0.add("fenced", partitions?.count { !$0.isActive && $0.owner != nil } ?? 0)
+      $0.add("stalled", standing.view?.topology?.stalledCount ?? 0)
       $0.add("lost", partitions?.reduce(0) { $0 + Int($1.losses) } ?? 0)
       $0.add("copies", standing.view?.topology?.copies ?? 1)
     }
@@ -230,7 +231,7 @@ extension Core {
         $0.array("replicas") { for slot in entry.replicas { $0.add(nil, label(slot)) } }
         $0.array("synced") { for slot in entry.synced { $0.add(nil, label(slot)) } }
         $0.add("epoch", entry.epoch.rawValue)
-        $0.add("state", entry.isActive ? "active" : "fenced")
+        $0.add("state", topology.word(for: entry))
         $0.add("http", owner.map { "\($0.http)" })
       }
     } else {
@@ -252,7 +253,7 @@ extension Core {
               $0.add("owner", entry.owner.map(label))
               $0.array("replicas") { for slot in entry.replicas { $0.add(nil, label(slot)) } }
               $0.add("epoch", entry.epoch.rawValue)
-              $0.add("state", entry.isActive ? "active" : "fenced")
+              $0.add("state", topology.word(for: entry))
             }
           }
         }
@@ -287,6 +288,14 @@ extension Core {
       (
         "kvd_cluster_partitions_owned", "Partitions that the node owns.",
         UInt64((0..<partitionCount).count { view.topology?.owns(PartitionID(UInt16($0)), ownID) == true })
+      ),
+      (
+        "kvd_cluster_partitions_stalled", "Partitions without an owner that wait for nodes which are down.",
+        UInt64(view.topology?.stalledCount ?? 0)
+      ),
+      (
+        "kvd_cluster_partitions_lost", "How often partitions began anew, empty, since all that held them were gone.",
+        UInt64(view.topology?.partitions.reduce(0) { $0 + Int($1.losses) } ?? 0)
       ),
     ]
     for (name, help, value) in gauges {
@@ -329,6 +338,11 @@ extension HealthState {
 }
 
 extension Topology {
+  /// The state of a partition as `/v1/ring` says it.
+  fileprivate func word(for entry: PartitionEntry) -> String {
+    entry.isActive ? "active" : isStalled(entry) ? "stalled" : "fenced"
+  }
+
   /// A number that nodes agree on which have applied the same entries.
   package var checksum: UInt64 { encoded().withUnsafeBytes { xxh3($0.baseAddress, count: $0.count, seed: 0) } }
 }

@@ -18,6 +18,7 @@ extension Core {
     }
     gather.listing.keys = UInt32(gather.lost.limit)
     gather.lost.nodes = [configuration.name]
+    gather.lost.partitions = routes.entries
     var own: [UInt8] = []
     gather.prefix.withUnsafeBytes { appendLost(LossPlace(text: $0), gather.listing.keys, to: &own) }
     own.withUnsafeBytes { _ = gather.lost.add($0) }

@@ -171,7 +171,7 @@ extension Core {
         start(&place, connection, PlainHead.maximumCount)
       }
       place.at += PlainHead.writeStored(
-        isNew: !stored.existed, revision: stored.record.revision(in: operation.pointee.key.partition), date: date,
+        isNew: !stored.existed, revision: stored.revision(in: operation.pointee.key.partition), date: date,
         to: place.at)
       if stored.existed { place.replaced &+= 1 } else { place.created &+= 1 }
     } catch {

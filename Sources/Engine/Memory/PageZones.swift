@@ -5,6 +5,7 @@
 /// rests are filled, and huge pages pay; among large extents they often aren't, so there the reactor advises no huge
 /// pages and the untouched rests cost address space only.
 struct PageZones: ~Copyable {
+  private let anchor = Anchor()
   private var small: PageAllocator
   private let large: UnsafeMutablePointer<PageAllocator>?
 

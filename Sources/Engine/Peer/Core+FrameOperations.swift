@@ -50,7 +50,7 @@ extension Core {
     let answer = view.answer
     if answer.isAck { peer.pointee.hasAck = true }
     let record = view.record
-    let isRare = view.conditions != 0 || record.hasExpiry || view.operation.isIncrement
+    let isRare = view.conditions != 0 || record.hasExpiry || view.operationByte == OperationKind.increment.rawValue
     if isRare { runBatch() }  // its terms lie in scratch memory, which lasts for a batch
     let operation = frames.operations + frames.count
     let entry = frames.entries + frames.count
@@ -93,7 +93,7 @@ extension Core {
     operation.pointee.source = .max
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
-    operation.pointee.kind = OperationKind(view.operation)
+    operation.pointee.kind = OperationKind(view)
     let key = record.key
     if record.mapCount == 0 && key.count > 0 && key.count <= limits.key {
       operation.pointee.key = KeyRef(key)
@@ -102,7 +102,9 @@ extension Core {
     }
     let text = key.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self)
     // A prefix may end inside a character.
-    guard Text.isUTF8(text, key.count) || view.operation == .list else { throw .frameKeyNotText }
+    guard Text.isShortASCII(text, key.count) || Text.isUTF8(text, key.count) || view.operation == .list else {
+      throw .frameKeyNotText
+    }
     if record.contentTypeCode != 0 { operation.pointee.contentType = record.contentType }
     operation.pointee.body = UnsafeRawBufferPointer(start: record.base + record.valueStart, count: valueCount)
   }

@@ -106,7 +106,7 @@ extension Core {
     let at = reserveResult(entry.pointee.connection, entry.pointee.id, ResultLayout.headCount)
     ResultLayout.write(
       to: at, index: Int(entry.pointee.index), status: stored.existed ? 200 : 201, .nothing, length: 0,
-      revision: stored.record.revision(in: partition))
+      revision: stored.revision(in: partition))
   }
 
   /// Room for a result in a REPLY to this request.

@@ -15,11 +15,13 @@ struct HeldOperation {
   let partition: PartitionID
   /// Another node sent it on: it isn't sent on again.
   let isForwarded: Bool
+  /// This node sent it on once, to one that isn't the owner: it does so once more at most.
+  let isRetry: Bool
   /// The operation as in a REQUEST, without its value if that is beside.
   let bytes: UnsafeMutableRawBufferPointer
   var value = Value.inBytes
-  /// It was sent to a node that didn't execute it, and isn't sent again before the topology has this version.
-  var version: UInt64?
+  /// It isn't tried before the topology has this version.
+  var version: UInt64 = 0
 
   /// Where an operation's value is.
   enum Value {
@@ -109,7 +111,8 @@ extension Core {
       return bytes
     }
     var waiter = HeldOperation(
-      token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, bytes: bytes)
+      token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, isRetry: false,
+      bytes: bytes)
     if let staged = operation.pointee.staged { waiter.value = .staged(staged) }
     collectedBytes += waiter.valueCount
     keep(waiter)
@@ -128,7 +131,8 @@ extension Core {
       start: frame.pointee.base + FrameLayout.headCount, count: frame.pointee.end - FrameLayout.headCount)
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: head.count, alignment: 16)
     bytes.copyMemory(from: head)
-    var waiter = HeldOperation(token: attempt.token, partition: answer.partition, isForwarded: false, bytes: bytes)
+    var waiter = HeldOperation(
+      token: attempt.token, partition: answer.partition, isForwarded: false, isRetry: true, bytes: bytes)
     waiter.version = attempt.version
     if let staged = frame.pointee.staged {
       waiter.value = .staged(staged)
@@ -167,7 +171,7 @@ extension Core {
   private mutating func retry(_ waiter: HeldOperation) -> Bool {
     // Its time was over, or its client is gone.
     guard waiting.find(waiter.token) != nil else { return drop(waiter) }
-    if let version = waiter.version, routes.version < version {
+    if routes.version < waiter.version {
       keep(waiter)
       return true
     }
@@ -183,7 +187,7 @@ extension Core {
     let place = Place(rawValue: place(of: operation))
     if place.rawValue < 0 {
       guard let refusal = refusal(place, operation) else {
-        relay(held: operation, waiter.token, over: place.link!, isRetry: waiter.version != nil)
+        relay(held: operation, waiter.token, over: place.link!, isRetry: waiter.isRetry)
         return false
       }
       return settle(refusal, waiter)

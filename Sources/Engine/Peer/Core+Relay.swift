@@ -7,12 +7,15 @@ import Wire
 extension Core {
   /// Why an operation can't be relayed now, as its outcome; nil if it can. It is surely not executed then.
   mutating func refusal(_ place: Place, _ operation: UnsafePointer<Operation>) -> Outcome? {
-    if operation.pointee.isForwarded { return wrongOwner(operation.pointee.key.partition) }
+    if operation.pointee.isForwarded, !relaysOn { return wrongOwner(operation.pointee.key.partition) }
     let isCutOff = operation.pointee.kind.isWrite && !standing.hasLease
     let isRead = !operation.pointee.kind.isWrite
     // Behind one of its partition that waits, since it came later.
     let isLater = !held.isEmpty && held.has(operation.pointee.key.partition)
     guard let index = place.link, !isLater else {
+      if isStalled(operation.pointee.key.partition) {
+        return Outcome(isRead ? .stalledRead : isCutOff ? .readOnly : .stalled)
+      }
       return Outcome(isRead ? .noOwnerRead : isCutOff ? .readOnly : .noOwner)
     }
     let link = links[index]
@@ -27,6 +30,21 @@ extension Core {
       return Outcome(.ownerBusy)
     }
     return nil
+  }
+
+  /// A planted bug.
+  private var relaysOn: Bool {
+    #if DEBUG
+      return configuration.mutation == .relaysOn
+    #else
+      return false
+    #endif
+  }
+
+  /// Whether a partition has no owner and waits for nodes that are down.
+  func isStalled(_ partition: PartitionID) -> Bool {
+    guard standing.hasLease, let topology = standing.view?.topology else { return false }
+    return topology.isStalled(topology.partitions[Int(partition.rawValue)])
   }
 
   /// Whether a node can be asked for a read. One that is cut off asks only those that it heard of lately: what a link
@@ -360,7 +378,8 @@ extension Core {
     bytes.copyMemory(from: UnsafeRawBufferPointer(attempt.bytes))
     keep(
       HeldOperation(
-        token: attempt.token, partition: operation.pointee.key.partition, isForwarded: false, bytes: bytes))
+        token: attempt.token, partition: operation.pointee.key.partition, isForwarded: false, isRetry: true,
+        bytes: bytes))
   }
 
   /// The partition has become this node's in the meantime.

@@ -121,7 +121,7 @@ extension Core {
   mutating func refusal(of concern: WriteConcern, in partition: PartitionID) -> Problem? {
     guard standing.hasLease else { return .readOnly }
     let part = part(partition)
-    guard let owner = desk.parts![part].owner, owner.isActive else { return .fenced }
+    guard let owner = desk.parts![part].owner, owner.isActive else { return isStalled(partition) ? .stalled : .fenced }
     if owner.successor != nil { return .fenced }
     // A majority or all copies that are in force must be there now. A number may be waited for as long as so many are
     // configured.
@@ -188,7 +188,11 @@ extension Core {
   private mutating func moveFloor(_ part: Int) {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
     var floor = desk.parts![part].replica.committed.next
-    for follower in desk.parts![part].owner?.followers ?? [] { floor = min(floor, follower.next) }
+    // What was sent to a member of S may be lost, and it can't be made to begin anew as others are.
+    for follower in desk.parts![part].owner?.followers ?? [] {
+      let mustKeep = desk.parts![part].owner!.synced.contains(follower.slot)
+      floor = min(floor, mustKeep ? follower.acked.next : follower.next)
+    }
     store.setTombstoneFloor(floor, of: id)
   }
 

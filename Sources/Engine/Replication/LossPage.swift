@@ -65,6 +65,8 @@ struct LostPage {
   /// The nodes whose ledgers are shown, and those that couldn't be asked.
   var nodes: [String] = []
   var missing: [String] = []
+  /// All partitions' entries, of which those are shown that began anew.
+  var partitions: [PartitionEntry] = []
 
   /// Adds a ledger's part; nil if it isn't one, else the partition where the node's next core begins.
   @discardableResult
@@ -87,6 +89,23 @@ struct LostPage {
     if head.end != 0, let last { floor = floor.map { min($0, last) } ?? last }
     total += UInt64(head.tag)
     return Int(head.partition)
+  }
+
+  /// Partitions of which all copies were lost: every revision of an epoch before `before` is gone.
+  private func appendPartitions(to text: inout [UInt8]) {
+    var isFirst = true
+    for (partition, entry) in partitions.enumerated() where entry.losses > 0 {
+      if !isFirst { text.append(UInt8(ascii: ",")) }
+      isFirst = false
+      for (name, number) in [
+        ("{\"partition\":" as StaticString, partition), (",\"before\":", Int(entry.lostBefore.rawValue)),
+        (",\"times\":", Int(entry.losses)),
+      ] {
+        appendJSON(name, to: &text)
+        appendJSONInteger(Int64(number), to: &text)
+      }
+      text.append(UInt8(ascii: "}"))
+    }
   }
 
   /// Bytes before an entry's JSON.
@@ -128,6 +147,8 @@ struct LostPage {
         appendJSONString(label, to: &text)
       }
     }
+    appendJSON("],\"partitions\":[", to: &text)
+    appendPartitions(to: &text)
     appendJSON("]}\n", to: &text)
     return text
   }

@@ -1,6 +1,6 @@
 #if DEBUG
-  /// Bugs that tests plant to see the checkers find them: each takes out one rule that PROTOCOL.md marks ★. They exist
-  /// in debug builds only.
+  /// Bugs that tests plant to see the checkers find them. The first ones take out a rule that the protocol marks ★.
+  /// They exist in debug builds only.
   package enum ReplicationMutation: UInt8, CaseIterable, Sendable {
     /// Identity: a node that lost its memory comes back as the one it was.
     case keepsIdentity
@@ -20,5 +20,15 @@
     case forgetsGrants
     /// A replica takes records of an epoch older than the one it promised.
     case takesOldEpochs
+    /// A node sends on what another node sent on to it.
+    case relaysOn
+    /// A node doesn't wait for the revision that a read names.
+    case forgetsMinimum
+    /// A node says that it has dropped its copy of a cached value, and hasn't.
+    case keepsCopies
+    /// A value lives ten times as long as it should.
+    case expiresLate
+    /// The answers of a batch come in the opposite order.
+    case answersBackwards
   }
 #endif

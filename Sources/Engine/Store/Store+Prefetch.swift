@@ -31,7 +31,10 @@ extension Store {
   func prefetchWrite(_ p: UnsafeMutablePointer<Partition>, _ hash: UInt64) -> UInt64 {
     let slot = firstSlot(p, tag: TableLayout.tag(hash))
     let position = TableLayout.position(of: slot.pointee)
-    prefetch(UnsafeRawPointer(base) + Int(position &<< 3))
+    // Its header and key of usual length, which lie in two cache lines as often as not.
+    let old = UnsafeRawPointer(base) + Int(position &<< 3)
+    prefetch(old)
+    prefetch(old + RecordLayout.headerCount + 15)
     prefetch(segmentOfPage + Int(position &>> (PageAllocator.pageShift &- 3)))
     if let cursor = p.pointee.cursor {
       prefetch(cursor)

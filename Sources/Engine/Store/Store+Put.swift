@@ -4,8 +4,17 @@ import Wire
 package struct PutResult {
   /// The new record, in the log.
   package let record: RecordView
+  /// Its epoch and offset. The record has them too, but reading what was just written would wait for the store.
+  let epoch: Epoch
+  let offset: Offset
   /// Whether the key had a value, not expired, before.
   package let existed: Bool
+
+  /// The token of the write.
+  @inline(__always)
+  func revision(in partition: PartitionID) -> Revision {
+    Revision(partition: partition, epoch: epoch, offset: offset)
+  }
 }
 
 /// Segments that a write holds on to because its value lies in them; none is 0.
@@ -60,7 +69,7 @@ extension Store {
     p.pointee.cursor = target + room
     let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)
     if held.a | held.b != 0 { release(held) }
-    return PutResult(record: RecordView(target), existed: existed)
+    return PutResult(record: RecordView(target), epoch: head.epoch, offset: head.offset, existed: existed)
   }
 
   /// Bytes left in the segment the partition appends to.
@@ -76,7 +85,7 @@ extension Store {
     var gap: UnsafeMutablePointer<Slot>?
   }
 
-  @inline(__always)
+  @inline(always)
   mutating func locate(_ p: UnsafeMutablePointer<Partition>, _ key: KeyRef) throws(StoreError) -> Place {
     while true {
       let tag = TableLayout.tag(key.hash)

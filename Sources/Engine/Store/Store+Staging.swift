@@ -150,7 +150,7 @@ extension Store {
     adopt(p, id, staged, lead: lead)
     startAppending(p, to: id, at: room)
     let existed = publish(p, place, staged.hash, RecordView(target), room: room, expiry: expiry, time: time)
-    return PutResult(record: RecordView(target), existed: existed)
+    return PutResult(record: RecordView(target), epoch: head.epoch, offset: head.offset, existed: existed)
   }
 
   /// Appends a record as another node wrote it, whose value was staged: `start` is what the record has before the

@@ -49,6 +49,7 @@ package struct StoreSettings: Sendable {
 /// Not thread-safe; it belongs to one core. `RecordView`s are good until the next mutating call or, if the record's
 /// segment is pinned, until it is unpinned.
 package struct Store: ~Copyable {
+  private let anchor = Anchor()
   /// The process-wide base that positions count from.
   let base: UnsafeMutableRawPointer
   let partitions: UnsafeMutablePointer<Partition>
@@ -194,6 +195,7 @@ package struct Store: ~Copyable {
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  @inline(always)
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
     let p = partition(key.hash)
     let tag = TableLayout.tag(key.hash)

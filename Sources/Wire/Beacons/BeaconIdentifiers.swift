@@ -14,6 +14,9 @@
   /// Nobody; as a destination, whoever hears it.
   @inlinable package static var none: NodeID { NodeID(high: 0, low: 0) }
 
+  // Written out, since what the compiler derives isn't inlined into other modules.
+  @inlinable package static func == (a: NodeID, b: NodeID) -> Bool { a.high == b.high && a.low == b.low }
+
   /// The order by which the lowest id proposes a founding: as printed.
   @inlinable package static func < (a: NodeID, b: NodeID) -> Bool { a.high == b.high ? a.low < b.low : a.high < b.high }
 }
@@ -95,6 +98,11 @@
   /// The IPv4 address, if it is one.
   @inlinable package var v4: UInt32? {
     high == 0 && low >> 32 == 0xFFFF ? UInt32(truncatingIfNeeded: low) : nil
+  }
+
+  // Written out, as that of `NodeID`.
+  @inlinable package static func == (a: PeerAddress, b: PeerAddress) -> Bool {
+    a.low == b.low && a.port == b.port && a.high == b.high
   }
 
   @inlinable package static func < (a: PeerAddress, b: PeerAddress) -> Bool {

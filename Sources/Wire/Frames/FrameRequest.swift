@@ -154,6 +154,8 @@ public enum FrameRevision {
   @inlinable @inline(__always)
   package init(_ base: UnsafeRawPointer) { self.base = base }
 
+  /// The number of what it does to its key, 1 to 12.
+  @inlinable @inline(always) package var operationByte: UInt8 { base.load(as: UInt8.self) }
   /// What it does to its key.
   @inlinable package var operation: FrameOperation {
     FrameOperation(rawValue: base.load(as: UInt8.self)).unsafelyUnwrapped

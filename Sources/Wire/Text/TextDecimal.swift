@@ -46,6 +46,26 @@ extension Text {
       ? writeDecimal32(UInt32(truncatingIfNeeded: value), to: bytes) : writeLongDecimal(value, to: bytes)
   }
 
+  /// Writes a number below 10^8 in decimal and answers how many bytes that took; eight bytes are written in any case.
+  ///
+  /// All digits at once in one word and no branch that depends on their number, which predictors guess badly where
+  /// numbers differ (Khuong 2017, "How to print integers really fast"): halves of four digits, of these pairs, of
+  /// these single ones, each quotient by a multiplication that is exact in its range.
+  @inlinable @inline(always)
+  static func writeShortDecimal(_ value: UInt32, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
+    let high = value / 10_000
+    var digits = UInt64(high) | UInt64(value &- high &* 10_000) &<< 32
+    let hundreds = (digits &* 10_486) &>> 20 & 0x0000_007F_0000_007F
+    digits = hundreds | (digits &- hundreds &* 100) &<< 16
+    let tens = (digits &* 103) &>> 10 & 0x000F_000F_000F_000F
+    digits = tens | (digits &- tens &* 10) &<< 8
+    // The first digit is in the lowest byte. Zeros in front of it go, but not the last digit.
+    let zeros = min(digits.trailingZeroBitCount & ~7, 56)
+    let text = (digits | 0x3030_3030_3030_3030) &>> UInt64(zeros)
+    UnsafeMutableRawPointer(bytes).storeBytes(of: text.littleEndian, as: UInt64.self)
+    return 8 &- zeros &>> 3
+  }
+
   /// Numbers below 10^8, backwards and two digits a step.
   @usableFromInline
   static func writeDecimal32(_ value: UInt32, to bytes: UnsafeMutablePointer<UInt8>) -> Int {

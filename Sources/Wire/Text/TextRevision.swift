@@ -2,16 +2,21 @@ extension Text {
   /// The most bytes `writeRevision` writes: 4 + 1 + 10 + 1 + 20.
   package static var maximumRevision: Int { 36 }
 
-  /// Writes a revision as `partition-epoch-offset`, for example "17-1-42": at most `maximumRevision` bytes.
+  /// Writes a revision as `partition-epoch-offset`, for example "17-1-42": at most `maximumRevision` bytes, of which
+  /// those behind the count that it answers are good for nothing.
   @inlinable @inline(always)
   package static func writeRevision(_ revision: Revision, to bytes: UnsafeMutablePointer<UInt8>) -> Int {
-    var at = writeDecimal(UInt64(revision.partition.rawValue), to: bytes)
+    var at = writeShortDecimal(UInt32(revision.partition.rawValue), to: bytes)
     bytes[at] = UInt8(ascii: "-")
     at &+= 1
     at &+= writeDecimal(UInt64(revision.epoch.rawValue), to: bytes + at)
     bytes[at] = UInt8(ascii: "-")
     at &+= 1
-    return at &+ writeDecimal(revision.offset.rawValue, to: bytes + at)
+    let offset = revision.offset.rawValue
+    return at
+      &+ (offset < 100_000_000
+        ? writeShortDecimal(UInt32(truncatingIfNeeded: offset), to: bytes + at)
+        : writeLongDecimal(offset, to: bytes + at))
   }
 
   /// Reads a revision. Strict: exactly the bytes that `writeRevision` writes, so that two revisions are equal when

@@ -1,6 +1,12 @@
 import CXXHash
 
 extension Text {
+  /// Whether bytes are 8 to 16 ASCII characters, as most keys are: in line and without a loop.
+  @inlinable @inline(always)
+  package static func isShortASCII(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
+    count >= 8 && count <= 16 && (word8(bytes) | word8(bytes + (count &- 8))) & 0x8080_8080_8080_8080 == 0
+  }
+
   /// Whether bytes are well-formed UTF-8 (Unicode, table 3-7): nothing overlong, no surrogates, nothing above U+10FFFF.
   package static func isUTF8(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {
     var at = kvd_find_not_ascii(bytes, 0, count)

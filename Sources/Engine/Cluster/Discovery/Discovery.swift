@@ -75,8 +75,11 @@ package struct Discovery: Sendable {
   }
 
   /// See `ControlPlane.queues`.
-  var queues: [(name: String, count: Int, bound: Int)] {
-    [("seekers", seekers.count, ClusterLimits.seekers), ("promises", promised.count, ClusterLimits.promises)]
+  var queues: [QueueLevel] {
+    [
+      QueueLevel("seekers", seekers.count, ClusterLimits.seekers),
+      QueueLevel("promises", promised.count, ClusterLimits.promises),
+    ]
   }
 
   // MARK: Time

@@ -122,10 +122,11 @@ extension Raft {
 
   /// See `ControlPlane.queues`. The log takes no proposal beyond twice `maximumLog`; a leader's may be longer by what
   /// it had taken when it began to follow.
-  var queues: [(name: String, count: Int, bound: Int)] {
+  var queues: [QueueLevel] {
     [
-      ("held", held.count, settings.window), ("log", log.count, 2 * settings.maximumLog + settings.logTrail + 200),
-      ("incoming", incoming?.bytes.count ?? 0, ClusterLimits.snapshot),
+      QueueLevel("held", held.count, settings.window),
+      QueueLevel("log", log.count, 2 * settings.maximumLog + settings.logTrail + 200),
+      QueueLevel("incoming", incoming?.bytes.count ?? 0, ClusterLimits.snapshot),
     ]
   }
 

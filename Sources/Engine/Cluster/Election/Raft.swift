@@ -16,6 +16,7 @@ import Wire
 /// - Between equal logs, the voter that heard the last leader most recently is preferred: others are asked to wait.
 /// - The log is bounded: a snapshot of the topology stands for what was applied (section 7), sent in pieces.
 package struct Raft: Sendable {
+  private let anchor = Anchor()
   /// What a node is to the log.
   package enum Role: UInt8, Sendable {
     case follower, preCandidate, candidate, leader

@@ -59,8 +59,11 @@ package struct Membership: Sendable {
   }
 
   /// See `ControlPlane.queues`.
-  var queues: [(name: String, count: Int, bound: Int)] {
-    [("relays", relays.count, ClusterLimits.relays), ("rumors", rumors.count, ClusterLimits.rumors)]
+  var queues: [QueueLevel] {
+    [
+      QueueLevel("relays", relays.count, ClusterLimits.relays),
+      QueueLevel("rumors", rumors.count, ClusterLimits.rumors),
+    ]
   }
 
   // MARK: Members

@@ -21,7 +21,7 @@ extension ControlPlane {
         // Nobody holds anything yet.
         settle(partition, entry, view, now, &plan)
       } else {
-        reconcile(partition, entry, view, now, &plan)
+        reconcile(partition, topology, view, now, &plan)
       }
     }
   }
@@ -40,20 +40,22 @@ extension ControlPlane {
   }
 
   /// An owner can't remove one of two members that are gone if the other lacks something that was acknowledged ★
-  /// (Slot.tla: `AskShrink`), and if each lacks something, neither. A fence can: one of those that promise has
-  /// everything, and the new set holds only those that are there.
+  /// (Slot.tla: `AskShrink`), and if each lacks something, neither; the same if one is gone and the other is there, but
+  /// of no use before it has left the set. A fence can: one of those that promise has everything, and the new set holds
+  /// only those that are in step.
   private func relieve(
     _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
     let gone = entry.synced.filter { view.isDown[Int($0)] }.count
-    guard gone > 1, entry.synced.count - gone >= entry.promisesNeeded else {
+    guard gone > 0, entry.synced.count - gone >= entry.promisesNeeded else {
       if !planner.stuck.isEmpty { planner.stuck[partition] = nil }
       return
     }
     plan.isWaiting = true
     let since = planner.stuck[partition].flatMap { $0.version == entry.version ? $0.since : nil } ?? now
     planner.stuck[partition] = (entry.version, since)
-    if now >= since + ControlPlane.shrinkPatience { plan.fences.append(PartitionID(UInt16(partition))) }
+    let patience = gone > 1 ? ControlPlane.shrinkPatience : 3 * ControlPlane.shrinkPatience
+    if now >= since + patience { plan.fences.append(PartitionID(UInt16(partition))) }
   }
 
   /// Who begins anew with a partition that is lost: one that should hold it, else anyone; those that should may be gone
@@ -65,11 +67,20 @@ extension ControlPlane {
     return others.isEmpty ? nil : others[partition % others.count]
   }
 
+  /// Whether a fenced partition begins with an empty log: all that held it are dead, or count as that. As long as one
+  /// of them may come back with what was acknowledged, the partition waits for it. One that was never written waits
+  /// for nobody.
+  private func mayBeginAnew(_ entry: PartitionEntry, _ topology: Topology, _ view: View) -> Bool {
+    let isUntouched = topology.isUntouched(entry)
+    return entry.synced.allSatisfy { view.isGone[Int($0)] || isUntouched && view.isDown[Int($0)] }
+  }
+
   /// A fenced partition: enough of its synced set promise, one of them is chosen, and when it has brought others in
   /// step it is activated.
   private func reconcile(
-    _ partition: Int, _ entry: PartitionEntry, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
+    _ partition: Int, _ topology: Topology, _ view: View, _ now: UInt64, _ plan: inout PartitionPlan
   ) {
+    let entry = topology.partitions[partition]
     plan.isWaiting = true
     let id = PartitionID(UInt16(partition))
     let since = planner.wishes.fencedSince(partition, entry.epoch, now: now)
@@ -103,12 +114,11 @@ extension ControlPlane {
     if mayCome, now < since + ControlPlane.promiseGrace { return }
     if let candidate = entry.candidate(of: promises, needed: settings.has(.choosesEarly) ? 1 : nil) {
       plan.choices.append(.init(partition: id, epoch: entry.epoch, candidate: candidate))
-    } else if entry.synced.allSatisfy({ view.isExpired[Int($0)] }), let owner = heir(of: partition, entry, view) {
-      // All that held it are gone for good.
+    } else if mayBeginAnew(entry, topology, view), let owner = heir(of: partition, entry, view) {
       plan.activations.append(
         .init(
-          partition: id, epoch: entry.epoch, owner: owner, replicationFactor: view.factor, isLoss: true,
-          synced: [owner]))
+          partition: id, epoch: entry.epoch, owner: owner, replicationFactor: view.factor,
+          isLoss: !topology.isUntouched(entry), synced: [owner]))
     }
   }
 }

@@ -97,7 +97,7 @@ extension ControlPlane {
     var isHeard: [Bool] = []
     var isDown: [Bool] = []
     var isLeaving: [Bool] = []
-    var isExpired: [Bool] = []
+    var isGone: [Bool] = []
     var mayHoldLease: [Bool] = []
     var applied: [LogIndex] = []
     /// The replication factor in force: what was asked for, or as many as there are.
@@ -119,7 +119,7 @@ extension ControlPlane {
         isHeard.append(member.map { $0.id == control.id || control.isHeard($0.id, now) } ?? false)
         isDown.append(member?.state == .down)
         isLeaving.append(member?.state == .leaving)
-        isExpired.append(member.map { control.isExpired($0.id, now) } ?? true)
+        isGone.append(member.map { control.isGone($0, topology, now) } ?? true)
         mayHoldLease.append(member.map { control.raft!.mayHoldLease($0.id, now) } ?? false)
         applied.append(member.flatMap { control.raft!.applied(by: $0.id) } ?? LogIndex(0))
         if member?.state == .active { members += 1 }
@@ -181,7 +181,7 @@ extension ControlPlane {
     if promisers.count < entry.promisesNeeded || promisers.isEmpty {
       // Before the first write nobody holds anything; and when all that held it are gone for good, nobody does again.
       let isUntouched = topology!.isUntouched(entry)
-      guard isUntouched || entry.synced.allSatisfy({ view.isExpired[Int($0)] }) else { return }
+      guard isUntouched || entry.synced.allSatisfy({ view.isGone[Int($0)] }) else { return }
       isLoss = !isUntouched
       if promisers.isEmpty { promisers = entry.replicas.filter(promised) }
       // All that should hold it may be gone too, and stay members as long as it has no other owner.

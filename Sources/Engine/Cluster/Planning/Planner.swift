@@ -36,7 +36,7 @@ struct Planner: Sendable {
   /// The cluster is over: since when the leader waits for all to know.
   var dissolvedSince: UInt64?
 
-  /// Partitions of whose synced set several members are gone: since when, at this version of the entry.
+  /// Partitions of whose synced set members are gone: since when, at this version of the entry.
   var stuck: [Int: (version: UInt32, since: UInt64)] = [:]
 
   /// What the nodes want for their partitions, and whether any of it is new.
@@ -182,6 +182,15 @@ extension ControlPlane {
       && topology.members.contains { $0?.state == .active && $0?.id != member.id && $0?.peer == member.peer }
   }
 
+  /// Whether a member is dead, or counts as that: its process was replaced, or it has been down for so long that the
+  /// partitions which it holds wait for it no longer. One that is merely cut off may come back with all it has.
+  func isGone(_ member: Member, _ topology: Topology, _ now: UInt64) -> Bool {
+    guard member.state == .down else { return false }
+    if isReplaced(member, topology) { return true }
+    let patience = max(settings.evictAfter, settings.abandonAfter)
+    return planner.downSince.first { $0.id == member.id }.map { now >= $0.time + patience } ?? false
+  }
+
   /// Removes a member that owns nothing, is in no synced set and doesn't vote.
   private func release(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let slot = topology.slot(of: member.id), !topology.voters.contains(member.id) else { return }
@@ -189,9 +198,10 @@ extension ControlPlane {
     if !isNeeded { propose(.removeMember(member.id), now) }
   }
 
-  /// Whether a member has been down for so long that the cluster does without it.
-  func isExpired(_ node: NodeID, _ now: UInt64) -> Bool {
-    planner.downSince.first { $0.id == node }.map { now >= $0.time + settings.evictAfter } ?? false
+  /// Whether a member has been down for so long that the cluster does without it, or its process was replaced.
+  func isExpired(_ member: Member, _ topology: Topology, _ now: UInt64) -> Bool {
+    guard let since = planner.downSince.first(where: { $0.id == member.id })?.time else { return false }
+    return now >= since + settings.evictAfter || member.state == .down && isReplaced(member, topology)
   }
 
   // MARK: Voters
@@ -208,8 +218,9 @@ extension ControlPlane {
       $0.state == .active && !voters.contains($0.id) && isInStep($0.id, now)
         && membership?.health($0.id)?.state == .healthy
     }
+    let expired = members.filter { isExpired($0, topology, now) }.map(\.id)
     let wanted = Planner.voterCount(
-      members.count { $0.state == .active || $0.state == .down && !isExpired($0.id, now) })
+      members.count { $0.state == .active || $0.state == .down && !expired.contains($0.id) })
 
     if state(id) == .leaving, let heir = fit.first(where: { $0 != id }) { return raft!.transfer(to: heir, now) }
     let staying = voters.count { state($0) != .leaving }
@@ -227,7 +238,7 @@ extension ControlPlane {
     // When one that is there goes without a successor, those that are down go before it.
     let shrinks = !hasReserve && voters.contains { state($0) == .leaving }
     if let gone = unfit.first(where: {
-      fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || isExpired($0, now)
+      fit.count >= wanted || (state($0) == .leaving && !hasReserve) || state($0) == nil || expired.contains($0)
         || (state($0) == .down && (!candidates.isEmpty || shrinks))
     }) {
       return change(voters: voters.filter { $0 != gone }, now)

@@ -21,7 +21,7 @@ import Wire
 //   snapshot    version 1 (= 1), cluster 16, copies 1, index 8, version 8, written at 8, dissolved 16 (zero: no),
 //               voters: count 1, 16 each; members: count 2, each present 1 and, if 1, member;
 //               partitions: 1024 of epoch 4, version 4, active 1, rf 1, owner 2 (0xFFFF: none), candidate 2 (likewise),
-//               fencedAt 8, losses 2, replicas slots, synced slots; maps: count 2, each map
+//               fencedAt 8, losses 2, lostBefore 4, replicas slots, synced slots; maps: count 2, each map
 
 extension BeaconWriter {
   fileprivate mutating func member(_ member: Member) {
@@ -272,6 +272,7 @@ extension Topology {
       writer.u16(entry.candidate ?? Topology.noOwner)
       writer.u64(isMutated ? 0 : entry.fencedAt.rawValue)
       writer.u16(entry.losses)
+      writer.u32(entry.lostBefore.rawValue)
       writer.slots(entry.replicas)
       writer.slots(entry.synced)
     }
@@ -320,6 +321,7 @@ extension Topology {
     entry.candidate = candidate == noOwner ? nil : candidate
     entry.fencedAt = LogIndex(try reader.u64())
     entry.losses = try reader.u16()
+    entry.lostBefore = Epoch(try reader.u32())
     entry.replicas = try reader.slots()
     entry.synced = try reader.slots()
     for slot in Array(entry.replicas) + entry.synced + [entry.owner, entry.candidate].compactMap({ $0 }) {

@@ -63,6 +63,8 @@ package struct PartitionEntry: Equatable, Sendable {
   package var candidate: MemberSlot?
   /// How many times all that held it were gone and it began anew, empty.
   package var losses: UInt16 = 0
+  /// The epoch in which it did so last: whatever was written in an earlier one is lost. 0 for never.
+  package var lostBefore = Epoch(0)
 
   package init() {}
 
@@ -142,6 +144,17 @@ package struct Topology: Equatable, Sendable {
   package func isUntouched(_ entry: PartitionEntry) -> Bool {
     !isWritten || (!entry.isActive && entry.fencedAt < writtenAt)
   }
+
+  /// Whether a partition waits, without an owner, for members that are down: too few of those that hold it are there to
+  /// tell who has all that was acknowledged.
+  package func isStalled(_ entry: PartitionEntry) -> Bool {
+    guard !entry.isActive, !entry.synced.isEmpty, !isUntouched(entry) else { return false }
+    let present = entry.synced.filter { slot in members[Int(slot)].map { $0.state != .down } ?? false }
+    return present.count < entry.promisesNeeded
+  }
+
+  /// How many partitions are stalled; see `isStalled`.
+  package var stalledCount: Int { partitions.count { isStalled($0) } }
 
   /// The slot of a member; nil when it isn't one. Members are few: a scan.
   package func slot(of id: NodeID) -> MemberSlot? {

@@ -258,7 +258,10 @@ extension Topology {
     partitions[index].synced = activation.synced
     partitions[index].replicationFactor = max(activation.replicationFactor, 1)
     partitions[index].version += 1
-    if activation.isLoss { partitions[index].losses &+= 1 }
+    if activation.isLoss {
+      partitions[index].losses &+= 1
+      partitions[index].lostBefore = partitions[index].epoch
+    }
     return true
   }
 
