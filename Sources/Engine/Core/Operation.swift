@@ -95,6 +95,9 @@ struct Operation {
   /// Whether it is a GET or PUT as most are, without options and with its body in memory.
   @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
 
+  /// Bytes of a plain one.
+  static let plainCount = MemoryLayout<Operation>.offset(of: \.options)!
+
   /// Makes it a plain GET or PUT.
   @inline(__always)
   mutating func setPlain(_ kind: OperationKind, _ key: KeyRef, _ body: UnsafeRawBufferPointer, contentType: UInt8) {

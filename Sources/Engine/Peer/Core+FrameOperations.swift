@@ -69,16 +69,14 @@ extension Core {
     }
     let owner = place(of: operation)
     entry.pointee.core = Int32(truncatingIfNeeded: owner)
-    let place = frames.count
+    let fetch = frames.fetches + frames.count
     if owner == index {
-      let partition = store.partition(operation.pointee.key.hash)
-      prefetch(partition)
-      frames.fetches[place] = partition
+      store.begin(fetch, operation.pointee.key.hash, isWrite: operation.pointee.kind != .get)
     } else {
-      frames.fetches[place] = nil
+      fetch.pointee.partition = nil
     }
-    frames.count = place &+ 1
-    fetchBehindFrames(place)
+    frames.count &+= 1
+    store.goOn(behind: fetch)
     if isRare { runBatch() }
   }
 
@@ -225,11 +223,11 @@ extension Core {
   mutating func runFrameBatch() {
     let count = frames.count
     frames.count = 0
-    (frames.fetches + count).update(repeating: nil, count: Core.fetchDistance)
+    endFetches(frames.fetches + count)
     var ahead = count
-    if count < Core.fetchDistance {
-      while ahead < count &+ Core.fetchDistance {
-        fetchBehindFrames(ahead)
+    if count < Fetch.distance {
+      while ahead < count &+ Fetch.distance {
+        store.goOn(behind: frames.fetches + ahead)
         ahead &+= 1
       }
     }
@@ -237,16 +235,16 @@ extension Core {
     var gets: UInt32 = 0
     var position = 0
     while position < count {
-      if ahead < count &+ Core.fetchDistance {
-        fetchBehindFrames(ahead)
+      if ahead < count &+ Fetch.distance {
+        store.goOn(behind: frames.fetches + ahead)
         ahead &+= 1
       }
       let operation = frames.operations + position
       let entry = frames.entries + position
-      if !logs, operation.pointee.isPlain, frames.fetches[position] != nil,
+      if !logs, operation.pointee.isPlain, frames.fetches[position].partition != nil,
         entry.pointee.connection.pointee.state == .open
       {
-        runPlain(operation, entry, &gets)
+        runPlain(operation, entry, &gets, hint: frames.fetches[position].slot)
       } else {
         run(operation, entry)
       }
@@ -257,32 +255,15 @@ extension Core {
     scratch.reset()
   }
 
-  /// As `Core.fetchBehind`.
-  @inline(__always)
-  private func fetchBehindFrames(_ newest: Int) {
-    if let partition = frames.fetches[newest &- 4] {
-      store.prefetchSlot(partition, frames.operations[newest &- 4].key.hash)
-    }
-    if let partition = frames.fetches[newest &- 8] {
-      let operation = frames.operations + (newest &- 8)
-      if operation.pointee.kind == .get {
-        frames.entries[newest &- 8].replaced = 0
-        store.prefetchRecord(partition, operation.pointee.key.hash)
-      } else {
-        frames.entries[newest &- 8].replaced = store.prefetchWrite(partition, operation.pointee.key.hash)
-      }
-    }
-    if frames.fetches[newest &- 12] != nil { store.prefetchSegment(frames.entries[newest &- 12].replaced) }
-  }
-
   /// The short way of a plain get or put, from the store to the result's bytes, as `Core.runPlain`.
   @inline(__always)
   private mutating func runPlain(
-    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>, _ gets: inout UInt32
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>, _ gets: inout UInt32,
+    hint: UnsafeMutablePointer<Slot>?
   ) {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind == .get {
-      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall),
+      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall, hint: hint),
         writeFound(record, partition, entry)
       else {
         return run(operation, entry)
@@ -293,9 +274,7 @@ extension Core {
     guard !isReplicated, mayWrite(partition) else { return run(operation, entry) }
     do {
       let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
-      let stored = try store.put(
-        operation.pointee.key, operation.pointee.body, contentType: operation.pointee.contentType, expiry: expiry,
-        time: wall)
+      let stored = try putPlainly(operation, expiry: expiry, hint: hint)
       metrics.answered(.put, stored.existed ? 200 : 201)
       if entry.pointee.answer.wantsResult(200) { writeStored(stored, partition, entry) }
     } catch {

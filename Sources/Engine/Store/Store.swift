@@ -195,7 +195,20 @@ package struct Store: ~Copyable {
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  ///
+  /// - Parameter hint: the slot that it probably has.
   @inline(always)
+  func find(_ key: KeyRef, now: UInt64, hint: UnsafeMutablePointer<Slot>?) -> RecordView? {
+    guard let slot = slot(partition(key.hash), key, hint: hint) else { return find(key, now: now) }
+    let word = slot.pointee
+    let record = self.record(TableLayout.position(of: word))
+    if record.isExpired(at: now) { return nil }
+    if evicts && word & TableLayout.referenced == 0 { slot.pointee = word | TableLayout.referenced }
+    return record
+  }
+
+  /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  @inline(never)
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
     let p = partition(key.hash)
     let tag = TableLayout.tag(key.hash)
