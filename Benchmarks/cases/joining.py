@@ -53,7 +53,7 @@ class Joining:
         seconds = "–".join(f"{bound:.1f}" for bound in (min(joined), max(joined)))
         result.notes.append(
             f"The node held {keys * VALUE / 2**20:.0f} MiB of values; the newcomer had all of it after {seconds} s. It "
-            "shares core 1 with the load, at the lowest priority: on a machine of its own it wouldn't be in its way.")
+            "shares core 1 with the load: on a machine of its own it wouldn't be in its way.")
         return result
 
 

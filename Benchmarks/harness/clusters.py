@@ -113,11 +113,10 @@ def cluster_name(ports):
 
 
 def kvd_joining(first, memory="2GiB"):
-    """One more node for a cluster of `kvd_nodes`, on the load's core and out of its way."""
+    """One more node for a cluster of `kvd_nodes`, on the load's core."""
     port, peer = machine.free_port(), machine.free_port()
     command = kvd_command(port, peer, memory, cluster_name([first.port]), f"127.0.0.1:{first.peer_port}")
-    return Server("kvd joining", ["nice", "-n", "19", *command, "--name", "joiner"], port, peer_port=peer,
-                  cores=machine.LOAD_CORE)
+    return Server("kvd joining", [*command, "--name", "joiner"], port, peer_port=peer, cores=machine.LOAD_CORE)
 
 
 # MARK: redis
