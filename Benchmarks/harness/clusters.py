@@ -92,16 +92,32 @@ class KVDCluster(Cluster):
 def kvd_nodes(count=3, memory="4GiB"):
     """Nodes of the shipped binary that find each other and hold each key `count` times."""
     ports = [(machine.free_port(), machine.free_port()) for _ in range(count)]
-    name = f"bench-{os.getpid()}-{ports[0][0]}"
+    name = cluster_name(ports[0])
     join = ",".join(f"127.0.0.1:{peer}" for _, peer in ports)
     starts = []
     for number, (port, peer) in enumerate(ports):
-        command = [machine.BINARY, "serve", "--http", f"127.0.0.1:{port}", "--peer", f"127.0.0.1:{peer}", "--cores",
-                   "1", "--memory", memory, "--cluster", name, "--join", join, "--expect", str(count), "--name",
-                   f"n{number}"]
+        command = kvd_command(port, peer, memory, name, join) + ["--expect", str(count), "--name", f"n{number}"]
         starts.append(lambda number=number, command=command, port=port, peer=peer: Server(
             f"kvd node {number}", command, port, peer_port=peer))
     return started(f"kvd, {count} nodes", starts, KVDCluster.is_in_step, KVDCluster)
+
+
+def kvd_command(port, peer, memory, name, join):
+    return [machine.BINARY, "serve", "--http", f"127.0.0.1:{port}", "--peer", f"127.0.0.1:{peer}", "--cores", "1",
+            "--memory", memory, "--cluster", name, "--join", join]
+
+
+def cluster_name(ports):
+    """No other benchmark's, so that their nodes leave each other alone."""
+    return f"bench-{os.getpid()}-{ports[0]}"
+
+
+def kvd_joining(first, memory="2GiB"):
+    """One more node for a cluster of `kvd_nodes`, on the load's core and out of its way."""
+    port, peer = machine.free_port(), machine.free_port()
+    command = kvd_command(port, peer, memory, cluster_name([first.port]), f"127.0.0.1:{first.peer_port}")
+    return Server("kvd joining", ["nice", "-n", "19", *command, "--name", "joiner"], port, peer_port=peer,
+                  cores=machine.LOAD_CORE)
 
 
 # MARK: redis

@@ -10,6 +10,8 @@
 #include <xxhash.h>
 #include <stdlib.h>
 
+#define KVD_INLINE static inline __attribute__((always_inline))
+
 typedef struct kvd_xxh3_stream {
   XXH3_state_t state;
 } kvd_xxh3_stream;
@@ -21,7 +23,8 @@ XXH_TARGET_AVX2 __attribute__((noinline)) static uint64_t long_avx2(const void *
   return XXH3_hashLong_64b_withSeed_internal(bytes, count, seed, XXH3_accumulate_512_avx2, XXH3_scrambleAcc_avx2,
                                              XXH3_initCustomSecret_avx2);
 }
-XXH_TARGET_AVX2 __attribute__((noinline)) static void update_avx2(XXH3_state_t *state, const void *bytes, size_t count) {
+XXH_TARGET_AVX2 __attribute__((noinline)) static void update_avx2(XXH3_state_t *state, const void *bytes,
+                                                                  size_t count) {
   XXH3_update(state, bytes, count, XXH3_accumulate_512_avx2, XXH3_scrambleAcc_avx2);
 }
 #endif
@@ -34,7 +37,7 @@ uint64_t kvd_xxh3_any(const void *bytes, size_t count, uint64_t seed) {
 }
 
 /* Heads and most values have 17 to 128 bytes: that path is in line, twice. */
-static inline uint64_t hash(const void *bytes, size_t count, uint64_t seed) {
+KVD_INLINE uint64_t hash(const void *bytes, size_t count, uint64_t seed) {
   if (count - 17 < 112)
     return XXH3_len_17to128_64b((const xxh_u8 *)bytes, count, XXH3_kSecret, sizeof XXH3_kSecret, seed);
   return kvd_xxh3_any(bytes, count, seed);

@@ -138,9 +138,9 @@ extension World {
   private mutating func sendMail(_ number: Int, _ core: Int, _ machine: Machine) {
     for other in 0..<machine.count where other != core {
       var isNew = false
-      while let message = machine.cores[core].outbox(for: other) {
+      while let message = machine.cores[core].outbox(for: other, atMost: 0) {
         machine.seats[other].mail[core].append([UInt8](message))
-        machine.cores[core].posted(to: other)
+        machine.cores[core].posted(to: other, message.count)
         isNew = true
       }
       if isNew { wake(number, other, at: now + 1_000) }

@@ -47,6 +47,12 @@ package func copyBytes(_ target: UnsafeMutableRawPointer, _ source: UnsafeRawPoi
   }
 }
 
+/// Copies `count` bytes between ranges that don't overlap; up to 128 of them without a call.
+@inlinable @inline(always)
+package func copyValue(_ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int) {
+  kvd_copy(target, source, count)
+}
+
 /// The eight bytes at `bytes + offset`, whatever their alignment, as a little-endian integer.
 @inlinable @inline(__always)
 package func word(_ bytes: UnsafeRawPointer, _ offset: Int) -> UInt64 {

@@ -179,12 +179,15 @@ struct CoreThread: ~Copyable {
     core.dialed(link, ConnectionID(index: UInt32(truncatingIfNeeded: socket.index), generation: socket.generation))
   }
 
+  /// Bytes of mail that are moved into a mailbox at once.
+  private static var mailPiece: Int { 32 << 10 }
+
   private mutating func sendMail() {
     for other in 0..<post.count where other != index {
       let writer = post.writer(to: other)
-      while let message = core.outbox(for: other) {
-        guard writer.pointee.write(message.baseAddress!, count: message.count) else { break }
-        core.posted(to: other)
+      while let mail = core.outbox(for: other, atMost: CoreThread.mailPiece) {
+        guard writer.pointee.write(mail.baseAddress!, count: mail.count) else { break }
+        core.posted(to: other, mail.count)
       }
       if writer.pointee.publish() { shared.wakers[other].wakeIfAsleep() }
     }

@@ -108,8 +108,10 @@ struct MemoryPlan {
     let area = MemoryRegion.alignment
     let share = memory / cores
     self.cores = cores
-    // A quarter more than the share, since a run of pages needs an aligned hole.
-    recordBytes = (share + share / 4 + area) / area * area
+    // Twice the share, since a run of pages takes an aligned hole of up to twice its size: else values of a size that
+    // fits its holes badly would find no room long before the limit, where even a removal that waits behind one that
+    // was written already would find none.
+    recordBytes = (2 * share + area) / area * area
     // A core may receive the large values of all others, and each may take twice its size in address space.
     let most = ((512 << 30) / cores - recordBytes) / area * area
     extentBytes = min(most, (2 * (share + memory) + area) / area * area)

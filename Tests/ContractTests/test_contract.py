@@ -18,7 +18,7 @@ SCHEMA = schemathesis.openapi.from_path(DOCUMENT)
 SCHEMA.config.phases.coverage.unexpected_methods = {"put", "post", "delete", "patch"}
 # What may be found before a fault in the request is: that nothing is there, or another revision, or another request.
 SCHEMA.config.checks.negative_data_rejection.expected_statuses = [
-    "400", "404", "405", "409", "412", "413", "414", "415", "422", "431", "503"]
+    "400", "404", "405", "409", "412", "413", "414", "415", "422", "429", "431", "503"]
 
 # Statuses that any request may meet before it reaches a resource; the document names them in its description.
 TRANSPORT = {400, 408, 413, 414, 417, 431, 501, 503, 505}

@@ -94,3 +94,29 @@ def test_a_joiner_asks_the_owner_until_it_has_its_copy(cluster):
     for number in range(600):
         assert int(joiner.call("GET", f"/k{number}").body) == number
     assert cluster.metric(joiner, "kvd_relayed_total") == before
+
+
+def test_on_a_slow_network_writes_do_not_wait_behind_the_copy(cluster):
+    """16 MiB take 7 s at 20 Mbit/s. What is under way of them at a time is what arrives within some milliseconds."""
+    a, b, client = cluster.network.hosts
+    first, = cluster.start([a])
+    for number in range(1600):
+        assert first.call("PUT", f"/k{number}", bytes(10_000)).status == 201
+    cluster.network.slow(b, "20mbit")
+    second, = cluster.start([b], is_ready=False)
+    load = Load(cluster, client, rate=200, clients=16).start()
+
+    def copies():
+        members = cluster.view(first)["members"]
+        return min((member["replicas"] for member in members), default=0) if len(members) == 2 else 0
+
+    until(lambda: copies() > 256, "a quarter is there twice", 30)
+    began = time.monotonic()
+    until(lambda: copies() == 1024, "everything is there twice", 60, 0.1)
+    ended = time.monotonic()
+    load.stop()
+    print(f"{cluster.io}: three quarters of 16 MiB in {ended - began:.1f} s; meanwhile: {load.summary(began, ended)}")
+    assert ended - began > 2, "the network wasn't slow"
+    assert load.percentile(0.5, began, ended) < 100 and load.percentile(0.9, began, ended) < 400
+    cluster.network.slow(b)
+    assert load.failures == [] and load.lost([first, second]) == []

@@ -119,15 +119,15 @@ def test_more_than_memory_holds_is_refused_and_nothing_is_lost(three):
     assert set(flood.answers) <= {200, 201, 429, 503, 504, 507} and flood.without_advice == 0
     assert most < 160 * 2**20 and slowest < 1
     assert flood.lost(nodes[1]) == []
-    # Room is made by deleting.
-    left = list(flood.acknowledged)[:300]
-
-    # Where a copy is full its partition's deletions are refused, too, until others have made room.
-    def are_deleted():
-        left[:] = [key for key in left if nodes[1].call("DELETE", f"/{key}?timeout=200ms").status not in (204, 404)]
-        return not left
-
-    until(are_deleted, "300 keys are deleted", 40)
+    # Room is made by deleting, which no node refuses however full it is, or its copies are.
+    slowest = 0
+    for number, key in enumerate(list(flood.acknowledged)[:300]):
+        began = time.monotonic()
+        answer = nodes[number % 3].call("DELETE", f"/{key}")
+        slowest = max(slowest, time.monotonic() - began)
+        assert answer.status == 204, answer.body
+    print(f"{three.io}: the slowest deletion {slowest * 1000:.1f} ms")
+    assert slowest < 2
     until(lambda: nodes[0].call("PUT", "/after", bytes(20_000)).status in (200, 201), "there is room again")
 
 
@@ -194,7 +194,7 @@ def test_a_flood_of_large_values_is_refused_and_loses_nothing(three):
 
             assert until(read, "a read") == value
     for path in list(kept)[:40]:
-        until(lambda: nodes[0].call("DELETE", path).status in (204, 404), "room again")
+        assert nodes[0].call("DELETE", path).status == 204
     until(lambda: nodes[0].call("PUT", "/small", "1").status in (200, 201), "writes again", 20)
 
 

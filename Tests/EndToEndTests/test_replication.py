@@ -71,10 +71,20 @@ def test_no_acknowledged_write_is_lost_when_a_node_is_killed(cluster, victim_lea
     ring = {key: victim.call("GET", f"/v1/ring?key={key}").json().get("owner") for key in
             [f"w{n}-{k}" for n in range(2) for k in range(300)]}
     name = cluster.status(victim)["node"]["name"]
+    long = [key for key in (f"long-{number}" for number in range(40))
+            if victim.call("GET", f"/v1/ring?key={key}").json()["owner"] == name][:4]
+    long = {key: os.urandom(200_000) for key in long}
     writers = Writers(others)
     until(lambda: len(writers.times) > 200, "writes under way")
+    lost = [cluster.metric(node, "kvd_links_lost_total") for node in others]
     killed = time.monotonic()
     cluster.kill(victim)
+    until(lambda: all(cluster.metric(node, "kvd_links_lost_total") > count for node, count in zip(others, lost)),
+          "both noticed")
+    # Values too long for a frame wait for the new owner like others.
+    for number, (key, value) in enumerate(long.items()):
+        answer = others[number % 2].call("PUT", f"/{key}?timeout=20s", value)
+        assert answer.status in (200, 201), answer.body
 
     def after():
         return [at for at, key in list(writers.times) if at > killed + 0.05 and ring[key] == name]
@@ -88,6 +98,7 @@ def test_no_acknowledged_write_is_lost_when_a_node_is_killed(cluster, victim_lea
     assert set(writers.refused) <= {503, 504}
     assert writers.lost(others) == []
     assert [held(node, 100) for node in others] == [100, 100]
+    assert all(node.call("GET", f"/{key}").body == value for node in others for key, value in long.items())
 
 
 def test_a_node_is_ready_with_its_copies_and_says_what_it_received(cluster):

@@ -79,6 +79,81 @@ struct CoreOverloadTests {
     }
   }
 
+  @Test("in a cluster whose memory is full deletions are done at once, whoever owns the keys", arguments: [1, 8, 40])
+  func deletions(burst: Int) {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    let clients = cluster.nodes.map { $0.connect() }
+    var kept: [String] = []
+    var statuses: [Int: Int] = [:]
+    var number = 0
+    while statuses[507, default: 0] < 100 && number < 3000 {
+      var asked: [[String]] = [[], [], []]
+      for client in 0..<3 {
+        for _ in 0..<burst {
+          asked[client].append("f\(number)")
+          clients[client].send(request("PUT", "/f\(number)", [], bytes(25_000, number)))
+          number += 1
+        }
+      }
+      cluster.settle()
+      for client in 0..<3 {
+        let answers = clients[client].takeAnswers()
+        #expect(answers.count == burst)
+        for (key, answer) in zip(asked[client], answers) {
+          statuses[answer.status, default: 0] += 1
+          if answer.status == 201 { kept.append(key) }
+        }
+      }
+    }
+    #expect(Set(statuses.keys) == [201, 507] && kept.count > 100, "\(statuses)")
+    for (place, key) in kept.enumerated() {
+      clients[place % 3].send(request("DELETE", "/\(key)"))
+      cluster.settle()
+      #expect(clients[place % 3].takeAnswers().map(\.status) == [204], "\(place)")
+    }
+    cluster.advance(100)
+    clients[0].send(request("PUT", "/after", [], bytes(25_000, 1)))
+    cluster.settle()
+    #expect(clients[0].takeAnswers().map(\.status) == [201])
+  }
+
+  @Test("a connection with more waiting than there is room left hears 429, others go on; so does a batch")
+  func shares() {
+    var limits = TestNode.limits
+    limits.waitingAnswers = 40
+    let cluster = TestCluster(3, limits: limits, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    cluster.hold(0, 1)
+    cluster.hold(0, 2)
+    let (greedy, modest) = (cluster.nodes[0].connect(), cluster.nodes[0].connect())
+    for number in 0..<30 { greedy.send(request("PUT", "/\(cluster.key(of: 0, number))?timeout=60s", [], bytes(9, 1))) }
+    cluster.settle()
+    modest.send(request("PUT", "/\(cluster.key(of: 0, 40))?timeout=60s", [], bytes(9, 1)))
+    cluster.settle()
+    #expect(cluster.nodes[0].cores[0].waiting.count == 22)
+    #expect(greedy.takeAnswers().isEmpty && modest.takeAnswers().isEmpty)
+    let batch = (0..<30).map { "{\"op\":\"put\",\"key\":\"\(cluster.key(of: 0, $0, prefix: "b"))\",\"value\":1}" }
+    let other = cluster.nodes[0].connect()
+    other.send(request("POST", "/v1/batch", [], Array("[\(batch.joined(separator: ","))]".utf8)))
+    cluster.settle()
+    #expect(cluster.nodes[0].cores[0].waiting.count == 31)
+    cluster.hold(0, 1, false)
+    cluster.settle()
+    let answers = greedy.takeAnswers()
+    #expect(answers.map(\.status) == Array(repeating: 201, count: 21) + Array(repeating: 429, count: 9))
+    #expect(answers.last?.fields["retry-after"] == "1")
+    #expect(modest.takeAnswers().map(\.status) == [201])
+    let text = other.takeAnswers().first?.text ?? ""
+    #expect(text.ranges(of: "\"status\":201").count == 9 && text.ranges(of: "\"status\":429").count == 21)
+    #expect(cluster.nodes[0].cores[0].waiting.count == 0)
+    greedy.send(request("PUT", "/\(cluster.key(of: 0))", [], bytes(9, 1)))
+    cluster.settle()
+    #expect(greedy.takeAnswers().map(\.status) == [200])
+  }
+
   @Test("a flood beyond memory is refused with 507 or 503; what was acknowledged stays, on all nodes")
   func flood() {
     let cluster = TestCluster(3, factor: 3)

@@ -102,6 +102,110 @@ struct CoreReplicationTests {
     }
   }
 
+  @Test("a node that sent a write on answers once it holds it, if it and the owner are enough", arguments: [1, 2])
+  func answersEarly(cores: Int) {
+    let cluster = TestCluster(3, cores: cores, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    func granted() -> UInt64 { (0..<cores).reduce(0) { $0 + cluster.nodes[1].cores[$1].metrics.value(.granted) } }
+    let client = cluster.nodes[1].connect()
+    for number in 0..<20 {
+      put(client, cluster.key(of: 0, number), "v")
+      cluster.settle()
+      #expect(client.takeAnswers().map(\.status) == [201])
+    }
+    #expect(granted() == 20)
+    // All three, or the two others.
+    put(client, cluster.key(of: 0), "w", "?w=all")
+    put(client, cluster.key(of: 0), "w", "?w=1")
+    client.send(request("DELETE", "/none", []))
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [200, 200, 404])
+    #expect(granted() == 20)
+    client.send(request("POST", "/\(cluster.key(of: 0, 90))?op=incr", []))
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.text) == ["1"] && granted() == 21)
+    // With the other copy out of reach, and its own: the owner's word is what counts.
+    cluster.hold(0, 2)
+    put(client, cluster.key(of: 0, 1), "x")
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [200] && granted() == 22)
+    cluster.hold(0, 2, false)
+    cluster.hold(from: 0, to: 1)
+    put(client, cluster.key(of: 0, 2), "y")
+    cluster.settle()
+    #expect(granted() == 22)
+    cluster.hold(from: 0, to: 1, false)
+    cluster.settle()
+    #expect(client.takeAnswers().map(\.status) == [200])
+    cluster.advance(100)
+    for node in cluster.nodes { #expect(node.ask("GET", "/\(cluster.key(of: 0, 2))").text == "y") }
+  }
+
+  @Test("a long value that meets a failover waits for the new owner, wherever it was sent", arguments: [1, 2])
+  func longValues(cores: Int) {
+    let cluster = TestCluster(3, cores: cores, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    func used(_ node: Int) -> Int { (0..<cores).reduce(0) { $0 + cluster.nodes[node].cores[$1].store.usedBytes } }
+    let before = (0..<3).map(used)
+    cluster.kill(0)
+    cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
+    // Node 2 doesn't know yet that the partitions are fenced, or whose they are: what it sends on is refused there.
+    cluster.publish(to: [1])
+    let clients = (0..<4).map { cluster.nodes[1 + $0 % 2].connect() }
+    let keys = (0..<4).map { cluster.key(of: 0, $0) }
+    for (number, client) in clients.enumerated() {
+      // In parts it is received into the log, as a whole it is not.
+      let whole = request("PUT", "/\(keys[number])?timeout=20s", [], bytes(100_000, number))
+      let cut = number < 2 ? 50_000 : whole.count
+      client.send(Array(whole[..<cut]))
+      cluster.settle()
+      client.send(Array(whole[cut...]))
+      cluster.settle()
+      client.send(request("POST", "/\(keys[number])?op=append&timeout=20s", [], bytes(40_000, number)))
+      cluster.settle()
+    }
+    for client in clients { #expect(client.takeAnswers().isEmpty) }
+    cluster.publish()
+    cluster.govern()
+    for _ in 0..<6 {
+      cluster.advance(100)
+      cluster.govern()
+    }
+    for client in clients { #expect(client.takeAnswers().map(\.status) == [201, 200]) }
+    for (number, key) in keys.enumerated() {
+      let whole: [UInt8] = bytes(100_000, number) + bytes(40_000, number)
+      #expect(cluster.nodes[1].ask("GET", "/\(key)").body == whole)
+    }
+    for node in 1...2 {
+      for core in 0..<cores { #expect(cluster.nodes[node].cores[core].collectedBytes == 0) }
+      #expect(used(node) < before[node] + 4_000_000)
+    }
+  }
+
+  @Test("a long value whose time is over before there is an owner is surely not applied, and its memory is free again")
+  func longValuesTooLate() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    cluster.advance(100)
+    cluster.kill(0)
+    cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
+    cluster.publish()
+    let used = cluster.nodes[1].cores[0].store.usedBytes
+    let client = cluster.nodes[1].connect()
+    let key = cluster.key(of: 0)
+    let whole = request("PUT", "/\(key)?timeout=300ms", [], bytes(100_000, 1))
+    client.send(Array(whole[..<50_000]))
+    cluster.settle()
+    client.send(Array(whole[50_000...]))
+    cluster.settle()
+    #expect(client.takeAnswers().isEmpty && cluster.nodes[1].cores[0].collectedBytes == 100_000)
+    cluster.advance(400)
+    #expect(client.takeAnswers().map(\.status) == [503])
+    #expect(cluster.nodes[1].cores[0].collectedBytes == 0 && cluster.nodes[1].cores[0].store.usedBytes == used)
+  }
+
   @Test("nodes say the same of the same data, and another thing where it differs", arguments: [1, 2])
   func digests(cores: Int) throws {
     let cluster = TestCluster(3, cores: cores, factor: 3)

@@ -362,13 +362,13 @@ final class TestNode {
 
   private func sendMail(_ core: Int) {
     for other in 0..<count where other != core {
-      while let message = cores[core].outbox(for: other) {
+      while let message = cores[core].outbox(for: other, atMost: 4096) {
         // What the node's mailboxes take: half of their bytes, without a header.
         if message.count > limits.mailbox - 8 { Issue.record("a message of \(message.count) bytes") }
         guard mailBytes[core][other] + message.count + 8 <= 2 * limits.mailbox else { break }
         mailBytes[core][other] += message.count + 8
         mail[core][other].append([UInt8](message))
-        cores[core].posted(to: other)
+        cores[core].posted(to: other, message.count)
       }
     }
   }

@@ -3,8 +3,8 @@ import Wire
 
 @testable import Engine
 
-/// What an owner that gives its partition away, and the one that gets it, must not forget (Slot.tla: `StopRule`,
-/// `LateRule`).
+/// What an owner that gives its partition away, the one that gets it, and one that lets others answer must not forget
+/// (Slot.tla: `StopRule`, `LateRule`, `GrantRule`).
 @Suite("Hand-overs")
 struct OwnerHandOverTests {
   private let around = Surroundings(
@@ -54,6 +54,28 @@ struct OwnerHandOverTests {
     entry.version = 4
     owner.learn(entry)
     #expect(owner.canReach(.majority))
+  }
+
+  @Test("a member that may answer is removed only when others hold that; a planted bug forgets", arguments: [0, 1])
+  func grants(bug: Int) {
+    var owner = Owner(0, entry(), committed: .none, last: .none, now: 0)
+    if bug == 1 { owner.mutation = .forgetsGrants }
+    owner.setFollowers([1, 2], now: 0)
+    open(&owner, 1)
+    open(&owner, 2)
+    let last = Offset(1)
+    #expect(owner.grant(last, .majority, to: 1))
+    #expect(!owner.grant(last, .all, to: 1) && !owner.grant(last, .one, to: 1) && !owner.grant(last, .majority, to: 3))
+    let without = Surroundings(
+      replicas: [0, 1, 2], replicationFactor: 2, isUp: [true, false, true], isActive: [true, false, true])
+    let asked = Wish.resize(version: 3, replicationFactor: 2, synced: [0, 2])
+    #expect(owner.wish(without, last: last, now: 1) == (bug == 1 ? asked : nil))
+    let index = owner.index(of: 2)!
+    owner.didSend(index, upTo: last, now: 1)
+    _ = owner.receive(
+      acknowledgement: last, from: 2, stream: owner.followers[index].stream, last: last, now: 2)
+    #expect(owner.wish(without, last: last, now: 2) == asked)
+    #expect(!owner.grant(Offset(2), .majority, to: 2), "a change is under way")
   }
 
   @Test("one that hasn't asked yet goes on by itself")

@@ -36,6 +36,8 @@ struct ReplicationHarness {
   }
 
   var random: TestRandom
+  /// Decides on grants alone, so that what else happens doesn't depend on them.
+  var grantRandom: TestRandom
   var now: UInt64 = 1_000_000_000
   var topology: Topology
   var history: [Snapshot] = []
@@ -49,6 +51,8 @@ struct ReplicationHarness {
   /// Answered writes that a majority or more held, by offset; and the writes that wait.
   var acknowledged: [UInt64: LogRecord] = [:]
   var waiting: [UInt64: (node: Int, offset: UInt64, record: LogRecord)] = [:]
+  /// Writes that a member may answer for as soon as it holds them.
+  var grants: [(slot: Int, offset: UInt64, record: LogRecord)] = []
   /// A node that hears little.
   var slow = -1
   /// A node that learns late what the control plane decided.
@@ -63,6 +67,7 @@ struct ReplicationHarness {
 
   init(seed: UInt64, members: Int, mutation: ReplicationMutation? = nil) {
     random = TestRandom(seed: seed)
+    grantRandom = TestRandom(seed: ~seed)
     self.mutation = mutation
     let list = (0..<members).map { Member(id: NodeID(high: 1, low: UInt64($0 + 1)), peer: .none) }
     topology = Topology(
@@ -207,8 +212,33 @@ struct ReplicationHarness {
       answered(offset, record, by: index)
     } else {
       waiting[token] = (index, offset, record)
+      grant(index, offset, record, concern)
     }
     settle(index)
+  }
+
+  /// Mostly the owner lets a member answer, too.
+  private mutating func grant(_ index: Int, _ offset: UInt64, _ record: LogRecord, _ concern: WriteConcern) {
+    let slot = grantRandom.below(nodes.count)
+    let owner = nodes[index].replication.owner!
+    // A number below the majority promises less.
+    guard !grantRandom.chance(4), concern.nodes(copies: Int(owner.replicationFactor)) == owner.majority,
+      nodes[index].replication.owner!.grant(Offset(offset), concern, to: MemberSlot(slot))
+    else { return }
+    grants.append((slot, offset, record))
+  }
+
+  /// A member answers for what it holds and may answer for.
+  private mutating func answerGrants(_ index: Int) {
+    for (place, grant) in grants.enumerated().reversed() where grant.slot == index {
+      guard nodes[index].replication.owner == nil,
+        nodes[index].replication.replica.holds(grant.record.epoch, Offset(grant.offset))
+      else { continue }
+      grants.remove(at: place)
+      count("granted")
+      if let other = acknowledged[grant.offset], other != grant.record { fail("two writes at \(grant.offset)") }
+      acknowledged[grant.offset] = grant.record
+    }
   }
 
   /// An owner drops what is too old: a record that nobody asked for, also while it takes no writes.
@@ -320,6 +350,7 @@ struct ReplicationHarness {
         nodes[to].log = []
       case .append: nodes[to].log += letter.records
       }
+      answerGrants(to)
     }
   }
 
@@ -333,6 +364,7 @@ struct ReplicationHarness {
     letters.removeAll { $0.from == index || $0.to == index }
     wishes[nodes[index].slot] = nil
     for (token, write) in waiting where write.node == index { waiting[token] = nil }
+    grants.removeAll { $0.slot == index }
     if mutation == .keepsIdentity {
       add(node: index)
     } else {
@@ -351,4 +383,9 @@ struct ReplicationHarness {
       nodes[index].replication.owner?.retry(after: 100_000_000, last: last, now: now)
     }
   }
+}
+
+extension Owner {
+  /// Members that are a majority.
+  fileprivate var majority: Int { WriteConcern.majority.nodes(copies: Int(replicationFactor)) }
 }

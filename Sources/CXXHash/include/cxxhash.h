@@ -53,14 +53,48 @@ typedef uint8_t kvd_v16 __attribute__((vector_size(16)));
 typedef uint8_t kvd_v16u __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint64_t kvd_v2x64 __attribute__((vector_size(16)));
 
-/* Whether two runs of `count` bytes, 16 or more, are equal; sixteen a step, without a call. */
+/* The bits in which sixteen bytes differ from sixteen others. */
+KVD_INLINE kvd_v2x64 kvd_unlike(const uint8_t *_Nonnull a, const uint8_t *_Nonnull b) {
+  return (kvd_v2x64)(*(const kvd_v16u *)a ^ *(const kvd_v16u *)b);
+}
+
+/* Whether two runs of `count` bytes, 16 or more, are equal; in overlapping pieces of sixteen, without a call and up to
+ * 128 without a loop. */
 KVD_INLINE int kvd_equal_long(const uint8_t *_Nonnull a, const uint8_t *_Nonnull b, ptrdiff_t count) {
-  kvd_v2x64 unlike = {0, 0};
-  ptrdiff_t tail = count - 16;
-  for (ptrdiff_t i = 0; i < tail; i += 16)
-    unlike |= (kvd_v2x64)(*(const kvd_v16u *)(a + i) ^ *(const kvd_v16u *)(b + i));
-  unlike |= (kvd_v2x64)(*(const kvd_v16u *)(a + tail) ^ *(const kvd_v16u *)(b + tail));
+  kvd_v2x64 unlike = kvd_unlike(a, b) | kvd_unlike(a + count - 16, b + count - 16);
+  if (count > 32) unlike |= kvd_unlike(a + 16, b + 16) | kvd_unlike(a + count - 32, b + count - 32);
+  if (count > 64) {
+    unlike |= kvd_unlike(a + 32, b + 32) | kvd_unlike(a + 48, b + 48);
+    unlike |= kvd_unlike(a + count - 64, b + count - 64) | kvd_unlike(a + count - 48, b + count - 48);
+  }
+  if (count > 128) {
+    ptrdiff_t tail = count - 64;
+#pragma clang loop unroll(disable) vectorize(disable)
+    for (ptrdiff_t i = 64; i < tail; i += 16) unlike |= kvd_unlike(a + i, b + i);
+  }
   return (unlike[0] | unlike[1]) == 0;
+}
+
+/* Copies bytes between ranges that don't overlap: from 16 to 128 of them as overlapping pieces of sixteen, without a
+ * call. */
+KVD_INLINE void kvd_copy(void *_Nonnull target, const void *_Nonnull source, ptrdiff_t count) {
+  if (count < 16 || count > 128) {
+    memcpy(target, source, (size_t)count);
+    return;
+  }
+  kvd_v16u *first = (kvd_v16u *)target, *last = (kvd_v16u *)((uint8_t *)target + count);
+  const kvd_v16u *from = (const kvd_v16u *)source, *end = (const kvd_v16u *)((const uint8_t *)source + count);
+  if (count > 64) {
+    kvd_v16u a = from[0], b = from[1], c = from[2], d = from[3], e = end[-4], f = end[-3], g = end[-2], h = end[-1];
+    first[0] = a, first[1] = b, first[2] = c, first[3] = d;
+    last[-4] = e, last[-3] = f, last[-2] = g, last[-1] = h;
+  } else if (count > 32) {
+    kvd_v16u a = from[0], b = from[1], g = end[-2], h = end[-1];
+    first[0] = a, first[1] = b, last[-2] = g, last[-1] = h;
+  } else {
+    kvd_v16u a = from[0], h = end[-1];
+    first[0] = a, last[-1] = h;
+  }
 }
 
 static inline ptrdiff_t kvd_find_byte_scalar(const uint8_t *_Nonnull bytes, ptrdiff_t count, uint8_t wanted) {

@@ -91,8 +91,9 @@ extension Core {
       defer { store.writeFlags = 0 }
       return execute(operation)
     }
-    if let staged = operation.pointee.staged { discard(staged) }
-    return Outcome(problem)
+    let outcome = Outcome(problem)
+    if let staged = operation.pointee.staged, !mayHold(outcome, operation) { discard(staged) }
+    return outcome
   }
 
   /// How many nodes must hold a write: as many as the request says, where `majority` and `all` count no more nodes
@@ -123,6 +124,12 @@ extension Core {
     if operation.pointee.kind.isWrite {
       // Behind one of its partition that waits, since it came later.
       if !held.isEmpty, held.has(partition) { return .fenced }
+      // A copy that had no memory for it would hold up all behind it, removals too.
+      if operation.pointee.kind != .delete, !operation.pointee.key.isCached,
+        desk.parts?[part(partition)].owner?.hasShortCopy == true
+      {
+        return .copyFull
+      }
       let concern = concern(of: operation)
       if let problem = admit(partition, concern) { return problem }
       if concern != operation.pointee.concern, let problem = check(concern, in: operation) { return problem }
@@ -130,6 +137,16 @@ extension Core {
     guard waiting.count >= limits.waitingAnswers else { return nil }
     metrics.count(.overloaded)
     return .overloaded
+  }
+
+  /// Whether a client has as many operations under way as there is room left for all: then its next one is refused, and
+  /// not somebody else's. So one alone can take half of what may wait, two a third each, and something is always left
+  /// (Choudhury and Hahne 1998, "Dynamic queue length thresholds"). Another node's connection carries the operations of
+  /// many clients.
+  func hasItsShare(_ connection: UnsafeMutablePointer<Connection>) -> Bool {
+    let free = limits.waitingAnswers - waiting.count
+    guard free < waiting.count, connection.pointee.peer?.pointee.isNode != true else { return false }
+    return Int(connection.pointee.output.gaps) + Int(connection.pointee.elements) > free
   }
 
   /// Whether the answer has to wait: for other nodes to hold the write, or for an owner who executes the operation.
@@ -165,6 +182,25 @@ extension Core {
       now: monotonicMilliseconds, outcome: outcome)
     if let found = revisionFound(outcome, operation) { return watch(token, found, .majority) }
     watch(token, outcome.revision, concern(of: operation))
+    if operation.pointee.isForwarded { grantAnswer(outcome, operation, target) }
+  }
+
+  /// Where the owner and the node that sent a write on are all that its concern asks for, that node may answer as soon
+  /// as it holds the record, which saves the client the way of its acknowledgement here and of the result back. The
+  /// result is sent nevertheless when the owner knows that enough nodes have the record: it may be others.
+  private mutating func grantAnswer(
+    _ outcome: Outcome, _ operation: UnsafePointer<Operation>, _ target: AnswerTarget
+  ) {
+    guard target.reply.frame != 0, operation.pointee.source != .max, outcome.value.count <= limits.copiedValue,
+      !outcome.isInLog, desk.parts != nil
+    else { return }
+    let part = part(operation.pointee.key.partition)
+    let concern = concern(of: operation)
+    guard desk.parts![part].owner?.grant(outcome.revision.offset, concern, to: operation.pointee.source) == true
+    else { return }
+    var early = outcome
+    early.isGrant = true
+    deliver(target, early)
   }
 
   /// Until when an operation may wait, in monotonic milliseconds.
@@ -201,7 +237,7 @@ extension Core {
     case .concern, .copies: return .concernNotMet
     case .read: return .readNotConfirmed
     case .revision: return .revisionNotReached
-    case .forward where answer.kind.isWrite: return .noWord
+    case .forward where answer.kind.isWrite, .granted: return .noWord
     // A node that is cut off knows why.
     case .forward, .copy, .owner: return standing.hasLease ? .noWordRead : .ownerUnreachableRead
     }
@@ -251,6 +287,20 @@ extension Operation {
 extension Problem {
   static var cacheConcern: Problem {
     Problem(400, "A cache's values are on one node: w is 1, or left out.")
+  }
+  static var tooManyWaiting: Problem {
+    Problem(
+      429,
+      """
+      Not applied: of all operations that wait for other nodes too many are this connection's (limits.waitingAnswers). \
+      Take their answers first.
+      """
+    )
+  }
+  static var copyFull: Problem {
+    Problem(
+      507,
+      "Not applied: the memory of a node that holds a copy of this key is full. Delete keys, or raise its --memory.")
   }
   static var concernNotMet: Problem {
     Problem(

@@ -2,11 +2,14 @@ import Wire
 
 // Operations whose key belongs to another core, and the answers.
 extension Core {
-  /// The messages for another core; the turn's owner moves them into its mailbox.
-  package func outbox(for core: Int) -> UnsafeRawBufferPointer? { outboxes[core].first }
+  /// The next messages for another core, as many whole ones as `limit` bytes hold but one at least, or nil; the turn's
+  /// owner moves them into its mailbox.
+  package func outbox(for core: Int, atMost limit: Int) -> UnsafeRawBufferPointer? {
+    outboxes[core].first(atMost: limit)
+  }
 
-  /// The first message for `core` is in its mailbox.
-  package mutating func posted(to core: Int) { outboxes[core].removeFirst() }
+  /// The next `count` bytes for `core` are in its mailbox.
+  package mutating func posted(to core: Int, _ count: Int) { outboxes[core].removeFirst(count) }
 
   /// Whether mail waits for any core.
   package var hasMail: Bool {
@@ -18,13 +21,39 @@ extension Core {
   package mutating func receiveMail(_ bytes: UnsafeRawBufferPointer) {
     runBatch()  // mail uses the scratch memory that decoded keys of the batch lie in
     var offset = 0
+    var fetched = 0
     while offset < bytes.count {
+      if offset == fetched { fetched = fetch(bytes, from: offset) }
       let message = bytes.baseAddress! + offset
       let header = message.load(as: MailHeader.self)
       receive(mail: MailKind(rawValue: header.kind)!, message + MailHeader.count)
       offset += Int(header.length)
     }
     precondition(offset == bytes.count, "mail is not whole messages")
+  }
+
+  /// Fetches ahead what the next messages' operations need, those of a batch; answers where the first one begins that
+  /// it didn't look at.
+  private func fetch(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int {
+    var offset = start
+    var count = 0
+    while offset < bytes.count && count < Core.batchCapacity {
+      let message = bytes.baseAddress! + offset
+      let header = message.load(as: MailHeader.self)
+      let fetch = fetches + count
+      fetch.pointee.partition = nil
+      if header.kind == MailKind.request.rawValue {
+        let request = (message + MailHeader.count).assumingMemoryBound(to: MailRequest.self)
+        let hash = request.pointee.operation.key.hash
+        if isHere(hash) { store.begin(fetch, hash, isWrite: request.pointee.operation.kind != .get) }
+      }
+      count += 1
+      store.goOn(behind: fetch)
+      offset += Int(header.length)
+    }
+    endFetches(fetches + count)
+    for ahead in count..<count + Fetch.distance { store.goOn(behind: fetches + ahead) }
+    return offset
   }
 
   private mutating func receive(mail kind: MailKind, _ payload: UnsafeRawPointer) {
@@ -53,6 +82,11 @@ extension Core {
   /// Sends an operation to the core that owns its key.
   mutating func forward(_ operation: UnsafePointer<Operation>, to core: Int, _ target: ReplyTarget) {
     metrics.count(.forwarded)
+    if operation.pointee.isPlain && operation.pointee.key.mapCount == 0 && operation.pointee.contentType.literal == nil
+      && operation.pointee.body.count <= limits.copiedValue
+    {
+      return forwardPlain(operation, to: core, target)
+    }
     if let staged = operation.pointee.staged { store.lend(staged) }
     var request = MailRequest(
       target: target, sender: UInt32(index), isBoxed: false, operation: operation.pointee)
@@ -62,22 +96,41 @@ extension Core {
       request.operation.body = UnsafeRawBufferPointer(start: box, count: request.operation.body.count)
       request.isBoxed = true
     }
-    var size = MemoryLayout<MailRequest>.stride
+    let count = request.operation.isPlain ? MailRequest.plainCount : MemoryLayout<MailRequest>.stride
+    var size = count
     request.forEachBuffer { size += $0.count }
     let payload = outboxes[core].begin(.request, size)
-    payload.storeBytes(of: request, as: MailRequest.self)
-    var at = payload + MemoryLayout<MailRequest>.stride
+    withUnsafeBytes(of: request) { payload.copyMemory(from: $0.baseAddress!, byteCount: count) }
+    var at = payload + count
     request.forEachBuffer { buffer in
       if buffer.count > 0 { at.copyMemory(from: buffer.baseAddress!, byteCount: buffer.count) }
       at += buffer.count
     }
   }
 
+  /// The same for a plain GET or PUT of the default map, of which only the plain part travels.
+  private mutating func forwardPlain(
+    _ operation: UnsafePointer<Operation>, to core: Int, _ target: ReplyTarget
+  ) {
+    let (key, body) = (operation.pointee.key, operation.pointee.body)
+    let count = MailRequest.plainCount
+    let payload = outboxes[core].begin(.request, count + key.keyCount + body.count)
+    let request = payload.assumingMemoryBound(to: MailRequest.self)
+    request.pointee.target = target
+    request.pointee.sender = UInt32(index)
+    request.pointee.isBoxed = false
+    (payload + (count - Operation.plainCount)).copyMemory(from: operation, byteCount: Operation.plainCount)
+    copyBytes(payload + count, key.key, key.keyCount)
+    if let bytes = body.baseAddress { copyValue(payload + count + key.keyCount, bytes, body.count) }
+  }
+
   private mutating func receiveRequest(_ payload: UnsafeRawPointer) {
     withUnsafeTemporaryAllocation(of: MailRequest.self, capacity: 1) { room in
       let request = room.baseAddress!
-      request.initialize(to: payload.load(as: MailRequest.self))
-      var at = payload + MemoryLayout<MailRequest>.stride
+      let isPlain = payload.assumingMemoryBound(to: MailRequest.self).pointee.operation.isPlain
+      let count = isPlain ? MailRequest.plainCount : MemoryLayout<MailRequest>.stride
+      UnsafeMutableRawPointer(request).copyMemory(from: payload, byteCount: count)
+      var at = payload + count
       request.pointee.forEachBuffer { buffer in
         buffer = UnsafeRawBufferPointer(start: buffer.count > 0 ? at : nil, count: buffer.count)
         at += buffer.count

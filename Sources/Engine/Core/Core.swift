@@ -144,9 +144,8 @@ package struct Core: ~Copyable {
   let head: UnsafeMutablePointer<RequestHead>
   let requests: UnsafeMutablePointer<BatchEntry>
   var batchCount = 0
-  /// The partition of each operation of the batch that this core executes, fetched ahead; nil for others. There is
-  /// room for `fetchDistance` more before the first and behind the last.
-  let fetches: UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>
+  /// What each operation of the batch needs, fetched ahead.
+  let fetches: UnsafeMutablePointer<Fetch>
   /// Heads that clients repeat.
   let templates = HeadTemplates()
 
@@ -165,6 +164,8 @@ package struct Core: ~Copyable {
   var nextSweep = UInt64.max
   /// The `Date` header's 29 bytes and the second they stand for.
   let date: UnsafeMutableRawPointer
+  /// What the answers to plain requests are put together from.
+  var plainHead = PlainHead()
   private var dateSecond = UInt64.max
   var hasMaintenance = false
   /// Bytes of bodies being collected in memory, over all connections.
@@ -197,10 +198,7 @@ package struct Core: ~Copyable {
     outboxes = (0..<configuration.count).map { _ in Outbox() }
     operations = .allocate(capacity: Core.batchCapacity)
     requests = .allocate(capacity: Core.batchCapacity)
-    let room = Core.batchCapacity + 2 * Core.fetchDistance
-    let partitions = UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>.allocate(capacity: room)
-    partitions.initialize(repeating: nil, count: room)
-    fetches = partitions + Core.fetchDistance
+    fetches = Fetch.allocate(batch: Core.batchCapacity)
     head = .allocate(capacity: 1)
     head.initialize(to: RequestHead())
     frames = FrameBatch(frame: limits.frame)
@@ -215,12 +213,13 @@ package struct Core: ~Copyable {
   deinit {
     operations.deallocate()
     requests.deallocate()
-    (fetches - Core.fetchDistance).deallocate()
+    Fetch.deallocate(fetches)
     head.deallocate()
     connections.deallocate()
     date.deallocate()
+    plainHead.deallocate()
     for outbox in outboxes { outbox.deallocate() }
-    for operation in held.all { operation.bytes.deallocate() }
+    for operation in held.all { operation.deallocate() }
     for link in links {
       link.deinitialize(count: 1)
       link.deallocate()
@@ -254,6 +253,7 @@ package struct Core: ~Copyable {
     if second != dateSecond {
       dateSecond = second
       Text.writeHTTPDate(unixSeconds: Int64(second), to: date.assumingMemoryBound(to: UInt8.self))
+      plainHead.setDate(date)
     }
     logScratch.reset()
     metrics.count(.turns)

@@ -50,6 +50,9 @@ struct MailRequest {
   /// The body is a heap block that the reader frees, because it is too large for a mailbox.
   var isBoxed: Bool
   var operation: Operation
+
+  /// Bytes of it that travel if the operation is plain.
+  static let plainCount = MemoryLayout<MailRequest>.offset(of: \.operation)! + Operation.plainCount
 }
 
 /// An operation's outcome; the value follows, or stays pinned in the sender's log.
@@ -81,16 +84,23 @@ package struct Outbox {
   /// Whether messages wait.
   package var isEmpty: Bool { start == end }
 
-  /// The next message as a whole, or nil.
-  package var first: UnsafeRawBufferPointer? {
+  /// The next messages, as many whole ones as `limit` bytes hold but one at least, or nil.
+  func first(atMost limit: Int) -> UnsafeRawBufferPointer? {
     guard start < end else { return nil }
-    let length = base.load(fromByteOffset: start, as: MailHeader.self).length
-    return UnsafeRawBufferPointer(start: base + start, count: Int(length))
+    if end - start <= limit { return UnsafeRawBufferPointer(start: base + start, count: end - start) }
+    var count = Int(base.load(fromByteOffset: start, as: MailHeader.self).length)
+    while start + count < end {
+      let next = Int(base.load(fromByteOffset: start + count, as: MailHeader.self).length)
+      if count + next > limit { break }
+      count += next
+    }
+    return UnsafeRawBufferPointer(start: base + start, count: count)
   }
 
-  /// Takes the first message off, which must exist.
-  package mutating func removeFirst() {
-    start += Int(base.load(fromByteOffset: start, as: MailHeader.self).length)
+  /// Takes the first `count` bytes off, which are whole messages.
+  mutating func removeFirst(_ count: Int) {
+    precondition(count <= end - start, "removing more mail than there is")
+    start += count
     if start == end {
       start = 0
       end = 0

@@ -15,7 +15,8 @@ struct Metrics: ~Copyable {
   enum Counter: Int, CaseIterable {
     case connectionsOpened, connectionsClosed, receivedBytes, sentBytes, badRequests, timeouts
     case forwarded, overloaded, turns, framesReceived, framesSent, badFrames
-    case parked, readsParked, held, unknown, relayed, relayRetries, wrongOwner, linksOpened, linksLost, linksFailed
+    case parked, readsParked, held, unknown, relayed, granted, relayRetries, wrongOwner
+    case linksOpened, linksLost, linksFailed
   }
 
   /// Per route: `statusClasses` request counts, the buckets, and the sum of the latencies in nanoseconds.
@@ -136,6 +137,10 @@ struct Metrics: ~Copyable {
     ),
     (.unknown, "kvd_unknown_total", "Operations answered with 504, since their outcome was not known in time."),
     (.relayed, "kvd_relayed_total", "Operations sent on to the node that owns their partition."),
+    (
+      .granted, "kvd_relayed_answered_early_total",
+      "Writes sent on that this node answered as soon as its own copy had them."
+    ),
     (
       .relayRetries, "kvd_relay_retries_total",
       "Operations that another node did not execute and that were kept for one more attempt."

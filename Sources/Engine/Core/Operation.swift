@@ -95,6 +95,9 @@ struct Operation {
   /// Whether it is a GET or PUT as most are, without options and with its body in memory.
   @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
 
+  /// Bytes of a plain one.
+  static let plainCount = MemoryLayout<Operation>.offset(of: \.options)!
+
   /// Makes it a plain GET or PUT.
   @inline(__always)
   mutating func setPlain(_ kind: OperationKind, _ key: KeyRef, _ body: UnsafeRawBufferPointer, contentType: UInt8) {
@@ -124,6 +127,8 @@ struct Outcome {
   var hasRevision = false
   /// Whether the value is a slice of the log, which may be pinned and sent without a copy.
   var isInLog = false
+  /// Of a write that another node sent on: that may answer as soon as it holds the record; see `Core.grantAnswer`.
+  var isGrant = false
   /// Whether the value is the answer even of a failure, instead of a problem document.
   var showsValue = false
   /// Of a read: whether something newer may have been acknowledged.

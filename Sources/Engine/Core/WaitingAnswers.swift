@@ -28,6 +28,9 @@ enum WaitReason: UInt8 {
   case forward
   /// The owner has executed the write; this node's own copy doesn't have it yet.
   case copy
+  /// The owner has executed the write; it is held by enough nodes as soon as this node's own copy has it, or when the
+  /// owner says so.
+  case granted
   /// The operation isn't executed: its partition has no owner who takes it now.
   case owner
   /// The value was read here; it isn't certain yet that no newer one was acknowledged elsewhere, or that a majority has

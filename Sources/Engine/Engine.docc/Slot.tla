@@ -3,8 +3,10 @@
 \* control plane. log[n]: sequence of <<epoch, op>>. acks: <<epoch, node, length held>>. acked: what a client was told at w=majority.
 \* hand: hand-overs that owners asked for and that may be committed any time, <<epoch, version, heir>>; a later word of the owner
 \* doesn't take them back, since it may be lost or come too late.
+\* told: entries that a member of S may answer for by itself as soon as it has them, <<epoch, member, length>>; the owner and it
+\* are a majority. Nothing takes that back either, and the owner may be gone when it answers.
 \*
-\* Actions: Write, Repl, AckQ (reply), AskShrink, AskExpand, AskLower, CommitIsr, Learn, StopFor, GiveUp, AskHand, AskCancel,
+\* Actions: Write, Repl, AckQ (reply), Grant, AckAt (a member replies), AskShrink, AskExpand, AskLower, CommitIsr, Learn, StopFor, GiveUp, AskHand, AskCancel,
 \* CommitHand, LearnHand, Fence, Promise, Choose, Sync, Activate, Crash. Rules, each FALSE (Amnesia: TRUE) in a planted fault:
 \*   FRule      enough members of S promise before a candidate is chosen
 \*   ShrinkRule all others hold everything acknowledged before one is removed, whose word counts no more
@@ -13,12 +15,13 @@
 \*   Amnesia    a process that starts anew is the same node
 \*   HeirRule   the heir of a hand-over has the whole log when it is asked for
 \*   StopRule   its owner takes no writes from then on until it has learned a later version of the entry
+\*   GrantRule  what a member may answer for counts as acknowledged where the owner shrinks S
 \*   LateRule   the heir counts all that it has as acknowledged, since its predecessor may answer for it later
 EXTENDS Naturals, Sequences, FiniteSets, TLC
 CONSTANTS Nodes, InitS, InitRf, RF, MaxEp, MaxVer, MaxOps, MaxCrash,
-          FRule, ShrinkRule, SyncRule, JointRule, Amnesia, HeirRule, StopRule, LateRule
-VARIABLES cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand
-vars == <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
+          FRule, ShrinkRule, SyncRule, JointRule, Amnesia, HeirRule, StopRule, LateRule, GrantRule
+VARIABLES cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand, told
+vars == <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand, told>>
 Wq(rf) == (rf \div 2) + 1
 \* A partition that moves has one member of S more than the factor that is wanted, and the factor with it.
 RFMax == RF + 1
@@ -35,109 +38,121 @@ MaxAcked(p) == LET I == {i \in 1..Len(log[p]) : <<i, log[p][i]>> \in acked} IN I
 Init == /\ cfg = [ver |-> 1, ep |-> 1, st |-> "A", prim |-> 1, S |-> InitS, rf |-> InitRf]
         /\ log = [n \in Nodes |-> <<>>] /\ prom = [n \in Nodes |-> 1] /\ dead = {}
         /\ role = [n \in Nodes |-> IF n = 1 THEN On(1, 1, InitS, InitRf, 0) ELSE Off]
-        /\ acks = {} /\ acked = {} /\ cand = NoCand /\ ops = 0 /\ crashes = 0 /\ hand = {}
+        /\ acks = {} /\ acked = {} /\ cand = NoCand /\ ops = 0 /\ crashes = 0 /\ hand = {} /\ told = {}
 Live(n) == n \notin dead
 \* Nothing is asked of the control plane yet.
 Idle(p) == role[p].nrf = 0
 Write(p) == /\ Live(p) /\ role[p].on /\ role[p].suc = 0 /\ ops < MaxOps /\ ops' = ops + 1
             /\ log' = [log EXCEPT ![p] = Append(@, <<role[p].ep, ops + 1>>)]
             /\ acks' = acks \cup {<<role[p].ep, p, Len(log[p]) + 1>>}
-            /\ UNCHANGED <<cfg, prom, dead, role, acked, cand, crashes, hand>>
+            /\ UNCHANGED <<cfg, prom, dead, role, acked, cand, crashes, hand, told>>
 Repl(p, q) == /\ p # q /\ Live(p) /\ Live(q) /\ role[p].on /\ ~role[q].on /\ prom[q] <= role[p].ep /\ log[q] # log[p]
               /\ IF q \in role[p].S
                  THEN /\ Len(log[q]) < Len(log[p]) /\ log' = [log EXCEPT ![q] = SubSeq(log[p], 1, Len(@) + 1)]
                  ELSE log' = [log EXCEPT ![q] = log[p]]
               /\ prom' = [prom EXCEPT ![q] = role[p].ep]
               /\ acks' = acks \cup {<<role[p].ep, q, Len(log'[q])>>}
-              /\ UNCHANGED <<cfg, dead, role, acked, cand, ops, crashes, hand>>
+              /\ UNCHANGED <<cfg, dead, role, acked, cand, ops, crashes, hand, told>>
 \* A follower that has everything says so in the owner's epoch, too.
 Confirm(p, q) == /\ p # q /\ Live(p) /\ Live(q) /\ role[p].on /\ ~role[q].on /\ prom[q] <= role[p].ep /\ log[q] = log[p]
                  /\ log[p] # <<>> /\ ~Has(p, q, Len(log[p]))
                  /\ prom' = [prom EXCEPT ![q] = role[p].ep] /\ acks' = acks \cup {<<role[p].ep, q, Len(log[q])>>}
-                 /\ UNCHANGED <<cfg, log, dead, role, acked, cand, ops, crashes, hand>>
+                 /\ UNCHANGED <<cfg, log, dead, role, acked, cand, ops, crashes, hand, told>>
 AckQ(p, i) == /\ Live(p) /\ role[p].on /\ i \in 1..Len(log[p]) /\ <<i, log[p][i]>> \notin acked
               /\ Cardinality({q \in role[p].S \ (IF ShrinkRule THEN role[p].rem ELSE {}) : Has(p, q, i)}) >= Wq(role[p].rf)
               /\ (JointRule /\ role[p].nrf > 0) => Cardinality({q \in (role[p].S \ role[p].rem) \cup role[p].add : Has(p, q, i)}) >= Wq(role[p].nrf)
               /\ acked' = acked \cup {<<i, log[p][i]>>}
-              /\ UNCHANGED <<cfg, log, prom, dead, role, acks, cand, ops, crashes, hand>>
+              /\ UNCHANGED <<cfg, log, prom, dead, role, acks, cand, ops, crashes, hand, told>>
+\* The owner sends a record on and permits a member to answer for it.
+MaxTold(p) == LET I == {t[3] : t \in {x \in told : x[1] = role[p].ep}} IN IF I = {} THEN 0 ELSE CHOOSE i \in I : \A j \in I : j <= i
+Grant(p, q, i) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \in role[p].S \ {p} /\ Wq(role[p].rf) = 2
+                  /\ i \in 1..Len(log[p]) /\ log[p][i][1] = role[p].ep /\ ~Has(p, q, i) /\ <<role[p].ep, q, i>> \notin told
+                  /\ told' = told \cup {<<role[p].ep, q, i>>}
+                  /\ UNCHANGED <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
+\* The member has it, as the owner's follower in that epoch.
+AckAt(q, i) == /\ Live(q) /\ i \in 1..Len(log[q]) /\ <<i, log[q][i]>> \notin acked /\ prom[q] = log[q][i][1]
+               /\ <<log[q][i][1], q, i>> \in told /\ \E a \in acks : a[1] = log[q][i][1] /\ a[2] = q /\ a[3] >= i
+               /\ acked' = acked \cup {<<i, log[q][i]>>}
+               /\ UNCHANGED <<cfg, log, prom, dead, role, acks, cand, ops, crashes, hand, told>>
 AskShrink(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \in role[p].S \ {p}
-                   /\ LET told == Max(MaxAcked(p), role[p].base) IN
-                      ShrinkRule => \A r \in role[p].S \ {q} : told = 0 \/ Has(p, r, told)
+                   /\ LET most == Max(Max(MaxAcked(p), role[p].base), IF GrantRule THEN MaxTold(p) ELSE 0) IN
+                      ShrinkRule => \A r \in role[p].S \ {q} : most = 0 \/ Has(p, r, most)
                    /\ \E n \in {role[p].rf, role[p].rf - 1} \cap 1..RFMax : role' = [role EXCEPT ![p].rem = {q}, ![p].nrf = n]
-                   /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+                   /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 AskExpand(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \notin role[p].S /\ Live(q)
                    /\ \/ log[p] = <<>> \/ Has(p, q, Len(log[p]))
                    /\ \E n \in {role[p].rf, role[p].rf + 1} \cap 1..RFMax :
                       n > Cardinality(role[p].S) /\ role' = [role EXCEPT ![p].add = {q}, ![p].nrf = n]
-                   /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+                   /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 \* A lower factor for the same S, while that has fewer members than the factor.
 AskLower(p) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ Cardinality(role[p].S) < role[p].rf
                /\ role' = [role EXCEPT ![p].nrf = role[p].rf - 1]
-               /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+               /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 CommitIsr(p) == /\ role[p].on /\ ~Idle(p) /\ cfg.ver = role[p].ver /\ cfg.ep = role[p].ep /\ cfg.st = "A"
                 /\ cfg' = [cfg EXCEPT !.ver = @ + 1, !.S = (@ \ role[p].rem) \cup role[p].add, !.rf = role[p].nrf]
-                /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
+                /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand, told>>
 Learn(p) == /\ Live(p) /\ role[p].on /\ cfg.ep = role[p].ep /\ cfg.st = "A" /\ cfg.ver > role[p].ver
             /\ role' = [role EXCEPT ![p] = On(@.ep, cfg.ver, cfg.S, cfg.rf, @.base)]
-            /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+            /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 \* An owner stops for the member that is to be the next owner, and asks when that has its whole log.
 StopFor(p, q) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc = 0 /\ q \in role[p].S \ {p}
                  /\ role' = [role EXCEPT ![p].suc = q]
-                 /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+                 /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 HasAsked(p) == \E h \in hand : h[1] = role[p].ep /\ h[2] = role[p].ver
 AskHand(p) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc # 0 /\ ~HasAsked(p)
               /\ HeirRule => (log[p] = <<>> \/ Has(p, role[p].suc, Len(log[p])))
               /\ hand' = hand \cup {<<role[p].ep, role[p].ver, role[p].suc>>}
-              /\ UNCHANGED <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes>>
+              /\ UNCHANGED <<cfg, log, prom, dead, role, acks, acked, cand, ops, crashes, told>>
 \* It goes on by itself if it hasn't asked; if it has, it asks for a new version of the entry as it is, and goes on when that came.
 GiveUp(p) == /\ Live(p) /\ role[p].on /\ role[p].suc # 0 /\ (StopRule => ~HasAsked(p))
              /\ role' = [role EXCEPT ![p].suc = 0]
-             /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+             /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 AskCancel(p) == /\ Live(p) /\ role[p].on /\ Idle(p) /\ role[p].suc # 0 /\ HasAsked(p)
                 /\ role' = [role EXCEPT ![p].nrf = role[p].rf]
-                /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand>>
+                /\ UNCHANGED <<cfg, log, prom, dead, acks, acked, cand, ops, crashes, hand, told>>
 CommitHand(h) == /\ h \in hand /\ cfg.st = "A" /\ cfg.ep = h[1] /\ cfg.ver = h[2] /\ h[3] \in cfg.S /\ cfg.ep < MaxEp
                  /\ cfg' = [cfg EXCEPT !.ver = @ + 1, !.ep = @ + 1, !.prim = h[3]]
-                 /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand>>
+                 /\ UNCHANGED <<log, prom, dead, role, acks, acked, cand, ops, crashes, hand, told>>
 \* The heir learns that it is the owner.
 LearnHand(q) == /\ Live(q) /\ cfg.st = "A" /\ cfg.prim = q /\ role[q].ep < cfg.ep /\ prom[q] <= cfg.ep
                 /\ role' = [role EXCEPT ![q] = On(cfg.ep, cfg.ver, cfg.S, cfg.rf, IF LateRule THEN Len(log[q]) ELSE 0)]
                 /\ prom' = [prom EXCEPT ![q] = cfg.ep]
                 /\ acks' = acks \cup {<<cfg.ep, q, Len(log[q])>>}
-                /\ UNCHANGED <<cfg, log, dead, acked, cand, ops, crashes, hand>>
+                /\ UNCHANGED <<cfg, log, dead, acked, cand, ops, crashes, hand, told>>
 \* Any other node that learns of a later epoch is an owner no more.
 Depose(p) == /\ Live(p) /\ role[p].on /\ cfg.ep > role[p].ep /\ cfg.prim # p
              /\ role' = [role EXCEPT ![p] = Off] /\ prom' = [prom EXCEPT ![p] = cfg.ep]
-             /\ UNCHANGED <<cfg, log, dead, acks, acked, cand, ops, crashes, hand>>
+             /\ UNCHANGED <<cfg, log, dead, acks, acked, cand, ops, crashes, hand, told>>
 Fence == /\ cfg.ep < MaxEp /\ cfg' = [cfg EXCEPT !.ep = @ + 1, !.ver = @ + 1, !.st = "F", !.prim = 0] /\ cand' = NoCand
-         /\ UNCHANGED <<log, prom, dead, role, acks, acked, ops, crashes, hand>>
+         /\ UNCHANGED <<log, prom, dead, role, acks, acked, ops, crashes, hand, told>>
 Promise(q) == /\ cfg.st = "F" /\ q \in cfg.S /\ Live(q) /\ prom[q] < cfg.ep
               /\ prom' = [prom EXCEPT ![q] = cfg.ep] /\ role' = [role EXCEPT ![q] = Off]
-              /\ UNCHANGED <<cfg, log, dead, acks, acked, cand, ops, crashes, hand>>
+              /\ UNCHANGED <<cfg, log, dead, acks, acked, cand, ops, crashes, hand, told>>
 F == IF FRule THEN IF Cardinality(cfg.S) < Wq(cfg.rf) THEN 1 ELSE (Cardinality(cfg.S) + 1) - Wq(cfg.rf) ELSE 1
 Choose(c, R) == /\ cfg.st = "F" /\ cand.ep # cfg.ep /\ c \in R /\ Live(c) /\ R \subseteq cfg.S /\ Cardinality(R) >= F
                 /\ \A q \in R : prom[q] = cfg.ep /\ Geq(c, q)
                 /\ cand' = [ep |-> cfg.ep, c |-> c, R |-> R, sy |-> {c}]
-                /\ UNCHANGED <<cfg, log, prom, dead, role, acks, acked, ops, crashes, hand>>
+                /\ UNCHANGED <<cfg, log, prom, dead, role, acks, acked, ops, crashes, hand, told>>
 Sync(q) == /\ cfg.st = "F" /\ cand.ep = cfg.ep /\ q \in cand.R \ cand.sy /\ Live(cand.c) /\ Live(q)
            /\ log' = [log EXCEPT ![q] = log[cand.c]] /\ cand' = [cand EXCEPT !.sy = @ \cup {q}]
-           /\ UNCHANGED <<cfg, prom, dead, role, acks, acked, ops, crashes, hand>>
+           /\ UNCHANGED <<cfg, prom, dead, role, acks, acked, ops, crashes, hand, told>>
 Activate == /\ cfg.st = "F" /\ cand.ep = cfg.ep /\ Live(cand.c)
             /\ LET S2 == IF SyncRule THEN cand.sy ELSE cand.R IN \E n \in 1..RF :
                /\ cfg' = [cfg EXCEPT !.ver = @ + 1, !.st = "A", !.prim = cand.c, !.S = S2, !.rf = n]
                /\ role' = [role EXCEPT ![cand.c] = On(cfg.ep, cfg.ver + 1, S2, n, 0)]
                /\ acks' = acks \cup {<<cfg.ep, q, Len(log[q])>> : q \in S2}
-            /\ UNCHANGED <<log, prom, dead, acked, cand, ops, crashes, hand>>
+            /\ UNCHANGED <<log, prom, dead, acked, cand, ops, crashes, hand, told>>
 Crash(q) == /\ Live(q) /\ crashes < MaxCrash /\ crashes' = crashes + 1
             /\ IF Amnesia THEN /\ log' = [log EXCEPT ![q] = <<>>] /\ prom' = [prom EXCEPT ![q] = 0] /\ role' = [role EXCEPT ![q] = Off] /\ dead' = dead
                ELSE /\ dead' = dead \cup {q} /\ UNCHANGED <<log, prom, role>>
-            /\ UNCHANGED <<cfg, acks, acked, cand, ops, hand>>
+            /\ UNCHANGED <<cfg, acks, acked, cand, ops, hand, told>>
 Next == \/ Fence \/ Activate
         \/ \E p \in Nodes : Write(p) \/ CommitIsr(p) \/ Learn(p) \/ Promise(p) \/ Sync(p) \/ Crash(p)
                             \/ AskLower(p) \/ AskHand(p) \/ GiveUp(p) \/ AskCancel(p) \/ LearnHand(p) \/ Depose(p)
         \/ \E p, q \in Nodes : Repl(p, q) \/ Confirm(p, q) \/ AskShrink(p, q) \/ AskExpand(p, q) \/ StopFor(p, q)
         \/ \E h \in hand : CommitHand(h)
-        \/ \E p \in Nodes, i \in 1..MaxOps : AckQ(p, i)
+        \/ \E p \in Nodes, i \in 1..MaxOps : AckQ(p, i) \/ AckAt(p, i)
+        \/ \E p, q \in Nodes, i \in 1..MaxOps : Grant(p, q, i)
         \/ \E c \in Nodes, R \in SUBSET Nodes : Choose(c, R)
 Bound == cfg.ver <= MaxVer
 Spec == Init /\ [][Next]_vars

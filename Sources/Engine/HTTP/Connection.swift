@@ -33,6 +33,8 @@ struct Connection {
   var isBlocked = false
   /// Monotonic milliseconds: the last byte received or taken by the client, and the start of the current phase.
   var activity: UInt64
+  /// Operations of its batches that other cores or nodes are to answer.
+  var elements: UInt32 = 0
   var phaseStart: UInt64
   /// Monotonic milliseconds: when the send in flight was handed over.
   var sendStart: UInt64 = 0

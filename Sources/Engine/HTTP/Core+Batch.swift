@@ -35,7 +35,10 @@ extension Core {
     }
     withUnsafePointer(to: item.operation) { operation in
       let core = place(of: operation)
-      if core < 0 {
+      if waiting.count > 0, core < 0 || mayWait(operation), hasItsShare(gather.entry.connection) {
+        gather.parts[element] = batchAnswer(Outcome(.tooManyWaiting))
+        gather.expected -= 1
+      } else if core < 0 {
         relay(operation, element, gather, Place(rawValue: core))
       } else if core == index {
         if isReplicated && mayWait(operation) { return runReplicated(operation, element, gather) }

@@ -86,6 +86,7 @@ extension Core {
       continueLost(gather, Int(target.element), outcome)
     } else {
       gather.parts[Int(target.element)] = batchAnswer(outcome)
+      connection(gather.connection)?.pointee.elements -= 1
     }
     finishIfDone(gather)
   }
@@ -93,6 +94,7 @@ extension Core {
   /// Names a gather to the operations of a batch.
   mutating func target(_ gather: Gather, element: Int) -> ReplyTarget {
     register(gather)
+    if gather.kind == .batch { connection(gather.connection)?.pointee.elements += 1 }
     return ReplyTarget(
       connection: gather.connection, gap: nil, gather: gather.id, element: UInt32(truncatingIfNeeded: element))
   }

@@ -40,7 +40,7 @@ extension Core {
     let request = requests + batchCount
     request.pointee.connection = connection
     request.pointee.isPlain = true
-    joinBatch(hash)
+    joinBatch(hash, isWrite: isPut)
     return whole
   }
 
@@ -98,12 +98,14 @@ extension Core {
       start(&place, connection, PlainHead.maximumCount)
     }
     if operation.pointee.kind == .get {
-      guard let record = store.find(operation.pointee.key, now: wall), answerPlainly(&place, operation, record) else {
+      guard let record = store.find(operation.pointee.key, now: wall, hint: fetches[position].slot),
+        answerPlainly(&place, operation, record)
+      else {
         finish(&place)
         return runAtLength(connection, operation, requests + position)
       }
     } else {
-      putPlainly(&place, operation, requests + position)
+      putPlainly(&place, operation, requests + position, hint: fetches[position].slot)
     }
   }
 
@@ -130,11 +132,11 @@ extension Core {
       finish(&place)
       start(&place, connection, PlainHead.maximumCount &+ value.count)
     }
-    place.at += PlainHead.writeFound(
+    place.at += plainHead.writeFound(
       contentLength: value.count, contentType: contentType,
-      revision: record.revision(in: operation.pointee.key.partition), date: date, to: place.at)
+      revision: record.revision(in: operation.pointee.key.partition), to: place.at)
     if isReplicated { writeStaleness(&place, operation.pointee.key.partition) }
-    place.at.copyMemory(from: value.baseAddress.unsafelyUnwrapped, byteCount: value.count)
+    copyValue(place.at, value.baseAddress.unsafelyUnwrapped, value.count)
     place.at += value.count
     place.found &+= 1
     return true
@@ -153,7 +155,7 @@ extension Core {
   @inline(__always)
   private mutating func putPlainly(
     _ place: inout AnswerPlace, _ operation: UnsafeMutablePointer<Operation>,
-    _ request: UnsafeMutablePointer<BatchEntry>
+    _ request: UnsafeMutablePointer<BatchEntry>, hint: UnsafeMutablePointer<Slot>?
   ) {
     guard mayWrite(operation.pointee.key.partition) else {
       let connection = place.connection.unsafelyUnwrapped
@@ -162,17 +164,14 @@ extension Core {
     }
     let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     do {
-      let stored = try store.put(
-        operation.pointee.key, operation.pointee.body, contentType: operation.pointee.contentType, expiry: expiry,
-        time: wall)
+      let stored = try putPlainly(operation, expiry: expiry, hint: hint)
       if place.end - place.at < PlainHead.maximumCount {
         let connection = place.connection.unsafelyUnwrapped
         finish(&place)
         start(&place, connection, PlainHead.maximumCount)
       }
-      place.at += PlainHead.writeStored(
-        isNew: !stored.existed, revision: stored.revision(in: operation.pointee.key.partition), date: date,
-        to: place.at)
+      place.at += plainHead.writeStored(
+        isNew: !stored.existed, revision: stored.revision(in: operation.pointee.key.partition), to: place.at)
       if stored.existed { place.replaced &+= 1 } else { place.created &+= 1 }
     } catch {
       let connection = place.connection.unsafelyUnwrapped
@@ -180,6 +179,21 @@ extension Core {
       request.initialize(to: BatchEntry(plain: .put, connection, started: monotonic))
       answer(connection, request, Outcome(Problem(error)))
     }
+  }
+
+  /// Stores what a plain put brings.
+  @inline(always)
+  mutating func putPlainly(
+    _ operation: UnsafePointer<Operation>, expiry: UInt64, hint: UnsafeMutablePointer<Slot>?
+  ) throws(StoreError) -> PutResult {
+    if expiry == 0 && operation.pointee.contentType.code == 0,
+      let stored = store.replacePlainly(operation.pointee.key, operation.pointee.body, time: wall, hint: hint)
+    {
+      return stored
+    }
+    return try store.put(
+      operation.pointee.key, operation.pointee.body, UnsafeRawBufferPointer(start: nil, count: 0),
+      contentType: operation.pointee.contentType, expiry: expiry, flags: 0, time: wall, hint: hint)
   }
 
   // MARK: The place of answers

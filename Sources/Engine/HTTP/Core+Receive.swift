@@ -12,8 +12,6 @@ struct BatchEntry {
   var method: HTTPMethod
   /// The core that owns the key's partition.
   var core: Int32
-  /// Where the key's record seemed to be when it was fetched ahead; a hint.
-  var position: UInt64 = 0
   /// Monotonic nanoseconds when the request's head came.
   var started: UInt64
   /// The path as the client wrote it; good as long as the request's bytes.

@@ -49,23 +49,21 @@ extension Core {
         operation.pointee.isPlain && request.pointee.keepAlive && head.pointee.http11 && head.pointee.method != .head
         && !logsRequests && !(isReplicated && operation.pointee.kind == .put) && !operation.pointee.key.isCached
     }
-    joinBatch(core == index ? operation.pointee.key.hash : nil)
+    joinBatch(core == index ? operation.pointee.key.hash : nil, isWrite: operation.pointee.kind != .get)
   }
 
   /// Counts the operation that was written behind the batch's last, and fetches ahead: what leads to its own record if
   /// this core executes it (then the key's hash is given), and what those before it need next.
-  @inline(__always)
-  mutating func joinBatch(_ hash: UInt64?) {
-    let position = batchCount
+  @inline(always)
+  mutating func joinBatch(_ hash: UInt64?, isWrite: Bool) {
+    let fetch = fetches + batchCount
     if let hash {
-      let partition = store.partition(hash)
-      prefetch(partition)
-      fetches[position] = partition
+      store.begin(fetch, hash, isWrite: isWrite)
     } else {
-      fetches[position] = nil
+      fetch.pointee.partition = nil
     }
-    batchCount = position &+ 1
-    fetchBehind(position)
+    batchCount &+= 1
+    store.goOn(behind: fetch)
   }
 
   /// Answers the requests of the batch in their order.
@@ -79,20 +77,20 @@ extension Core {
   private mutating func runFullBatch() {
     let count = batchCount
     batchCount = 0
-    (fetches + count).update(repeating: nil, count: Core.fetchDistance)
+    endFetches(fetches + count)
     var ahead = count
     // The last requests' fetches go on while the first are executed, if there are enough of them.
-    if count < Core.fetchDistance {
-      while ahead < count &+ Core.fetchDistance {
-        fetchBehind(ahead)
+    if count < Fetch.distance {
+      while ahead < count &+ Fetch.distance {
+        store.goOn(behind: fetches + ahead)
         ahead &+= 1
       }
     }
     var place = AnswerPlace(date)
     var position = 0
     while position < count {
-      if ahead < count &+ Core.fetchDistance {
-        fetchBehind(ahead)
+      if ahead < count &+ Fetch.distance {
+        store.goOn(behind: fetches + ahead)
         ahead &+= 1
       }
       if requests[position].isPlain {
@@ -107,26 +105,10 @@ extension Core {
     scratch.reset()
   }
 
-  /// Requests between a request's first fetch and its last.
-  static var fetchDistance: Int { 12 }
-
-  /// Each request that joins the batch moves those before it one stage on (see `Store.prefetchPartition`), so that the
-  /// misses hide behind the parsing.
-  @inline(__always)
-  private func fetchBehind(_ newest: Int) {
-    if let partition = fetches[newest &- 4] {
-      store.prefetchSlot(partition, operations[newest &- 4].key.hash)
-    }
-    if let partition = fetches[newest &- 8] {
-      let operation = operations + (newest &- 8)
-      if operation.pointee.kind == .put {
-        requests[newest &- 8].position = store.prefetchWrite(partition, operation.pointee.key.hash)
-      } else {
-        requests[newest &- 8].position = 0
-        store.prefetchRecord(partition, operation.pointee.key.hash)
-      }
-    }
-    if fetches[newest &- 12] != nil { store.prefetchSegment(requests[newest &- 12].position) }
+  /// Lets nothing follow the last request's fetch.
+  @inline(always)
+  func endFetches(_ fetches: UnsafeMutablePointer<Fetch>) {
+    for position in 0..<Fetch.distance { fetches[position].partition = nil }
   }
 
   @inline(__always)
@@ -137,7 +119,10 @@ extension Core {
       return
     }
     let core = Int(request.pointee.core)
-    if core == index {
+    if waiting.count > 0, core < 0 || mayWait(operation), hasItsShare(connection) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      answer(connection, request, Outcome(.tooManyWaiting))
+    } else if core == index {
       if isReplicated && mayWait(operation) { return runReplicated(connection, operation, request) }
       answer(connection, request, execute(operation))
     } else if core < 0 {

@@ -20,10 +20,35 @@ extension Core {
       core != index || !hasReached(revision)
     else { return answer(token, outcome) }
     waiting.change(token, .copy, outcome)
-    let request = CopyRequest(
-      token: token, revision: revision, sender: UInt32(index), since: monotonicMilliseconds)
+    ask(
+      CopyRequest(
+        token: token, revision: revision, isGrant: false, sender: UInt32(index), since: monotonicMilliseconds), core)
+  }
+
+  /// Gives the answer to a write that its owner has executed when this node's copy has the very record, as a follower
+  /// of that owner: by that enough nodes have it (Slot.tla: `AckAt`). Until then the owner's last word may come, too.
+  mutating func answerWhenHeld(_ token: WaitToken, _ outcome: Outcome) {
+    let revision = outcome.revision
+    let core = core(of: revision.partition)
+    guard desk.parts != nil else { return }
+    if core == index, holds(revision) {
+      metrics.count(.granted)
+      return answer(token, outcome)
+    }
+    waiting.change(token, .granted, outcome)
+    ask(
+      CopyRequest(
+        token: token, revision: revision, isGrant: true, sender: UInt32(index), since: monotonicMilliseconds), core)
+  }
+
+  private mutating func ask(_ request: CopyRequest, _ core: Int) {
     if core == index { return copyRequests.append(request) }
     outboxes[core].begin(.awaitCopy, MemoryLayout<CopyRequest>.stride).storeBytes(of: request, as: CopyRequest.self)
+  }
+
+  private func holds(_ revision: Revision) -> Bool {
+    let part = part(revision.partition)
+    return desk.parts![part].owner == nil && desk.parts![part].replica.holds(revision.epoch, revision.offset)
   }
 
   /// Another core waits for this core's copy.
@@ -43,7 +68,7 @@ extension Core {
     let all = copyRequests
     copyRequests = []
     for request in all {
-      if hasReached(request.revision) {
+      if request.isGrant ? holds(request.revision) : hasReached(request.revision) {
         if Int(request.sender) == index {
           finishCopy(request.token)
         } else {
@@ -59,6 +84,7 @@ extension Core {
 
   private mutating func finishCopy(_ token: WaitToken) {
     guard let answer = waiting.remove(token) else { return }
+    if answer.reason == .granted { metrics.count(.granted) }
     give(answer, answer.outcome)
   }
 }
@@ -67,6 +93,8 @@ extension Core {
 struct CopyRequest {
   var token: WaitToken
   var revision: Revision
+  /// The copy must hold the very record.
+  var isGrant: Bool
   /// The core that has the answer.
   var sender: UInt32
   /// Monotonic milliseconds.

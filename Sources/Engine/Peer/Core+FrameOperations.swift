@@ -61,6 +61,7 @@ extension Core {
     do {
       try prepare(view, record, valueCount: record.length &- record.valueStart, into: operation)
       operation.pointee.isForwarded = frame.isForwarded
+      if frame.isForwarded { operation.pointee.source = slot(of: peer) }
       if operation.pointee.key.isCached { try admitCached(view, frame, peer, operation) }
       if isRare { try prepareTerms(view, record, operation) }
     } catch {
@@ -68,16 +69,14 @@ extension Core {
     }
     let owner = place(of: operation)
     entry.pointee.core = Int32(truncatingIfNeeded: owner)
-    let place = frames.count
+    let fetch = frames.fetches + frames.count
     if owner == index {
-      let partition = store.partition(operation.pointee.key.hash)
-      prefetch(partition)
-      frames.fetches[place] = partition
+      store.begin(fetch, operation.pointee.key.hash, isWrite: operation.pointee.kind != .get)
     } else {
-      frames.fetches[place] = nil
+      fetch.pointee.partition = nil
     }
-    frames.count = place &+ 1
-    fetchBehindFrames(place)
+    frames.count &+= 1
+    store.goOn(behind: fetch)
     if isRare { runBatch() }
   }
 
@@ -128,8 +127,21 @@ extension Core {
       if MapTable.isCache(view.record.map) { throw .badMapName }
       return
     }
-    guard let slot = desk.peers.firstIndex(where: { $0?.node == peer.pointee.node }) else { throw .noOwnerRead }
-    operation.pointee.source = MemberSlot(slot)
+    guard operation.pointee.source != .max else { throw .noOwnerRead }
+  }
+
+  /// The member at the other end of a node's connection; `.max` if it is none that is known.
+  @inline(__always)
+  func slot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
+    let known = Int(peer.pointee.slot)
+    if known < desk.peers.count, desk.peers[known]?.node == peer.pointee.node { return peer.pointee.slot }
+    return findSlot(of: peer)
+  }
+
+  @inline(never)
+  private func findSlot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
+    peer.pointee.slot = desk.peers.firstIndex { $0?.node == peer.pointee.node }.map { MemberSlot($0) } ?? .max
+    return peer.pointee.slot
   }
 
   /// Reads what makes an operation more than a plain one; texts go to scratch memory.
@@ -211,11 +223,11 @@ extension Core {
   mutating func runFrameBatch() {
     let count = frames.count
     frames.count = 0
-    (frames.fetches + count).update(repeating: nil, count: Core.fetchDistance)
+    endFetches(frames.fetches + count)
     var ahead = count
-    if count < Core.fetchDistance {
-      while ahead < count &+ Core.fetchDistance {
-        fetchBehindFrames(ahead)
+    if count < Fetch.distance {
+      while ahead < count &+ Fetch.distance {
+        store.goOn(behind: frames.fetches + ahead)
         ahead &+= 1
       }
     }
@@ -223,16 +235,16 @@ extension Core {
     var gets: UInt32 = 0
     var position = 0
     while position < count {
-      if ahead < count &+ Core.fetchDistance {
-        fetchBehindFrames(ahead)
+      if ahead < count &+ Fetch.distance {
+        store.goOn(behind: frames.fetches + ahead)
         ahead &+= 1
       }
       let operation = frames.operations + position
       let entry = frames.entries + position
-      if !logs, operation.pointee.isPlain, frames.fetches[position] != nil,
+      if !logs, operation.pointee.isPlain, frames.fetches[position].partition != nil,
         entry.pointee.connection.pointee.state == .open
       {
-        runPlain(operation, entry, &gets)
+        runPlain(operation, entry, &gets, hint: frames.fetches[position].slot)
       } else {
         run(operation, entry)
       }
@@ -243,32 +255,15 @@ extension Core {
     scratch.reset()
   }
 
-  /// As `Core.fetchBehind`.
-  @inline(__always)
-  private func fetchBehindFrames(_ newest: Int) {
-    if let partition = frames.fetches[newest &- 4] {
-      store.prefetchSlot(partition, frames.operations[newest &- 4].key.hash)
-    }
-    if let partition = frames.fetches[newest &- 8] {
-      let operation = frames.operations + (newest &- 8)
-      if operation.pointee.kind == .get {
-        frames.entries[newest &- 8].replaced = 0
-        store.prefetchRecord(partition, operation.pointee.key.hash)
-      } else {
-        frames.entries[newest &- 8].replaced = store.prefetchWrite(partition, operation.pointee.key.hash)
-      }
-    }
-    if frames.fetches[newest &- 12] != nil { store.prefetchSegment(frames.entries[newest &- 12].replaced) }
-  }
-
   /// The short way of a plain get or put, from the store to the result's bytes, as `Core.runPlain`.
   @inline(__always)
   private mutating func runPlain(
-    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>, _ gets: inout UInt32
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>, _ gets: inout UInt32,
+    hint: UnsafeMutablePointer<Slot>?
   ) {
     let partition = operation.pointee.key.partition
     if operation.pointee.kind == .get {
-      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall),
+      guard !operation.pointee.key.isCached, let record = store.find(operation.pointee.key, now: wall, hint: hint),
         writeFound(record, partition, entry)
       else {
         return run(operation, entry)
@@ -279,9 +274,7 @@ extension Core {
     guard !isReplicated, mayWrite(partition) else { return run(operation, entry) }
     do {
       let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
-      let stored = try store.put(
-        operation.pointee.key, operation.pointee.body, contentType: operation.pointee.contentType, expiry: expiry,
-        time: wall)
+      let stored = try putPlainly(operation, expiry: expiry, hint: hint)
       metrics.answered(.put, stored.existed ? 200 : 201)
       if entry.pointee.answer.wantsResult(200) { writeStored(stored, partition, entry) }
     } catch {
@@ -301,7 +294,11 @@ extension Core {
       return
     }
     let owner = Int(entry.pointee.core)
-    if owner == index {
+    if waiting.count > 0, owner < 0 || mayWait(operation), hasItsShare(connection) {
+      if let staged = operation.pointee.staged { discard(staged) }
+      metrics.answered(operation.pointee.kind.route, 429)
+      answer(connection, entry, operation, Outcome(.tooManyWaiting))
+    } else if owner == index {
       if isReplicated && mayWait(operation) { return runReplicated(connection, entry, operation) }
       var outcome = execute(operation)
       if operation.pointee.kind == .get { showRecord(&outcome, operation.pointee.key) }
@@ -427,6 +424,12 @@ extension Core {
     }
     let element = FrameTarget(packed: target.element)
     let request = peer.pointee.pending[target.frame]
+    if outcome.isGrant {
+      if connection.pointee.state == .open {
+        write(outcome, isRecord: false, pin: pin, connection, id: request.id, index: Int(element.index))
+      }
+      return
+    }
     metrics.answered(element.kind.route, outcome.status, nanoseconds: monotonic &- request.started)
     if element.answer.wantsResult(outcome.status) && connection.pointee.state == .open {
       write(

@@ -58,7 +58,7 @@ extension Core {
     let at = reserveResult(connection, id, room)
     ResultLayout.write(
       to: at, index: position, status: outcome.status, kind, length: body.count, revision: revision,
-      staleness: outcome.staleness.rawValue)
+      staleness: outcome.isGrant ? ResultLayout.granted : outcome.staleness.rawValue)
     if body.count > 0 {
       at.storeBytes(of: 0, toByteOffset: room &- 8, as: UInt64.self)
       (at + ResultLayout.headCount).copyMemory(from: body.baseAddress.unsafelyUnwrapped, byteCount: body.count)

@@ -100,6 +100,7 @@ extension Core {
         beginValue(result, request.pointee.entries[result.index].token, link)
       } else {
         guard take(result, request, link) else { return refuse(connection, .malformed) }
+        if result.staleness == ResultLayout.granted { continue }
       }
       request.pointee.entries[result.index].isDone = true
       request.pointee.remaining -= 1
@@ -131,7 +132,7 @@ extension Core {
       outcome.revision = result.revision
     }
     outcome.value = result.body
-    outcome.staleness = Staleness(rawValue: result.staleness) ?? .replica
+    outcome.staleness = answer.kind.isWrite ? .none : Staleness(rawValue: result.staleness) ?? .replica
     switch body {
     case .nothing, .sentence: break
     case .record:
@@ -150,7 +151,12 @@ extension Core {
       let isNumber = answer.kind == .increment
       outcome.contentType = RecordContentType(code: isNumber ? ContentType.plainText : ContentType.json)
     }
-    if answer.kind.isWrite && outcome.status < 300 && outcome.hasRevision {
+    if result.staleness == ResultLayout.granted {
+      guard answer.kind.isWrite, outcome.status < 300, outcome.hasRevision,
+        outcome.revision.partition == answer.partition
+      else { return false }
+      answerWhenHeld(entry.token, outcome)
+    } else if answer.kind.isWrite && outcome.status < 300 && outcome.hasRevision {
       guard outcome.revision.partition == answer.partition else { return false }
       answerWhenCopied(entry.token, outcome)
     } else {

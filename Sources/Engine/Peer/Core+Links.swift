@@ -219,6 +219,7 @@ extension Core {
   mutating func drop(_ frame: UnsafeMutablePointer<LinkFrame>) {
     frame.pointee.holds -= 1
     guard frame.pointee.holds == 0 else { return }
+    _ = hold(frame)
     if let staged = frame.pointee.staged { discard(staged) }
     frame.pointee.deallocate()
     frame.deinitialize(count: 1)

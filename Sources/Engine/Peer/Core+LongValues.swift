@@ -110,6 +110,7 @@ extension Core {
     do {
       try prepare(view, view.record, valueCount: 0, into: operation)
       operation.pointee.isForwarded = isForwarded
+      if isForwarded { operation.pointee.source = slot(of: entry.connection.pointee.peer!) }
       operation.pointee.staged = staged
       if staged == nil { operation.pointee.body = collected }
       if view.conditions != 0 || view.record.hasExpiry { try prepareTerms(view, view.record, operation) }

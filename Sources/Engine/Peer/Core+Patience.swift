@@ -5,7 +5,8 @@ import Wire
 // executed, until there is an owner who takes them or their time is over.
 //
 // Those of one partition stay in their order: as long as one waits, later ones join it. What waits is bounded by
-// `limits.heldOperations` and `limits.linkBytes`; beyond, the refusal is the answer, as before.
+// `limits.heldOperations` and `limits.linkBytes`, long values, which stay in the extents that they were received into,
+// by `limits.collectedBytes`; beyond, the refusal is the answer, as before.
 
 /// An operation that waits for an owner who takes it.
 struct HeldOperation {
@@ -16,8 +17,33 @@ struct HeldOperation {
   let isForwarded: Bool
   /// This node sent it on once, to one that isn't the owner: it does so once more at most.
   let isRetry: Bool
-  /// The operation as in a REQUEST.
+  /// The operation as in a REQUEST, without its value if that is beside.
   let bytes: UnsafeMutableRawBufferPointer
+  var value = Value.inBytes
+  /// It isn't tried before the topology has this version.
+  var version: UInt64 = 0
+
+  /// Where an operation's value is.
+  enum Value {
+    case inBytes
+    case staged(StagedValue)
+    case block(UnsafeMutableRawBufferPointer)
+  }
+
+  /// Bytes of a value that is beside.
+  var valueCount: Int {
+    switch value {
+    case .inBytes: 0
+    case .staged(let staged): staged.value.count
+    case .block(let block): block.count
+    }
+  }
+
+  /// Frees its memory, but for a staged value's extent.
+  func deallocate() {
+    bytes.deallocate()
+    if case .block(let block) = value { block.deallocate() }
+  }
 }
 
 /// All operations of a core that wait for owners, oldest first.
@@ -56,10 +82,13 @@ extension Core {
   /// Whether an operation of which this would be the outcome waits instead.
   func mayHold(_ outcome: Outcome, _ operation: UnsafePointer<Operation>) -> Bool {
     guard outcome.status == 503, outcome.problem.passes, !isShuttingDown, standing.hasLease else { return false }
-    guard operation.pointee.staged == nil, operation.pointee.kind != .list else { return false }
-    let count = operation.pointee.body.count + operation.pointee.key.keyCount
-    return operation.pointee.body.count <= limits.stagedBody && held.all.count < limits.heldOperations
-      && held.bytes + count <= limits.linkBytes && waiting.count < limits.waitingAnswers
+    guard operation.pointee.kind != .list, held.all.count < limits.heldOperations,
+      waiting.count < limits.waitingAnswers
+    else { return false }
+    if let staged = operation.pointee.staged {
+      return collectedBytes + staged.value.count <= limits.collectedBytes
+    }
+    return held.bytes + operation.pointee.body.count + operation.pointee.key.keyCount <= limits.linkBytes
   }
 
   /// Keeps an operation that `mayHold`, until it can be executed or its time is over.
@@ -81,10 +110,42 @@ extension Core {
       RequestWriter.write(kind, .reply, map: map, key: name, value: body, terms: terms, to: bytes.baseAddress!)
       return bytes
     }
-    keep(
-      HeldOperation(
-        token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, isRetry: false,
-        bytes: bytes))
+    var waiter = HeldOperation(
+      token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, isRetry: false,
+      bytes: bytes)
+    if let staged = operation.pointee.staged { waiter.value = .staged(staged) }
+    collectedBytes += waiter.valueCount
+    keep(waiter)
+  }
+
+  /// A long value that another node didn't execute is free again: it waits until it can be sent once more. Whether it
+  /// does.
+  mutating func hold(_ frame: UnsafeMutablePointer<LinkFrame>) -> Bool {
+    guard let attempt = frame.pointee.again, let answer = waiting.find(attempt.token) else { return false }
+    let count = frame.pointee.valueCount
+    guard held.all.count < limits.heldOperations, collectedBytes + count <= limits.collectedBytes else {
+      self.answer(attempt.token, Outcome(.ownerMoved))
+      return false
+    }
+    let head = UnsafeRawBufferPointer(
+      start: frame.pointee.base + FrameLayout.headCount, count: frame.pointee.end - FrameLayout.headCount)
+    let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: head.count, alignment: 16)
+    bytes.copyMemory(from: head)
+    var waiter = HeldOperation(
+      token: attempt.token, partition: answer.partition, isForwarded: false, isRetry: true, bytes: bytes)
+    waiter.version = attempt.version
+    if let staged = frame.pointee.staged {
+      waiter.value = .staged(staged)
+    } else {
+      waiter.value = .block(UnsafeMutableRawBufferPointer(start: frame.pointee.block, count: count))
+    }
+    frame.pointee.staged = nil
+    frame.pointee.block = nil
+    metrics.count(.held)
+    waiting.change(attempt.token, .owner, Outcome(.ownerMoved))
+    collectedBytes += count
+    keep(waiter)
+    return true
   }
 
   /// Keeps an operation on, or again; it becomes the last one of its partition.
@@ -97,21 +158,30 @@ extension Core {
   mutating func retryHeld() {
     guard monotonic >= held.nextTry else { return }
     for operation in held.takeAll() {
-      if !retry(operation) { operation.bytes.deallocate() }
+      collectedBytes -= operation.valueCount
+      if retry(operation) {
+        collectedBytes += operation.valueCount
+      } else {
+        operation.deallocate()
+      }
     }
   }
 
   /// Tries one; whether it is kept.
   private mutating func retry(_ waiter: HeldOperation) -> Bool {
     // Its time was over, or its client is gone.
-    guard waiting.find(waiter.token) != nil else { return false }
+    guard waiting.find(waiter.token) != nil else { return drop(waiter) }
+    if routes.version < waiter.version {
+      keep(waiter)
+      return true
+    }
     let operation = frames.operations
     defer { scratch.reset() }
     do {
-      try read(waiter.bytes, into: operation)
+      try read(waiter.bytes, value: waiter.value, into: operation)
     } catch {
       answer(waiter.token, Outcome(error))
-      return false
+      return drop(waiter)
     }
     operation.pointee.isForwarded = waiter.isForwarded
     let place = Place(rawValue: place(of: operation))
@@ -131,11 +201,17 @@ extension Core {
     return false
   }
 
+  /// Lets go of the value of one that isn't executed.
+  private mutating func drop(_ waiter: HeldOperation) -> Bool {
+    if case .staged(let staged) = waiter.value { discard(staged) }
+    return false
+  }
+
   /// Keeps an operation that still can't be executed, unless it never can.
   private mutating func settle(_ refusal: Outcome, _ waiter: HeldOperation) -> Bool {
     guard refusal.problem.passes, standing.hasLease, !isShuttingDown else {
       answer(waiter.token, refusal)
-      return false
+      return drop(waiter)
     }
     keep(waiter)
     return true

@@ -292,11 +292,15 @@ extension Core {
   /// - Parameter version: of the topology that should be known before; 0 for any newer or after a moment.
   mutating func tryAgain(_ entry: LinkFrame.Entry, of frame: UnsafeMutablePointer<LinkFrame>, version: UInt64) {
     guard let answer = waiting.find(entry.token) else { return }
-    // A staged value is still lent to the connection; whoever sent it has it.
-    guard !entry.isRetry, !frame.pointee.isLong, second.count < limits.waitingAnswers else {
+    guard !entry.isRetry, second.count < limits.waitingAnswers else {
       return self.answer(entry.token, Outcome(answer.kind.isWrite ? .ownerMoved : .ownerMovedRead))
     }
     metrics.count(.relayRetries)
+    if frame.pointee.isLong {
+      // Its value may still be lent to the connection: it waits from when that has let go of it.
+      frame.pointee.again = (entry.token, version)
+      return
+    }
     let view = OperationView(frame.pointee.base + Int(entry.offset))
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: FrameLayout.padded(view.length), alignment: 16)
     bytes.copyMemory(from: UnsafeRawBufferPointer(start: view.base, count: bytes.count))
@@ -341,12 +345,24 @@ extension Core {
   }
 
   /// Reads an operation that was kept as in a REQUEST; what it points to is in those bytes and in scratch memory.
+  ///
+  /// - Parameter value: where its value is.
   mutating func read(
-    _ bytes: UnsafeMutableRawBufferPointer, into operation: UnsafeMutablePointer<Operation>
+    _ bytes: UnsafeMutableRawBufferPointer, value: HeldOperation.Value = .inBytes,
+    into operation: UnsafeMutablePointer<Operation>
   ) throws(Problem) {
     let view = OperationView(bytes.baseAddress!)
     let record = view.record
-    try prepare(view, record, valueCount: record.length - record.valueStart, into: operation)
+    switch value {
+    case .inBytes:
+      try prepare(view, record, valueCount: record.length - record.valueStart, into: operation)
+    case .staged(let staged):
+      try prepare(view, record, valueCount: 0, into: operation)
+      operation.pointee.staged = staged
+    case .block(let block):
+      try prepare(view, record, valueCount: 0, into: operation)
+      operation.pointee.body = UnsafeRawBufferPointer(block)
+    }
     if view.conditions != 0 || record.hasExpiry || view.operation.isIncrement {
       try prepareTerms(view, record, operation)
     }
@@ -368,7 +384,7 @@ extension Core {
 
   /// The partition has become this node's in the meantime.
   mutating func runHere(_ operation: UnsafePointer<Operation>, _ token: WaitToken, core: Int) {
-    guard let answer = waiting.remove(token) else { return }
+    guard let answer = waiting.remove(token) else { preconditionFailure("nobody waits for \(token)") }
     free(answer)
     if core != index { return forward(operation, to: core, answer.target.reply) }
     execute(operation, for: answer.target)

@@ -101,6 +101,9 @@ struct LinkFrame {
   var block: UnsafeMutableRawPointer?
   var valueCount = 0
   var isLong = false
+  /// Of a long operation that wasn't executed and is to be sent once more: who waits, and the version of the topology
+  /// that is to be known before.
+  var again: (token: WaitToken, version: UInt64)?
   /// What keeps it: its link, and each chunk of output that points into it.
   var holds = 1
 

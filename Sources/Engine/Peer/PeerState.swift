@@ -16,6 +16,8 @@ struct PeerState {
   var isNode = false
   /// Which node, if it is one.
   var node = NodeID.none
+  /// Its slot among the members, where that was looked up.
+  var slot = MemberSlot.max
   /// The keyed handshake, until both sides have proved that they know the key.
   var handshake: FrameHandshake?
   /// The last request all of whose operations were taken, and how many operations that makes in all.
@@ -139,8 +141,6 @@ struct FrameEntry {
   var core: Int32
   /// Operations of the requests before this one.
   var operationsBefore: UInt64
-  /// Position of the record that a put replaces, once it was fetched; 0 for none.
-  var replaced: UInt64 = 0
 }
 
 /// What a core needs for frames: the batch of operations, and the REPLY that is being written.
@@ -149,7 +149,7 @@ struct FrameBatch: ~Copyable {
   let entries: UnsafeMutablePointer<FrameEntry>
   var count = 0
   /// As `Core.fetches`.
-  let fetches: UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>
+  let fetches: UnsafeMutablePointer<Fetch>
   /// The REPLY being written behind the bytes of a connection's last chunk, or behind those of the chunk's tail; it
   /// belongs to the connection only when it is sealed. Nothing else may be written to the connection before.
   var reply: UnsafeMutablePointer<Connection>?
@@ -181,16 +181,13 @@ struct FrameBatch: ~Copyable {
     blockCount = frame + (32 << 10)
     operations = .allocate(capacity: Core.batchCapacity)
     entries = .allocate(capacity: Core.batchCapacity)
-    let room = Core.batchCapacity + 2 * Core.fetchDistance
-    let partitions = UnsafeMutablePointer<UnsafeMutablePointer<Partition>?>.allocate(capacity: room)
-    partitions.initialize(repeating: nil, count: room)
-    fetches = partitions + Core.fetchDistance
+    fetches = Fetch.allocate(batch: Core.batchCapacity)
   }
 
   deinit {
     operations.deallocate()
     entries.deallocate()
-    (fetches - Core.fetchDistance).deallocate()
+    Fetch.deallocate(fetches)
     for block in blocks { block.deallocate() }
     for page in pages { page.deallocate() }
   }

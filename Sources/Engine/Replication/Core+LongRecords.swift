@@ -106,7 +106,7 @@ extension Core {
       let key = KeyRef(
         map: record.map.baseAddress!, mapCount: record.mapCount, key: record.key.baseAddress!,
         keyCount: record.keyCount, hash: record.hash)
-      staged = try? store.stage(key, valueCapacity: count, contentType: record.contentType, time: wall)
+      staged = try? store.stage(key, valueCapacity: count, contentType: record.contentType, for: .copy, time: wall)
       if staged == nil { metrics.count(.overloaded) }
     }
     let long = UnsafeMutablePointer<LongRecord>.allocate(capacity: 1)

@@ -104,6 +104,7 @@ extension Core {
       let isUp = link >= 0 && links[link].pointee.state == .up && links[link].pointee.node == peer.node
       let session = isUp ? links[link].pointee.sessions : peer.session
       guard isUp != peer.isConnected || session != peer.session else { continue }
+      desk.peers[slot]!.pace.reset()
       if peer.isConnected {
         peer.writer.pointee.removeAll()
         for part in 0..<partitions.count where desk.parts![part].owner != nil {

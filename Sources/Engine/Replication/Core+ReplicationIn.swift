@@ -77,7 +77,13 @@ extension Core {
         .append(first: section.offset, end: section.end, committed: section.committed), section, slot, part)
     case .position:
       answered(.position(LogEnd(epoch: section.markEpoch, offset: section.markOffset)), section, slot, part)
-    case .acknowledge: answered(.acknowledge(section.offset), section, slot, part)
+    case .acknowledge:
+      let isShort = section.flags & SectionLayout.isShort != 0
+      desk.parts![part].owner?.note(isShort: isShort, slot, section.epoch, stream: section.stream)
+      if desk.peers[Int(slot)]?.pace.underWay ?? 0 > 0 {
+        desk.peers[Int(slot)]!.pace.acknowledged(part, upTo: section.offset.rawValue, now: monotonic)
+      }
+      answered(.acknowledge(section.offset), section, slot, part)
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
     case .result: remember(section, slot, part)
     case .confirm: confirm(section, slot, part)

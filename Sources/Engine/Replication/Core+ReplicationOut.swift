@@ -13,6 +13,7 @@ extension Core {
   mutating func turnReplication() {
     noteLinks()
     if monotonic >= desk.nextTick { tickReplication() }
+    if store.updateShortage(time: wall) { tellShortage() }
     var parts: [Int] = []
     swap(&parts, &desk.spareParts)
     store.takeTouched(&parts)
@@ -28,6 +29,14 @@ extension Core {
     swap(&parts, &desk.spareParts)
     if !desk.catchingUp.isEmpty { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
+  }
+
+  /// Tells the owners of all that is copied here that memory is short, or isn't any more.
+  private mutating func tellShortage() {
+    for part in 0..<partitions.count where desk.parts![part].owner == nil {
+      desk.parts![part].replica.acknowledgeAgain()
+      desk.touch(part)
+    }
   }
 
   // MARK: Bringing in step
@@ -65,7 +74,7 @@ extension Core {
         case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
       else { continue }
       if follower.lacksResults || !mayCatchUp(slot)
-        || sendRecords(part, id, owner.epoch, stream, place, slot, from: from, last: last, isUrgent: false)
+        || sendPaced(part, id, owner.epoch, stream, place, slot, from: from, last: last)
       {
         desk.peers[slot]!.isAwaited = true
         isBehind = true
@@ -74,10 +83,24 @@ extension Core {
     return isBehind
   }
 
+  /// Sends records to a follower that is behind; whether some are left.
+  private mutating func sendPaced(
+    _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ place: Int, _ slot: Int, from: Offset,
+    last: Offset
+  ) -> Bool {
+    let credit = desk.peers[slot]!.credit
+    let isBehind = sendRecords(part, id, epoch, stream, place, slot, from: from, last: last, isUrgent: false)
+    let end = desk.parts![part].owner!.followers[place].next.previous
+    let bytes = credit - desk.peers[slot]!.credit
+    desk.peers[slot]!.pace.sent(part, upTo: end.rawValue, bytes: bytes, now: monotonic)
+    return isBehind
+  }
+
   /// Gives each member the credit of the time that went by, up to that of some milliseconds.
   private mutating func reckonCredit() {
     for slot in desk.peers.indices {
       guard let peer = desk.peers[slot], monotonic > peer.creditAt else { continue }
+      desk.peers[slot]!.pace.expire(now: monotonic)
       let milliseconds = min(monotonic - peer.creditAt, 1_000_000_000) / 1_000_000
       guard milliseconds > 0 else { continue }
       let earned = limits.catchUpRate * Int(milliseconds) / 1000
@@ -89,7 +112,8 @@ extension Core {
   private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.isAwaited == true }
 
   private func mayCatchUp(_ slot: Int) -> Bool {
-    guard let peer = desk.peers[slot], peer.credit > 0, let connection = replicationConnection(slot) else {
+    guard let peer = desk.peers[slot], peer.credit > 0, peer.pace.hasRoom, let connection = replicationConnection(slot)
+    else {
       return false
     }
     return connection.pointee.output.unsent < Core.catchUpCongestion
@@ -272,7 +296,8 @@ extension Core {
     switch reply {
     case .position(let end):
       peer.writer.pointee.mark(.position, id, epoch, stream: stream, at: end.epoch, end.offset)
-    case .acknowledge(let offset): peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset)
+    case .acknowledge(let offset):
+      peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset, isShort: store.isShort)
     case .refuse(let promised): peer.writer.pointee.refuse(id, epoch, stream: stream, promised: promised)
     }
   }

@@ -34,6 +34,8 @@ package struct Follower: Equatable, Sendable {
   package internal(set) var isKeptUp = false
   /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
   package internal(set) var lacksResults = false
+  /// Whether it says that it is short of memory: what makes a log longer for good is refused meanwhile.
+  package internal(set) var isShort = false
   /// Whether it is to begin with an empty log.
   package internal(set) var resets = false
   /// What it must drop.

@@ -26,6 +26,7 @@ extension Owner {
     followers[index].phase = .opening
     followers[index].stream &+= 1
     followers[index].asked = followers[index].confirmed
+    followers[index].isShort = false
     followers[index].progressAt = now
   }
 
@@ -78,6 +79,20 @@ extension Owner {
   }
 
   // MARK: Answers
+
+  /// A follower says whether it is short of memory.
+  mutating func note(isShort: Bool, _ slot: MemberSlot, _ epoch: Epoch, stream: UInt32) {
+    guard epoch == self.epoch, let index = index(of: slot), followers[index].stream == stream else { return }
+    followers[index].isShort = isShort
+  }
+
+  /// Whether a member of S is short of memory.
+  var hasShortCopy: Bool {
+    for index in followers.indices where followers[index].isShort && synced.contains(followers[index].slot) {
+      return true
+    }
+    return false
+  }
 
   /// A follower told where its log ends. Returns whether something may be answered by that.
   /// - Parameters:

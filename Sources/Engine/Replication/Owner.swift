@@ -27,7 +27,7 @@ package struct Owner: Sendable {
   package internal(set) var followers: [Follower] = []
   /// Held by a majority, by the rules below; never goes back.
   package private(set) var committed = Offset.none
-  /// The last record that anybody was told is held by two or more.
+  /// The last record that anybody was told, or may be told by a member, is held by two or more.
   package internal(set) var acknowledged = Offset.none
   package internal(set) var waiters = Waiters()
   /// Reads that wait: see `Owner+Reads`. The last round that was begun, and whether it hasn't gone out yet.
@@ -216,6 +216,20 @@ package struct Owner: Sendable {
       return false
     }
     guard held(at: concern, last: last) >= offset else { return false }
+    acknowledged = max(acknowledged, offset)
+    return true
+  }
+
+  /// Permits a member of S to answer for a record by itself once it holds it, where it and the owner are as many as the
+  /// concern asks for (Slot.tla: `Grant`). Nobody will hear when it does, so from now on the record counts as
+  /// acknowledged: a change of S waits until the others have it ★.
+  package mutating func grant(_ offset: Offset, _ concern: WriteConcern, to slot: MemberSlot) -> Bool {
+    guard isActive, pending == nil, successor == nil, concern.nodes(copies: Int(replicationFactor)) == 2,
+      slot != self.slot, synced.contains(slot), let index = index(of: slot), followers[index].phase == .streaming
+    else { return false }
+    #if DEBUG
+      if mutation == .forgetsGrants { return true }
+    #endif
     acknowledged = max(acknowledged, offset)
     return true
   }

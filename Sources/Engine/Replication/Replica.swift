@@ -169,6 +169,17 @@ package struct Replica: Sendable {
     return .take
   }
 
+  /// Whether this node holds the record of this epoch at the offset as the follower of that epoch's owner: what it
+  /// acknowledges to it (Slot.tla: `AckAt`).
+  package func holds(_ epoch: Epoch, _ offset: Offset) -> Bool {
+    isStarted && source != nil && streamEpoch == epoch && promised == epoch && last >= offset
+  }
+
+  /// Says again how far this log goes, with what else an acknowledgement says.
+  package mutating func acknowledgeAgain() {
+    if isStarted && reply == nil { reply = .acknowledge(last) }
+  }
+
   private mutating func isCurrent(_ epoch: Epoch, _ stream: UInt32) -> Bool {
     #if DEBUG
       if mutation == .takesOldEpochs { return streamEpoch == epoch && self.stream == stream && source != nil }

@@ -12,6 +12,8 @@ struct ReplicationPeer {
   /// nanoseconds).
   var credit = 0
   var creditAt: UInt64 = 0
+  /// What of that is under way.
+  var pace = CatchUpPace()
   /// Whether such followers wait for room or credit.
   var isAwaited = false
   /// The frame that is being written.

@@ -16,6 +16,8 @@
     case forgetsQuestion
     /// Hand-over: the heir forgets that its predecessor may yet answer for what it handed over.
     case trustsSilence
+    /// Shrink: what a member may answer for by itself doesn't count as acknowledged.
+    case forgetsGrants
     /// A replica takes records of an epoch older than the one it promised.
     case takesOldEpochs
     /// A node sends on what another node sent on to it.

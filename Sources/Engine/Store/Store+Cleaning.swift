@@ -78,21 +78,21 @@ extension Store {
 
   /// Frees memory until `count` more pages fit: expires what is due, then evicts or cleans. The work is bounded by what
   /// is asked for. False if it did not suffice.
-  mutating func makeRoom(_ count: Int, time: UInt64) -> Bool {
-    if fits(count) { return true }
+  mutating func makeRoom(_ count: Int, for claim: Claim = .write, time: UInt64) -> Bool {
+    if fits(count, for: claim) { return true }
     guard count <= limitPages - reservePages else { return false }
     _ = expireDue(now: time, budget: 64 << 10)
     if evicts {
       var work = 0
       let bound = 1 << 20 + 2 * count << PageAllocator.pageShift
-      while !fits(count) && work < 2 * bound {
+      while !fits(count, for: claim) && work < 2 * bound {
         let step = evict(work < bound ? .referenced : .none, time: time)
         if step == 0 { break }
         work += step
       }
     } else if deadBytes > barrenAt {
       var work = 0
-      while !fits(count) && work < 1 << 20 {
+      while !fits(count, for: claim) && work < 1 << 20 {
         let step = reclaim(time: time)
         if step == 0 {
           // Until that much more has died, looking again would find nothing.
@@ -101,9 +101,9 @@ extension Store {
         }
         work += step
       }
-      if fits(count) { barrenAt = -1 }
+      if fits(count, for: claim) { barrenAt = -1 }
     }
-    return fits(count)
+    return fits(count, for: claim)
   }
 
   /// One step of cleaning the next partition where it pays a little: the limit is reached. Answers the work done; 0
@@ -237,7 +237,7 @@ extension Store {
     if needed > outputRoom(p) {
       let wanted = max(needed, survivorsAhead(p, id))
       spare = takePages(
-        atLeast: PageAllocator.pages(needed), preferring: PageAllocator.pages(wanted), privileged: true)
+        atLeast: PageAllocator.pages(needed), preferring: PageAllocator.pages(wanted), for: .removal)
       if spare == nil { return false }
     }
     segment.pointee.flags.insert(.busy)

@@ -75,7 +75,7 @@ extension Store {
   }
 
   private mutating func newHeap(pages count: Int) -> ExpiryHeap? {
-    takePages(atLeast: count, preferring: count, privileged: true).map { newHeapPage($0) }
+    takePages(atLeast: count, preferring: count, for: .removal).map { newHeapPage($0) }
   }
 
   private mutating func freeHeap(_ heap: ExpiryHeap) {

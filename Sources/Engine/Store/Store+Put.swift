@@ -35,6 +35,16 @@ extension Store {
     _ b: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
     contentType: RecordContentType = RecordContentType(), expiry: UInt64 = 0, flags: UInt8 = 0, time: UInt64
   ) throws(StoreError) -> PutResult {
+    try put(key, a, b, contentType: contentType, expiry: expiry, flags: flags, time: time, hint: nil)
+  }
+
+  /// The same.
+  ///
+  /// - Parameter hint: the slot that the key probably has.
+  mutating func put(
+    _ key: KeyRef, _ a: UnsafeRawBufferPointer, _ b: UnsafeRawBufferPointer, contentType: RecordContentType,
+    expiry: UInt64, flags: UInt8, time: UInt64, hint: UnsafeMutablePointer<Slot>?
+  ) throws(StoreError) -> PutResult {
     let p = partition(key.hash)
     var head = RecordHead(
       kind: .put, flags: flags | writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset),
@@ -52,15 +62,19 @@ extension Store {
       head.offset = Offset(p.pointee.nextOffset)
     }
     let place: Place
-    do { place = try locate(p, key) } catch {
-      release(held)
-      throw error
+    if let slot = slot(p, key, hint: hint) {
+      place = Place(slot: slot, gap: nil)
+    } else {
+      do { place = try locate(p, key) } catch {
+        release(held)
+        throw error
+      }
     }
     let target = p.pointee.cursor!
     head.write(to: target, length: length, mapCount: key.mapCount, keyCount: key.keyCount)
     if key.mapCount > 0 { copyBytes(target + prefixCount, key.map, key.mapCount) }
     copyBytes(target + prefixCount + key.mapCount, key.key, key.keyCount)
-    if let bytes = a.baseAddress { (target + valueStart).copyMemory(from: bytes, byteCount: a.count) }
+    if let bytes = a.baseAddress { copyValue(target + valueStart, bytes, a.count) }
     if let bytes = b.baseAddress { (target + valueStart + a.count).copyMemory(from: bytes, byteCount: b.count) }
     // Of one piece, the source is hashed: reading what was just written would wait for the copy.
     RecordLayout.seal(
@@ -70,6 +84,33 @@ extension Store {
     let existed = publish(p, place, key.hash, RecordView(target), room: room, expiry: expiry, time: time)
     if held.a | held.b != 0 { release(held) }
     return PutResult(record: RecordView(target), epoch: head.epoch, offset: head.offset, existed: existed)
+  }
+
+  /// The short way of nearly all puts: a value without a content type, that doesn't expire, for a key of the default
+  /// map that has such a value. The same as `put`, with all else left out that it decides. Nil, and nothing changed,
+  /// where it isn't so or the log lacks the room.
+  @inline(always)
+  mutating func replacePlainly(
+    _ key: KeyRef, _ value: UnsafeRawBufferPointer, time: UInt64, hint: UnsafeMutablePointer<Slot>?
+  ) -> PutResult? {
+    let p = partition(key.hash)
+    guard key.mapCount == 0, !isReplicated, let slot = slot(p, key, hint: hint), let bytes = value.baseAddress,
+      let target = p.pointee.cursor
+    else { return nil }
+    let valueStart = RecordLayout.headerCount &+ key.keyCount
+    let length = valueStart &+ value.count
+    let room = RecordLayout.padded(length)
+    guard remaining(p) >= room, !record(TableLayout.position(of: slot.pointee)).hasExpiry else { return nil }
+    let head = RecordHead(
+      kind: .put, flags: writeFlags, epoch: Epoch(p.pointee.epoch), offset: Offset(p.pointee.nextOffset), time: time)
+    head.write(to: target, length: length, mapCount: 0, keyCount: key.keyCount)
+    copyBytes(target + RecordLayout.headerCount, key.key, key.keyCount)
+    copyValue(target + valueStart, bytes, value.count)
+    RecordLayout.seal(target, valueStart: valueStart, value: bytes, valueCount: value.count)
+    p.pointee.cursor = target + room
+    let record = RecordView(target)
+    let existed = publish(p, Place(slot: slot, gap: nil), key.hash, record, room: room, expiry: 0, time: time)
+    return PutResult(record: record, epoch: head.epoch, offset: head.offset, existed: existed)
   }
 
   /// Bytes left in the segment the partition appends to.
@@ -85,7 +126,7 @@ extension Store {
     var gap: UnsafeMutablePointer<Slot>?
   }
 
-  @inline(always)
+  @inline(never)
   mutating func locate(_ p: UnsafeMutablePointer<Partition>, _ key: KeyRef) throws(StoreError) -> Place {
     while true {
       let tag = TableLayout.tag(key.hash)
@@ -216,7 +257,7 @@ extension Store {
     let length = prefix + record.mapCount + record.keyCount
     let room = RecordLayout.padded(length)
     let offset = p.pointee.nextOffset
-    let hasRoom = remaining(p) >= room || openSegment(p, room: room, privileged: true)
+    let hasRoom = remaining(p) >= room || openSegment(p, room: room, for: .removal)
     if !hasRoom && p.pointee.tombstoneFloor <= offset { throw .full }
     deleteSlot(p, slot)
     p.pointee.nextOffset = offset + 1

@@ -102,7 +102,7 @@ extension Store {
     let room = record.room
     let expiry = record.expiry
     if remaining(p) < room || p.pointee.count >= p.pointee.maximumCount || (expiry != 0 && p.pointee.heap.isFull) {
-      release(try prepare(p, key, room: room, expires: expiry != 0, time: time, nil, nil))
+      release(try prepare(p, key, room: room, expires: expiry != 0, time: time, nil, nil, for: .copy))
     }
     let place = try locate(p, key)
     skip(p, to: record.offset.rawValue)
@@ -116,7 +116,7 @@ extension Store {
     removal record: RecordView, _ key: KeyRef, _ p: UnsafeMutablePointer<Partition>
   ) throws(StoreError) {
     let room = record.room
-    guard remaining(p) >= room || openSegment(p, room: room, privileged: true) else { throw .full }
+    guard remaining(p) >= room || openSegment(p, room: room, for: .removal) else { throw .full }
     skip(p, to: record.offset.rawValue)
     let slot = find(p, key)
     let old = slot.map { self.record(TableLayout.position(of: $0.pointee)) }

@@ -3,20 +3,34 @@ import Wire
 extension Store {
   // MARK: Memory
 
-  /// Whether `count` more pages are within the limit; ordinary writes leave the reserve alone.
-  func fits(_ count: Int, privileged: Bool = false) -> Bool {
-    countedPages &+ count <= limitPages &- (privileged ? 0 : reservePages)
+  /// What memory is wanted for: the worse it would be to have none, the further it may go.
+  package enum Claim: Sendable {
+    /// A write that may be refused.
+    case write
+    /// What another node has taken already: refused, it would hold up everything behind it, removals too.
+    case copy
+    /// A removal, or what gives memory back in the end.
+    case removal
+  }
+
+  /// Whether `count` more pages are within the limit; all but removals leave the reserve alone, and writes what copies
+  /// of other nodes' writes may need beside.
+  func fits(_ count: Int, for claim: Claim = .write) -> Bool {
+    var limit = limitPages
+    if claim != .removal { limit &-= reservePages }
+    if claim == .write && isReplicated && !evicts { limit &-= copyPages }
+    return countedPages &+ count <= limit
   }
 
   /// Between `minimum` and `preferred` pages within the limit, or nil.
-  mutating func takePages(atLeast minimum: Int, preferring preferred: Int, privileged: Bool) -> Range<Int>? {
-    guard fits(minimum, privileged: privileged) else { return nil }
-    return pages.allocate(atLeast: minimum, preferring: fits(preferred, privileged: privileged) ? preferred : minimum)
+  mutating func takePages(atLeast minimum: Int, preferring preferred: Int, for claim: Claim) -> Range<Int>? {
+    guard fits(minimum, for: claim) else { return nil }
+    return pages.allocate(atLeast: minimum, preferring: fits(preferred, for: claim) ? preferred : minimum)
   }
 
   /// Exactly `count` pages within the limit for a record of its own, or nil.
-  mutating func takeExtent(_ count: Int, privileged: Bool) -> Range<Int>? {
-    guard fits(count, privileged: privileged), let page = pages.allocateExtent(count) else { return nil }
+  mutating func takeExtent(_ count: Int, for claim: Claim) -> Range<Int>? {
+    guard fits(count, for: claim), let page = pages.allocateExtent(count) else { return nil }
     return page..<page + count
   }
 
@@ -40,7 +54,7 @@ extension Store {
   @inline(never)
   mutating func prepare(
     _ p: UnsafeMutablePointer<Partition>, _ key: KeyRef, room: Int, expires: Bool, time: UInt64,
-    _ a: UnsafeRawPointer?, _ b: UnsafeRawPointer?
+    _ a: UnsafeRawPointer?, _ b: UnsafeRawPointer?, for claim: Claim = .write
   ) throws(StoreError) -> HeldSegments {
     guard key.keyCount <= Int(UInt16.max), key.mapCount <= Int(UInt8.max), room <= Int(UInt32.max) / 2 else {
       throw .tooLarge
@@ -54,17 +68,26 @@ extension Store {
       var needed = needsLog ? PageAllocator.pages(room) : 0
       if needsTable { needed += TableLayout.grown(pages: Int(p.pointee.tablePages)) }
       if needsHeap { needed += grownHeapPages(p) }
-      if !fits(needed) {
-        if makeRoom(needed, time: time) { continue }
+      if !fits(needed, for: claim) {
+        if makeRoom(needed, for: claim, time: time) { continue }
         break
       }
       if needsTable && !resizeTable(p, pages: TableLayout.grown(pages: Int(p.pointee.tablePages))) { break }
       if needsHeap && !growHeap(p) { break }
-      if needsLog && !openSegment(p, room: room, privileged: false) { break }
+      if needsLog && !openSegment(p, room: room, for: claim) { break }
       return held
     }
     release(held)
     throw .full
+  }
+
+  /// Looks whether memory is so short that this node's writes are refused, so that those of other nodes that it copies
+  /// had better be, too; true if that changed. It lasts until some more is free than was missed.
+  package mutating func updateShortage(time: UInt64) -> Bool {
+    guard isReplicated, !evicts else { return false }
+    let wasShort = isShort
+    isShort = !makeRoom(wasShort ? max(1, copyPages / 4) : 1, time: time)
+    return isShort != wasShort
   }
 
   /// The gap search met the table's end: the same with a larger table, if the keys are many enough for chance.
@@ -72,13 +95,13 @@ extension Store {
   mutating func makeGap(_ p: UnsafeMutablePointer<Partition>) throws(StoreError) {
     if p.pointee.count < p.pointee.maximumCount / 2 { throw .collision }
     let grown = TableLayout.grown(pages: Int(p.pointee.tablePages))
-    guard fits(grown), resizeTable(p, pages: grown) else { throw .full }
+    guard fits(grown, for: .copy), resizeTable(p, pages: grown) else { throw .full }
   }
 
   /// Makes the table `count` pages large, by one merge from the old array to the new. False if there is no memory or,
   /// which takes made-up keys, the displaced would run over the end.
   mutating func resizeTable(_ p: UnsafeMutablePointer<Partition>, pages count: Int) -> Bool {
-    guard let page = takePages(atLeast: count, preferring: count, privileged: true)?.lowerBound else { return false }
+    guard let page = takePages(atLeast: count, preferring: count, for: .removal)?.lowerBound else { return false }
     let capacity = UInt64(TableLayout.capacity(pages: count))
     let slots = address(page: page).assumingMemoryBound(to: Slot.self)
     let last = count * TableLayout.slotsPerPage - 1

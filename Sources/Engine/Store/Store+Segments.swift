@@ -33,16 +33,16 @@ extension Store {
   /// Seals the segment the partition appends to and gives it one with room for a record; a large record gets exactly
   /// its pages. False without memory, and nothing changed.
   @inline(never)
-  mutating func openSegment(_ p: UnsafeMutablePointer<Partition>, room: Int, privileged: Bool) -> Bool {
+  mutating func openSegment(_ p: UnsafeMutablePointer<Partition>, room: Int, for claim: Claim) -> Bool {
     let minimum = PageAllocator.pages(room)
     let isLarge = room > largestShared
     let wanted = isLarge ? minimum : segmentPages(p, room: room)
     let least = max(minimum, wanted / 2)
     let run =
       isLarge
-      ? takeExtent(minimum, privileged: privileged)
-      : takePages(atLeast: least, preferring: wanted, privileged: false)
-        ?? takePages(atLeast: minimum, preferring: minimum, privileged: privileged)
+      ? takeExtent(minimum, for: claim)
+      : takePages(atLeast: least, preferring: wanted, for: claim == .removal ? .write : claim)
+        ?? takePages(atLeast: minimum, preferring: minimum, for: claim)
     guard let run else { return false }
     guard let id = newSegment() else {
       pages.free(run.lowerBound, count: run.count)

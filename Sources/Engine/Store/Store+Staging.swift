@@ -70,13 +70,14 @@ package struct StagedValue {
 extension Store {
   /// Room for a value of up to `valueCapacity` bytes of this key, which may be any core's.
   package mutating func stage(
-    _ key: KeyRef, valueCapacity: Int, contentType: RecordContentType = RecordContentType(), time: UInt64
+    _ key: KeyRef, valueCapacity: Int, contentType: RecordContentType = RecordContentType(),
+    for claim: Claim = .write, time: UInt64
   ) throws(StoreError) -> StagedValue {
     guard key.keyCount <= Int(UInt16.max), key.mapCount <= Int(UInt8.max), valueCapacity <= Int(UInt32.max) / 4
     else { throw .tooLarge }
     let prefix = StagedValue.headCount + contentType.count
     let count = PageAllocator.pages(prefix + key.mapCount + key.keyCount + valueCapacity)
-    let start = address(page: try takeExtent(count, time: time))
+    let start = address(page: try takeExtent(count, for: claim, time: time))
     contentType.write(to: start + StagedValue.headCount)
     copyBytes(start + prefix, key.map, key.mapCount)
     copyBytes(start + prefix + key.mapCount, key.key, key.keyCount)
@@ -85,8 +86,8 @@ extension Store {
       keyCount: key.keyCount, stream: HashStream(), hash: key.hash, filled: 0)
   }
 
-  private mutating func takeExtent(_ count: Int, time: UInt64) throws(StoreError) -> Int {
-    guard makeRoom(count, time: time), let page = pages.allocateExtent(count) else { throw .full }
+  private mutating func takeExtent(_ count: Int, for claim: Claim, time: UInt64) throws(StoreError) -> Int {
+    guard makeRoom(count, for: claim, time: time), let page = pages.allocateExtent(count) else { throw .full }
     stagedPages += count
     return page
   }
@@ -98,7 +99,7 @@ extension Store {
     guard staged.capacity < maximumValue else { throw .tooLarge }
     let wanted = staged.capacity <= 1 << 20 ? min(4 * staged.capacity, maximumValue) : maximumValue
     let count = PageAllocator.pages(staged.valueStart + max(wanted, staged.capacity + 1))
-    let start = address(page: try takeExtent(count, time: time))
+    let start = address(page: try takeExtent(count, for: .write, time: time))
     start.copyMemory(from: staged.base, byteCount: staged.valueStart + staged.filled)
     giveBack(staged)
     staged = StagedValue(
@@ -170,9 +171,9 @@ extension Store {
     let p = partition(id)
     precondition(record.offset.rawValue >= p.pointee.nextOffset)
     let isForeign = !pages.owns(page: (staged.base - base) >> PageAllocator.pageShift)
-    if isForeign && !makeRoom(PageAllocator.pages(record.length), time: time) { throw .full }
+    if isForeign && !makeRoom(PageAllocator.pages(record.length), for: .copy, time: time) { throw .full }
     let key = KeyRef(record, hash: staged.hash)
-    release(try prepare(p, key, room: 0, expires: record.hasExpiry, time: time, nil, nil))
+    release(try prepare(p, key, room: 0, expires: record.hasExpiry, time: time, nil, nil, for: .copy))
     let place = try locate(p, key)
     guard let segment = newSegment() else { throw .full }
     _ = staged.stream.finish()

@@ -70,6 +70,9 @@ package struct Store: ~Copyable {
   /// for a tombstone in every partition and what a sweep has out at once; an eighth of a tiny store.
   let limitPages: Int
   let reservePages: Int
+  /// Pages that, of a store that is replicated, only copies of other nodes' writes may take beside the reserve: what may
+  /// be on its way here when the others hear that there is no more.
+  let copyPages: Int
   /// Free pages that eviction maintains ahead of the writes.
   let headroomPages: Int
   /// What a partition without a table has for one: an empty slot.
@@ -103,6 +106,8 @@ package struct Store: ~Copyable {
   package private(set) var count = 0
   /// Whether records of any partition may be taken back.
   var isReplicated = false
+  /// Memory is so short that whoever has its writes copied here had better refuse them; see `updateShortage`.
+  package internal(set) var isShort = false
   /// Flags of every record that is written, beside its own: see `Core.unsafelyAnswered`.
   var writeFlags: UInt8 = 0
   /// Partitions that got records since `takeTouched`, by index.
@@ -137,6 +142,7 @@ package struct Store: ~Copyable {
     maximumSegment = min(max(floorPowerOfTwo(settings.memory / 256), 4 << 10), 256 << 10)
     largestShared = max(maximumSegment / 8, PageAllocator.pageSize)
     reservePages = min(limitPages / 8, owned.count + 2 * PageAllocator.pages(maximumSegment))
+    copyPages = min(limitPages / 16, PageAllocator.pages(8 << 20))
     headroomPages = evicts ? min(limitPages / 32, 2 * PageAllocator.pages(settings.maximumValue)) : 0
     segmentLimit = pages.pageCount + processPages / PageAllocator.pages(largestShared) + 2
     segments = .allocate(capacity: segmentLimit)
@@ -189,7 +195,20 @@ package struct Store: ~Copyable {
   func position(_ record: RecordView) -> UInt64 { UInt64((record.base - UnsafeRawPointer(base)) &>> 3) }
 
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  ///
+  /// - Parameter hint: the slot that it probably has.
   @inline(always)
+  func find(_ key: KeyRef, now: UInt64, hint: UnsafeMutablePointer<Slot>?) -> RecordView? {
+    guard let slot = slot(partition(key.hash), key, hint: hint) else { return find(key, now: now) }
+    let word = slot.pointee
+    let record = self.record(TableLayout.position(of: word))
+    if record.isExpired(at: now) { return nil }
+    if evicts && word & TableLayout.referenced == 0 { slot.pointee = word | TableLayout.referenced }
+    return record
+  }
+
+  /// The key's record, or nil when it has none or its time to live ran out by `now`.
+  @inline(never)
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
     let p = partition(key.hash)
     let tag = TableLayout.tag(key.hash)

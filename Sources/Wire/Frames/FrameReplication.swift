@@ -32,7 +32,7 @@
 /// ```
 ///  0  u16  partition
 ///  2  u8   kind
-///  3  u8   of START: 0x01 it resets; else 0
+///  3  u8   of START: 0x01 it resets; of ACKNOWLEDGE: 0x01 the sender is short of memory; else 0
 ///  4  u32  length: bytes of the section, this head included; a multiple of 8
 ///  8  u32  epoch
 /// 12  u32  stream: chosen by the owner, repeated in the answers
@@ -62,6 +62,8 @@ package enum SectionLayout {
   package static var maximumEpochs: Int { 16 }
   /// The flag of a START whose receiver begins with an empty log.
   package static var resets: UInt8 { 0x01 }
+  /// The flag of an ACKNOWLEDGE whose sender has no memory for more than is on its way.
+  package static var isShort: UInt8 { 0x01 }
 
   /// Writes a section's head.
   package static func write(
@@ -222,7 +224,8 @@ package struct SectionCursor {
       return false
     }
     let length = section.length
-    guard section.flags == 0 || kind == .start && section.flags == SectionLayout.resets else { return false }
+    let flags = kind == .start ? SectionLayout.resets : kind == .acknowledge ? SectionLayout.isShort : 0
+    guard section.flags & ~flags == 0 else { return false }
     switch kind {
     case .open: return length == 16
     case .truncate, .position: return length == 32
@@ -338,8 +341,12 @@ package struct SectionWriter: ~Copyable {
   }
 
   /// An ACKNOWLEDGE.
-  package mutating func acknowledge(_ partition: PartitionID, _ epoch: Epoch, stream: UInt32, _ offset: Offset) {
-    SectionLayout.store(offset.rawValue, at: 16, of: begin(.acknowledge, partition, epoch, stream, length: 24))
+  package mutating func acknowledge(
+    _ partition: PartitionID, _ epoch: Epoch, stream: UInt32, _ offset: Offset, isShort: Bool = false
+  ) {
+    let flags = isShort ? SectionLayout.isShort : 0
+    let section = begin(.acknowledge, partition, epoch, stream, flags: flags, length: 24)
+    SectionLayout.store(offset.rawValue, at: 16, of: section)
   }
 
   /// An INVALIDATE.

@@ -19,7 +19,7 @@
 ///  4  u32  length of the body, without padding; with a long value, the whole record's
 ///  8  u16  partition  ┐
 /// 10  u8   body       │ the revision the key has now; zeros if there is none
-/// 11  u8   staleness  │   0 for the newest; what other numbers mean is the node's business
+/// 11  u8   staleness  │   0 for the newest; what other numbers mean is the node's business, but for 0x80
 /// 12  u32  epoch      │
 /// 16  u64  offset     ┘
 /// 24       the body, zeros up to a multiple of 8
@@ -30,6 +30,9 @@
 public enum ResultLayout {
   /// Bytes before the body.
   @inlinable package static var headCount: Int { 24 }
+  /// In the place of the staleness, between nodes: the result is good as soon as the node that asked holds the
+  /// revision itself, as a follower in its epoch. The result proper comes later.
+  @inlinable package static var granted: UInt8 { 0x80 }
 
   /// Writes a result's head.
   @inlinable @inline(__always)
