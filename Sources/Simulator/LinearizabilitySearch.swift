@@ -45,6 +45,8 @@ struct LinearizabilitySearch {
   private var returnsLeft = 0
   private var names: [String] = []
   private var numbers: [String: Int32] = [:]
+  /// By a value's number and an operation's.
+  private var results: [UInt64: Int32] = [:]
   /// Kind and outcome with numbers instead of strings.
   private var coded: [Coded] = []
 
@@ -213,15 +215,25 @@ struct LinearizabilitySearch {
       if state.value < 0 { return nil }
       next = State()
     case .increment(let delta):
-      guard let sum = sum(state.value, delta) else { return nil }
+      guard let sum = result(index, state.value, { $0.sum(state.value, delta) }) else { return nil }
       next.value = sum
       if coded[index].seen >= 0, coded[index].seen != sum { return nil }
     case .append:
       next.value =
         state.value < 0
-        ? coded[index].value : number(names[Int(state.value)] + names[Int(coded[index].value)])
+        ? coded[index].value
+        : result(index, state.value) { $0.number($0.names[Int(state.value)] + $0.names[Int($0.coded[index].value)]) }!
     }
     return next
+  }
+
+  /// What an operation makes of a value, worked out once: it is asked for again and again, and strings are slow.
+  private mutating func result(_ index: Int, _ value: Int32, _ make: (inout Self) -> Int32?) -> Int32? {
+    let key = UInt64(UInt32(bitPattern: value)) << 32 | UInt64(index)
+    if let known = results[key] { return known }
+    let made = make(&self)
+    results[key] = made
+    return made
   }
 
   private mutating func sum(_ value: Int32, _ delta: Int64) -> Int32? {

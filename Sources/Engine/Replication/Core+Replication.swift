@@ -56,6 +56,7 @@ extension Core {
     var deposed: [UInt64] = []
     desk.around.replicas = entry.replicas
     let epoch = desk.parts![part].entry.epoch
+    noteOwnRecords(part)
     noteSync(entry, before: desk.parts![part].entry, partition, own: slot)
     let change = desk.parts![part].adopt(entry, slot: slot, desk.around, now: monotonic) { deposed.append($0) }
     if change.resetsLog {
@@ -69,6 +70,15 @@ extension Core {
     if desk.parts![part].owner != nil { connectFollowers(part) }
     desk.touch(part)
     updateWish(part)
+  }
+
+  /// An owner that is about to lose the partition has appended records since it spoke last: removals of what expired,
+  /// cached values. A log that ends behind what its replica believes would take others at the wrong places.
+  @inline(__always)
+  mutating func noteOwnRecords(_ part: Int) {
+    guard desk.parts![part].owner != nil else { return }
+    let id = PartitionID(UInt16(part + partitions.lowerBound))
+    desk.parts![part].appended(upTo: store.nextOffset(of: id).previous)
   }
 
   // MARK: Connections

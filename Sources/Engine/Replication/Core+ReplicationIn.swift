@@ -111,6 +111,7 @@ extension Core {
   ) -> PartitionReplication.Action {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
     var deposed: [UInt64] = []
+    noteOwnRecords(part)
     let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if desk.parts![part].owner == nil { store.setReplicated(id, isFollower: true) }
@@ -192,6 +193,7 @@ extension Core {
   /// An owner wants to know whether it still is one, for its readers.
   private mutating func confirm(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     var deposed: [UInt64] = []
+    noteOwnRecords(part)
     let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if desk.parts![part].owner == nil { store.setReplicated(section.partition, isFollower: true) }
