@@ -215,6 +215,11 @@ package struct Core: ~Copyable {
     requests.deallocate()
     Fetch.deallocate(fetches)
     head.deallocate()
+    for position in 0..<connectionHigh {
+      guard let peer = connections[position].peer else { continue }
+      peer.deinitialize(count: 1)
+      peer.deallocate()
+    }
     connections.deallocate()
     date.deallocate()
     plainHead.deallocate()

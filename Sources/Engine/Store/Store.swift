@@ -70,8 +70,8 @@ package struct Store: ~Copyable {
   /// for a tombstone in every partition and what a sweep has out at once; an eighth of a tiny store.
   let limitPages: Int
   let reservePages: Int
-  /// Pages that, of a store that is replicated, only copies of other nodes' writes may take beside the reserve: what may
-  /// be on its way here when the others hear that there is no more.
+  /// Pages that, of a store that is replicated, only copies of other nodes' writes may take beside the reserve: what
+  /// may be on its way here when the others hear that there is no more.
   let copyPages: Int
   /// Free pages that eviction maintains ahead of the writes.
   let headroomPages: Int
