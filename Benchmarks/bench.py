@@ -48,7 +48,7 @@ class Options:
         return self.pick(count, count, min(count, 10_000))
 
 
-OPTIONS = {"full": Options(3, 3.0, "full"), "quick": Options(2, 0.5, "quick"), "smoke": Options(1, 0.05, "smoke")}
+OPTIONS = {"full": Options(3, 3.0, "full"), "quick": Options(3, 1.0, "quick"), "smoke": Options(1, 0.05, "smoke")}
 
 
 def document(results, options, seconds):

@@ -163,6 +163,11 @@ class Node:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
+    def run_milliseconds(self):
+        """Processor time that the threads there are now have used, exactly (proc(5), schedstat)."""
+        return sum(int(path.read_text().split()[0])
+                   for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")) / 1e6
+
     def resident_bytes(self):
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")

@@ -11,10 +11,11 @@ struct SyncNews {
 }
 
 extension Core {
-  /// An entry made this node a member of a partition's synced set; what it holds of it came from the owner.
+  /// An entry made this node a member of a partition's synced set; what it holds of it came from the owner. That was
+  /// the one before, if this node has become the owner since: a slow node may learn of both at once.
   mutating func noteSync(_ entry: PartitionEntry, before: PartitionEntry, _ partition: Int, own: MemberSlot?) {
-    guard let own, let owner = entry.owner, owner != own, entry.isActive, before.isActive,
-      entry.synced.contains(own), !before.synced.contains(own)
+    guard let own, let owner = entry.owner == own ? before.owner : entry.owner, owner != own, entry.isActive,
+      before.isActive, entry.synced.contains(own), !before.synced.contains(own)
     else { return }
     let id = PartitionID(UInt16(partition))
     let place: Int
