@@ -199,8 +199,8 @@ class TestIdle:
 
         until(quiet, "the node comes to rest", every=0.5)
         before = node.run_milliseconds()
-        # Nothing can be waited for here but time itself: for three seconds no log line may come, and next to no processor
-        # time be used. (What beacons take is 1 ms. Ticks are no measure of so little.)
+        # Nothing can be waited for here but time itself: for three seconds no log line may come, and next to no
+        # processor time be used. (What beacons take is 1 ms. Ticks are no measure of so little.)
         lines = len(node.lines)
         threading.Event().wait(3)
         assert node.run_milliseconds() - before <= 10
