@@ -156,9 +156,6 @@ extension Core {
     var expiry = UInt64(0)
     if options.timeToLive > 0 {
       expiry = wall &+ options.timeToLive
-      #if DEBUG
-        if configuration.mutation == .expiresLate { expiry &+= 9 * options.timeToLive }
-      #endif
     } else if operation.pointee.kind == .put {
       expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     }
@@ -171,9 +168,6 @@ extension Core {
 
   private func check(_ wanted: Revision, _ partition: PartitionID) -> Problem? {
     if wanted.partition != partition { return .revisionOfOtherPartition }
-    #if DEBUG
-      if configuration.mutation == .forgetsMinimum { return nil }
-    #endif
     return hasReached(wanted) ? nil : .revisionNotReached
   }
 

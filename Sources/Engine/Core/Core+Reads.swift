@@ -79,9 +79,6 @@ extension Core {
 
   private func mustWaitForRevision(_ operation: UnsafePointer<Operation>) -> Bool {
     let options = operation.pointee.options
-    #if DEBUG
-      if configuration.mutation == .forgetsMinimum { return false }
-    #endif
     guard options.hasMinRevision, options.minRevision.partition == operation.pointee.key.partition else { return false }
     return !hasReached(options.minRevision)
   }

@@ -22,12 +22,8 @@
     case takesOldEpochs
     /// A node sends on what another node sent on to it.
     case relaysOn
-    /// A node doesn't wait for the revision that a read names.
-    case forgetsMinimum
     /// A node says that it has dropped its copy of a cached value, and hasn't.
     case keepsCopies
-    /// A value lives ten times as long as it should.
-    case expiresLate
     /// The answers of a batch come in the opposite order.
     case answersBackwards
   }
