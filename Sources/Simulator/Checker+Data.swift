@@ -119,10 +119,13 @@ extension Checker {
 
   /// Copies that should be equal and aren't; nil when all are.
   func unequal(_ hosts: [Host], _ keys: [Workload.Key], _ core: [Int]) -> String? {
-    guard let topology = clusters.compactMap(\.latest).max(by: { $0.index < $1.index }) else { return nil }
+    let known = clusters.filter { $0.latest != nil }
+    guard let record = known.max(by: { $0.latest!.index < $1.latest!.index }), let topology = record.latest else {
+      return nil
+    }
     for partition in Set(keys.map(\.partition)).sorted() {
       var first: (UInt64, NodeID, Core.PartitionState)?
-      for slot in topology.partitions[partition].synced {
+      for slot in record.entries[partition].synced {
         guard let id = topology.members[Int(slot)]?.id,
           let number = core.first(where: { hosts[$0].control?.id == id }), let machine = hosts[number].machine
         else { continue }

@@ -31,9 +31,12 @@ struct Checker {
     var leaders: [Term: NodeID] = [:]
     /// What was committed at each index from 2 on.
     var committed: [UInt64] = []
-    /// The owner of each partition in each epoch.
-    var owners: [UInt64: NodeID] = [:]
+    /// The owner of each partition in each epoch: epoch by epoch, all partitions; `.none` where none was seen.
+    var owners: [NodeID] = []
+    /// The latest topology, but for its entries. Those are copied as they change: a list that the node shared would be
+    /// copied whole at the node's next change.
     var latest: Topology?
+    var entries = [PartitionEntry](repeating: PartitionEntry(), count: partitionCount)
     /// Of each partition of the latest topology.
     var versions = [EntryVersion](repeating: EntryVersion(), count: partitionCount)
     /// The voters of the latest topology, and when a host last could reach a majority of them, through a leader.
@@ -142,29 +145,27 @@ struct Checker {
     _ datagram: [UInt8], _ number: Int, _ id: NodeID, _ ignored: IgnoredDatagrams, before: IgnoredDatagrams,
     isOutsiders: Bool, _ key: BeaconKey?, _ now: UInt64
   ) {
+    // What is as it should be is seen without reading it all: the fields of the head have fixed places.
+    let head = datagram.withUnsafeBytes { DatagramHead($0) }
+    let isMisdirected = ignored[.misdirected] == before[.misdirected] + 1
+    if isOutsiders ? ignored.total == before.total + 1 : head.isHello || (head.destination != id && isMisdirected) {
+      return
+    }
+    let isSampled = key != nil && head.sequence % 4 == 0 && ignored.total == before.total
+    if !isOutsiders, head.destination == id, !isSampled { return }
     let beacon = try? Beacon(decoding: datagram, key: key)
     // A node's own word comes back to it without a count.
     guard beacon?.source != id else { return }
     if isOutsiders {
-      if ignored.total != before.total + 1 {
-        violate(.takesOnce, "\(name(of: id)) took an outsider's \(beacon.map { "\($0.body.kind)" } ?? "datagram")", now)
-      }
-      return
+      let words = beacon.map { "\($0.body.kind)" } ?? "datagram"
+      return violate(.takesOnce, "\(name(of: id)) took an outsider's \(words)", now)
     }
     guard let beacon else { return }
-    // A beacon comes by several ways: that it is taken once isn't counted.
-    if case .hello = beacon.body { return }
     if beacon.destination != id {
-      if ignored[.misdirected] != before[.misdirected] + 1 {
-        violate(
-          .ignoresStrangers, "\(name(of: id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now)
-      }
-    } else if key != nil, beacon.sequence % 4 == 0 {
+      violate(.ignoresStrangers, "\(name(of: id)) took a \(beacon.body.kind) for \(name(of: beacon.destination))", now)
+    } else if !views[number].taken.insert(beacon.source.low &+ beacon.sequence).inserted {
       // A sample is enough, and small.
-      let isTaken = ignored.total == before.total
-      if isTaken, !views[number].taken.insert(beacon.source.low &+ beacon.sequence).inserted {
-        violate(.takesOnce, "\(name(of: id)) took a \(beacon.body.kind) twice", now)
-      }
+      violate(.takesOnce, "\(name(of: id)) took a \(beacon.body.kind) twice", now)
     }
   }
 
@@ -180,45 +181,48 @@ struct Checker {
     // What a step seldom changes is read in place: a copy of a node costs more than the step.
     let standing = hosts[number].control!.standing
     let isNewLeader = standing.role == .leader && !views[number].wasLeader
-    if standing.term != views[number].term || isNewLeader, let raft = hosts[number].control!.raft {
-      checkLeader(place, raft, number, now)
-    }
+    if standing.term != views[number].term || isNewLeader { checkLeader(place, standing, number, now) }
     views[number].wasLeader = standing.role == .leader
-    if standing.applied != views[number].applied, let raft = hosts[number].control!.raft {
-      checkCommitted(place, raft, number, now)
+    if standing.applied != views[number].applied {
+      checkCommitted(place, hosts[number].control!, standing.applied, number, now)
     }
     guard hasChanged, let topology = hosts[number].control!.topology else { return }
     checkTopology(place, topology, number, now)
     if options.cores == 0 { checkOwners(number, hosts, now) }
   }
 
-  private mutating func checkLeader(_ place: Int, _ raft: Raft, _ number: Int, _ now: UInt64) {
-    if raft.term < views[number].term { violate(.versionsGrow, "the term of n\(number) fell", now) }
-    views[number].term = raft.term
-    guard raft.role == .leader else { return }
-    if let leader = clusters[place].leaders[raft.term] {
-      if leader != raft.id {
+  private mutating func checkLeader(
+    _ place: Int, _ standing: ControlPlane.Standing, _ number: Int, _ now: UInt64
+  ) {
+    if standing.term < views[number].term { violate(.versionsGrow, "the term of n\(number) fell", now) }
+    views[number].term = standing.term
+    guard standing.role == .leader else { return }
+    let id = views[number].id
+    if let leader = clusters[place].leaders[standing.term] {
+      if leader != id {
         violate(
-          .oneLeaderPerTerm, "\(name(of: leader)) and \(name(of: raft.id)) lead in term \(raft.term.rawValue)", now)
+          .oneLeaderPerTerm, "\(name(of: leader)) and \(name(of: id)) lead in term \(standing.term.rawValue)", now)
       }
     } else {
-      clusters[place].leaders[raft.term] = raft.id
+      clusters[place].leaders[standing.term] = id
       elections += 1
     }
   }
 
-  private mutating func checkCommitted(_ place: Int, _ raft: Raft, _ number: Int, _ now: UInt64) {
-    if raft.applied < views[number].applied { violate(.versionsGrow, "what n\(number) applied fell", now) }
+  private mutating func checkCommitted(
+    _ place: Int, _ control: ControlPlane, _ applied: LogIndex, _ number: Int, _ now: UInt64
+  ) {
+    if applied < views[number].applied { violate(.versionsGrow, "what n\(number) applied fell", now) }
     var index = views[number].applied.next
-    views[number].applied = raft.applied
-    while index <= raft.applied {
+    views[number].applied = applied
+    while index <= applied {
       defer { index = index.next }
-      guard let entry = raft.entry(at: index), index.rawValue >= 2 else { continue }
+      guard let entry = control.entry(at: index), index.rawValue >= 2 else { continue }
       let digest = Checker.digest(entry)
       let position = Int(index.rawValue) - 2
       if position < clusters[place].committed.count {
         if clusters[place].committed[position] != digest {
-          violate(.committedAgrees, "\(name(of: raft.id)) applied another entry \(index.rawValue)", now)
+          violate(.committedAgrees, "\(name(of: control.id)) applied another entry \(index.rawValue)", now)
         }
       } else if position == clusters[place].committed.count {
         clusters[place].committed.append(digest)
@@ -238,40 +242,65 @@ struct Checker {
     // Entries that didn't change since they were looked at last are as equal as they were: the others are compared.
     let isLatest = clusters[place].latest?.index == topology.index
     var differs = isLatest && !clusters[place].latest!.agreesBesidesEntries(with: topology)
-    for partition in topology.partitions.indices {
-      let old = views[number].versions[partition]
-      if old.version == topology.partitions[partition].version, old.epoch == topology.partitions[partition].epoch {
-        continue
-      }
-      let entry = topology.partitions[partition]
-      views[number].owned.remove(partition)
-      views[number].versions[partition] = EntryVersion(version: entry.version, epoch: entry.epoch)
-      if isLatest, clusters[place].latest!.partitions[partition] != entry { differs = true }
-      if entry.version <= old.version || entry.epoch < old.epoch {
-        violate(
-          .versionsGrow,
-          "partition \(partition) at n\(number): version \(old.version) to \(entry.version), "
-            + "epoch \(old.epoch.rawValue) to \(entry.epoch.rawValue)", now)
-      }
-      if entry.losses > 0 { lost.insert(partition) }
-      guard entry.isActive, let owner = entry.owner, let id = topology.members[Int(owner)]?.id else { continue }
-      if owner == ownSlot { views[number].owned.insert(partition) }
-      let key = UInt64(partition) << 32 | UInt64(entry.epoch.rawValue)
-      if let known = clusters[place].owners.updateValue(id, forKey: key), known != id {
-        violate(
-          .oneOwnerPerEpoch,
-          "partition \(partition), epoch \(entry.epoch.rawValue): \(name(of: known)) and \(name(of: id))", now)
+    // Taken out and put back, and entries read in place: a copy of one costs more than what is asked of it.
+    var versions: [EntryVersion] = []
+    swap(&versions, &views[number].versions)
+    topology.partitions.withUnsafeBufferPointer { entries in
+      for partition in entries.indices {
+        let old = versions[partition]
+        let new = EntryVersion(version: entries[partition].version, epoch: entries[partition].epoch)
+        if old == new { continue }
+        views[number].owned.remove(partition)
+        versions[partition] = new
+        if isLatest, clusters[place].entries[partition] != entries[partition] { differs = true }
+        if new.version <= old.version || new.epoch < old.epoch {
+          violate(
+            .versionsGrow,
+            "partition \(partition) at n\(number): version \(old.version) to \(new.version), "
+              + "epoch \(old.epoch.rawValue) to \(new.epoch.rawValue)", now)
+        }
+        if entries[partition].losses > 0 { lost.insert(partition) }
+        guard entries[partition].isActive, let owner = entries[partition].owner,
+          let id = topology.members[Int(owner)]?.id
+        else { continue }
+        if owner == ownSlot { views[number].owned.insert(partition) }
+        noteOwner(place, id, of: partition, new.epoch, now)
       }
     }
+    swap(&versions, &views[number].versions)
     if isLatest, differs || clusters[place].versions != views[number].versions {
       violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
     }
-    if topology.index > clusters[place].latest?.index ?? LogIndex(0) {
-      clusters[place].latest = topology
-      clusters[place].versions = views[number].versions
-      clusters[place].voters = topology.voters
-    }
+    if topology.index > clusters[place].latest?.index ?? LogIndex(0) { adopt(topology, place, number) }
     if topology.isWritten { clusters[place].isWritten = true }
+  }
+
+  /// Notes who owns a partition in an epoch: nobody else may.
+  private mutating func noteOwner(_ place: Int, _ id: NodeID, of partition: Int, _ epoch: Epoch, _ now: UInt64) {
+    let position = Int(epoch.rawValue) * partitionCount + partition
+    while clusters[place].owners.count <= position {
+      clusters[place].owners.append(contentsOf: repeatElement(.none, count: partitionCount))
+    }
+    let known = clusters[place].owners[position]
+    clusters[place].owners[position] = id
+    if known != .none, known != id {
+      violate(
+        .oneOwnerPerEpoch, "partition \(partition), epoch \(epoch.rawValue): \(name(of: known)) and \(name(of: id))",
+        now)
+    }
+  }
+
+  /// Takes the topology that a node has as the cluster's latest.
+  private mutating func adopt(_ topology: Topology, _ place: Int, _ number: Int) {
+    // With a member that goes, entries of an unchanged version lose its name.
+    let isOfOthers = clusters[place].latest?.members != topology.members
+    for partition in topology.partitions.indices
+    where isOfOthers || clusters[place].versions[partition] != views[number].versions[partition] {
+      clusters[place].entries[partition] = topology.partitions[partition]
+    }
+    clusters[place].latest = topology.withoutEntries
+    clusters[place].versions = views[number].versions
+    clusters[place].voters = topology.voters
   }
 
   /// No two nodes may write a partition at the same moment, each by its own clock and topology.

@@ -79,7 +79,7 @@ final class Machine {
 
     init(_ control: borrowing ControlPlane) {
       cluster = control.cluster
-      version = control.topology?.version
+      version = control.topologyVersion
       term = control.standing.term
       role = control.standing.role
       leader = control.standing.leader

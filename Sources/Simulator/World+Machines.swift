@@ -273,7 +273,7 @@ extension World {
     // Read in place: a copy of a control plane costs more than the step.
     let standing = hosts[number].control!.standing
     let isDecisive = !machine.told.agrees(
-      standing, version: hosts[number].control!.topology?.version, cluster: hosts[number].control!.cluster,
+      standing, version: hosts[number].control!.topologyVersion, cluster: hosts[number].control!.cluster,
       isLeaving: hosts[number].control!.isLeaving)
     guard isDecisive || clock >= machine.nextNews else { return }
     let told = Machine.Told(hosts[number].control!)

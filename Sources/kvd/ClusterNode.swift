@@ -105,7 +105,7 @@ final class ClusterNode {
   private func step(_ loop: inout Loop, _ now: UInt64) {
     hasNewCounts = true
     guard !shared.isStopping.load(ordering: .relaxed) else { return }
-    places.refresh(now: now, isSeeking: control.topology == nil)
+    places.refresh(now: now, isSeeking: control.topologyVersion == nil)
     if shared.wantsWrites.exchange(false, ordering: .acquiringAndReleasing) {
       control.markWritten()
       control.tick(now, &chance)

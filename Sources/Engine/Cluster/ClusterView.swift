@@ -79,9 +79,9 @@ extension ControlPlane {
   /// Until when this node may act as an owner, by the clock of `receive` and `tick`: 0 for not at all, `.max` as long
   /// as nobody else votes. Whoever acts by it asks its own clock. See `holdsLease`, which is the same as a question.
   package func leaseEnd(_ now: UInt64) -> UInt64 {
-    guard restart == nil, hasTopology, let raft else { return 0 }
-    guard raft.leads(now), raft.applied >= raft.firstIndex else { return raft.leaseEnd }
-    if raft.voters.count < 2 { return .max }
-    return max(raft.leaseEnd, raft.quorumAcknowledged(now) + settings.shrunk(settings.electionTimeout))
+    guard restart == nil, parts.hasTopology, parts.hasRaft else { return 0 }
+    guard parts.raft.leads(now), parts.raft.applied >= parts.raft.firstIndex else { return parts.raft.leaseEnd }
+    if parts.raft.voters.count < 2 { return .max }
+    return max(parts.raft.leaseEnd, parts.raft.quorumAcknowledged(now) + settings.shrunk(settings.electionTimeout))
   }
 }

@@ -22,11 +22,14 @@ extension ControlPlane {
     guard admit(beacon, address, now) else { return }
     noteAddress(of: beacon.source, address, now)
     switch beacon.body {
-    case .election(let message): raft!.receive(message, from: beacon.source, now, &chance)
-    case .ping(let probe): membership?.receive(ping: probe, from: beacon.source, address)
-    case .acknowledgement(let probe): membership?.receive(acknowledgement: probe, from: beacon.source)
-    case .probeRequest(let probe): membership?.receive(request: probe, from: beacon.source, address)
-    case .probeReport(let probe): membership?.receive(report: probe)
+    case .election(let message): parts.raft.receive(message, from: beacon.source, now, &chance)
+    case .ping(let probe) where parts.hasMembership:
+      parts.membership.receive(ping: probe, from: beacon.source, address)
+    case .acknowledgement(let probe) where parts.hasMembership:
+      parts.membership.receive(acknowledgement: probe, from: beacon.source)
+    case .probeRequest(let probe) where parts.hasMembership:
+      parts.membership.receive(request: probe, from: beacon.source, address)
+    case .probeReport(let probe) where parts.hasMembership: parts.membership.receive(report: probe)
     case .request(let request): receive(request, beacon.source, address, now)
     default: break
     }
@@ -39,8 +42,8 @@ extension ControlPlane {
   private func admit(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     let source = beacon.source
     if isMember(source) { return true }
-    if let topology, topology.slot(of: source) == nil {
-      send(.evicted(EvictionNotice(index: topology.index)), cluster: cluster, to: source, at: address)
+    if parts.hasTopology, parts.topology.slot(of: source) == nil {
+      send(.evicted(EvictionNotice(index: parts.topology.index)), cluster: cluster, to: source, at: address)
       // A lagging node must hear its leader even if it doesn't know it yet.
       // A ping is answered all the same: it may come from a newcomer of whom only the log of this node doesn't know.
       switch beacon.body {
@@ -72,7 +75,7 @@ extension ControlPlane {
       return roamers.append((node, address, now))
     }
     roamers[place].address = address
-    guard raft!.isSettled, now >= roamers[place].since + 4 * settings.heartbeat, var member = topology?.member(node),
+    guard parts.raft.isSettled, now >= roamers[place].since + 4 * settings.heartbeat, var member = topology?.member(node),
       member.peer == home
     else { return }
     planner.newcomers.removeAll { $0.id == node }
@@ -98,15 +101,15 @@ extension ControlPlane {
   func begin(anew reason: RestartReason) {
     guard restart == nil else { return }
     restart = reason
-    effects.append(.event(.restarting(reason)))
-    effects.append(.restart(reason))
+    parts.news.effects.append(.event(.restarting(reason)))
+    parts.news.effects.append(.restart(reason))
   }
 
   // MARK: Beacons
 
   /// Says that this cluster is there. The larger the cluster, the seldomer each member does.
   func announce(_ now: UInt64) {
-    let size = topology?.memberCount ?? 1
+    let size = parts.hasTopology ? parts.topology.memberCount : 1
     nextHello = now + settings.memberHello * UInt64(max(1, (size + 9) / 10))
     rivals.forget(now)
     guard let hello = ownHello() else { return }
@@ -116,7 +119,7 @@ extension ControlPlane {
   /// This member's beacon; nil when nobody should join by it.
   private func ownHello() -> Hello? {
     guard let topology, topology.dissolved == nil else { return nil }
-    let leader = raft?.leader ?? .none
+    let leader = self.leader ?? .none
     return Hello(
       nameHash: discovery.nameHash, isMember: true, isWritten: topology.isWritten,
       expect: UInt8(clamping: settings.expect), size: UInt16(clamping: topology.memberCount), index: topology.index,
@@ -134,10 +137,10 @@ extension ControlPlane {
     }
     guard beacon.cluster != .none else { return }
     if rivals.note(beacon.cluster, isWritten: hello.isWritten, address, now) {
-      effects.append(.event(.rival(beacon.cluster, address)))
+      parts.news.effects.append(.event(.rival(beacon.cluster, address)))
     }
     // The leader may be unable to hear it.
-    guard let leader = raft?.leader, leader != id, let leaderAddress = self.address(of: leader) else { return }
+    guard let leader = self.leader, leader != id, let leaderAddress = self.address(of: leader) else { return }
     let request = LeaderRequest.rival(beacon.cluster, isWritten: hello.isWritten)
     send(.request(request), cluster: cluster, to: leader, at: leaderAddress)
   }
@@ -151,13 +154,13 @@ extension ControlPlane {
   /// Whether this member answers a beacon. In a large cluster only some do: the leader, and those whose ids end like
   /// the sender's.
   private func answers(_ source: NodeID) -> Bool {
-    let share = UInt64(max(1, (topology?.memberCount ?? 1) / 4))
-    return raft?.role == .leader || id.low % share == source.low % share
+    let share = UInt64(max(1, (parts.hasTopology ? parts.topology.memberCount : 1) / 4))
+    return parts.hasRaft && parts.raft.role == .leader || id.low % share == source.low % share
   }
 
   /// Someone wants to be a member, or tells its name and addresses.
   private func receive(_ join: Join, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
-    guard raft!.isSettled, let topology, topology.dissolved == nil else {
+    guard parts.raft.isSettled, let topology, topology.dissolved == nil else {
       // Say who leads.
       guard let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: source, at: address)
@@ -177,22 +180,22 @@ extension ControlPlane {
 
   /// Whether there is something to ask the leader for.
   var wantsRequest: Bool {
-    guard let topology else { return false }
+    guard parts.hasTopology else { return false }
     if isLeaving || pendingCommand != nil || !wishes.isEmpty || !mapRequests.isEmpty { return true }
-    if wantsWritten && !topology.isWritten { return true }
-    return needsDetails(topology)
+    if wantsWritten && !parts.topology.isWritten { return true }
+    return needsDetails(parts.topology)
   }
 
   /// A founder is known by id and address only, until it has told the leader the rest.
   private func needsDetails(_ topology: Topology) -> Bool {
     guard let own = topology.member(id) else { return false }
-    if own.peer == .none, raft?.role != .leader || ownAddress != nil { return true }
+    if own.peer == .none, !parts.hasRaft || parts.raft.role != .leader || ownAddress != nil { return true }
     return own.name != identity.name || own.weight != identity.weight || own.http.port != identity.http.port
   }
 
   func askLeader(_ now: UInt64) {
     nextRequest = now + 4 * settings.heartbeat
-    guard let topology, let leader = raft?.leader else { return }
+    guard let topology, let leader = self.leader else { return }
     let leaderAddress = leader == id ? ownAddress ?? .none : address(of: leader) ?? .none
     var requests: [BeaconBody] = []
     if needsDetails(topology) { requests.append(.join(join(leaderAddress))) }
@@ -223,14 +226,14 @@ extension ControlPlane {
   }
 
   private func receive(_ request: LeaderRequest, _ source: NodeID, _ address: PeerAddress, _ now: UInt64) {
-    guard raft!.isSettled, let topology, let member = topology.member(source) else { return }
+    guard parts.raft.isSettled, let topology, let member = topology.member(source) else { return }
     switch request {
     case .leave:
       if member.state == .active || member.state == .joining { propose(.setState(source, .leaving), now) }
     case .rival(let cluster, let isWritten):
       guard cluster != self.cluster else { return }
       if rivals.note(cluster, isWritten: isWritten, address, now) {
-        effects.append(.event(.rival(cluster, address)))
+        parts.news.effects.append(.event(.rival(cluster, address)))
       }
     case .wishes(let bytes):
       guard let wishes = try? PartitionWish.decoded(bytes), let slot = topology.slot(of: source) else {
@@ -257,45 +260,45 @@ extension ControlPlane {
   /// Proposes a command; a refusal is no harm, since whoever wants it asks again.
   @discardableResult
   func propose(_ command: TopologyCommand, _ now: UInt64) -> LogIndex? {
-    do throws(Raft.Refusal) { return try raft!.propose(command.encoded(), now) } catch { return nil }
+    do throws(Raft.Refusal) { return try parts.raft.propose(command.encoded(), now) } catch { return nil }
   }
 
   // MARK: The log
 
   /// Applies what was committed.
   func applyCommitted(_ now: UInt64) {
-    if let piece = raft!.takeSnapshot() { restore(piece, now) }
-    guard raft!.applied < raft!.commit, hasTopology else { return }
+    if let piece = parts.raft.takeSnapshot() { restore(piece, now) }
+    guard parts.raft.applied < parts.raft.commit, parts.hasTopology else { return }
     var hasChanged = false
-    while let (index, entry) = raft!.takeCommitted() {
+    while let (index, entry) = parts.raft.takeCommitted() {
       switch entry.kind {
-      case .nothing: topology!.applyNothing(at: index)
+      case .nothing: parts.topology.applyNothing(at: index)
       case .voters:
-        topology!.apply(voters: RaftLog.voters(entry.payload), at: index)
-        effects.append(.event(.voters(topology!.voters)))
+        parts.topology.apply(voters: RaftLog.voters(entry.payload), at: index)
+        parts.news.effects.append(.event(.voters(parts.topology.voters)))
         hasChanged = true
       case .command:
         // A command of a later version of kvd changes nothing here.
         guard let command = try? TopologyCommand(decoding: entry.payload) else {
-          topology!.applyNothing(at: index)
+          parts.topology.applyNothing(at: index)
           continue
         }
-        guard topology!.apply(command, at: index) else { continue }
+        guard parts.topology.apply(command, at: index) else { continue }
         hasChanged = true
         tell(command)
         // Whatever follows, this node has been removed, and others have taken over what it had.
         if command == .removeMember(id) { return begin(anew: isLeaving ? .left : .evicted) }
       }
     }
-    if raft!.wantsSnapshot { raft!.compact(topology!.encoded()) }
+    if parts.raft.wantsSnapshot { parts.raft.compact(parts.topology.encoded()) }
     guard hasChanged else { return }
-    effects.append(.topologyChanged)
+    parts.news.effects.append(.topologyChanged)
     pendingCommand = nil
     forgetMapRequests()
     mayWantRequest = true
     adoptMembers(now)
     tellStalled()
-    if let other = topology!.dissolved, raft!.role != .leader { begin(anew: .dissolved(other)) }
+    if let other = parts.topology.dissolved, parts.raft.role != .leader { begin(anew: .dissolved(other)) }
   }
 
   private func restore(_ piece: SnapshotPiece, _ now: UInt64) {
@@ -308,12 +311,11 @@ extension ControlPlane {
     guard topology.slot(of: id) != nil || self.topology?.slot(of: id) == nil else {
       return begin(anew: isLeaving ? .left : .evicted)
     }
-    raft!.restore(topology, from: piece, now)
-    self.topology = topology
-    hasTopology = true
+    parts.raft.restore(topology, from: piece, now)
+    parts.place(topology)
     forgetMapRequests()
-    if membership == nil { membership = Membership(id, cluster: cluster, settings: settings) }
-    effects.append(.topologyChanged)
+    if !parts.hasMembership { parts.place(Membership(id, cluster: cluster, settings: settings)) }
+    parts.news.effects.append(.topologyChanged)
     mayWantRequest = true
     adoptMembers(now)
     tellStalled()
@@ -323,7 +325,7 @@ extension ControlPlane {
   /// Tells the parts who the members are.
   func adoptMembers(_ now: UInt64) {
     #if DEBUG
-      topology?.mutation = settings.mutation
+      if parts.hasTopology { parts.topology.mutation = settings.mutation }
     #endif
     guard let topology else { return }
     let members = topology.members.compactMap { $0 }
@@ -333,24 +335,24 @@ extension ControlPlane {
     heard.removeAll { node in members.contains { $0.id == node.id && $0.peer != .none } }
     roamers.removeAll { node in home(of: node.id).map { $0 == node.address } ?? true }
     let reachable = updated.map { (id: $0.id, address: address(of: $0.id) ?? .none) }
-    membership?.setMembers(reachable, now)
-    raft!.setLearners(updated.map(\.id).filter { $0 != id }, now)
+    if parts.hasMembership { parts.membership.setMembers(reachable, now) }
+    parts.raft.setLearners(updated.map(\.id).filter { $0 != id }, now)
   }
 
   private func tell(_ command: TopologyCommand) {
     switch command {
-    case .addMember(let member): effects.append(.event(.memberAdded(member.id, name: member.name)))
-    case .setState(let id, let state): effects.append(.event(.memberState(id, state)))
-    case .removeMember(let id): effects.append(.event(.memberRemoved(id)))
-    case .place(let items): effects.append(.event(.partitions(.placed, items.count)))
-    case .fence(let items): effects.append(.event(.partitions(.fenced, items.count)))
+    case .addMember(let member): parts.news.effects.append(.event(.memberAdded(member.id, name: member.name)))
+    case .setState(let id, let state): parts.news.effects.append(.event(.memberState(id, state)))
+    case .removeMember(let id): parts.news.effects.append(.event(.memberRemoved(id)))
+    case .place(let items): parts.news.effects.append(.event(.partitions(.placed, items.count)))
+    case .fence(let items): parts.news.effects.append(.event(.partitions(.fenced, items.count)))
     case .activate(let items):
-      effects.append(.event(.partitions(.activated, items.count)))
+      parts.news.effects.append(.event(.partitions(.activated, items.count)))
       let losses = items.reduce(0) { $1.isLoss ? $0 + 1 : $0 }
-      if losses > 0 { effects.append(.event(.lost(losses))) }
-    case .resize(let items): effects.append(.event(.partitions(.resized, items.count)))
-    case .choose(let items): effects.append(.event(.partitions(.chosen, items.count)))
-    case .handOver(let items): effects.append(.event(.partitions(.handedOver, items.count)))
+      if losses > 0 { parts.news.effects.append(.event(.lost(losses))) }
+    case .resize(let items): parts.news.effects.append(.event(.partitions(.resized, items.count)))
+    case .choose(let items): parts.news.effects.append(.event(.partitions(.chosen, items.count)))
+    case .handOver(let items): parts.news.effects.append(.event(.partitions(.handedOver, items.count)))
     case .markWritten, .dissolve, .setMap: break
     }
   }
@@ -359,23 +361,23 @@ extension ControlPlane {
 
   /// Says how many partitions wait for members that are down, when that changes.
   private func tellStalled() {
-    guard let topology, stalled > 0 || topology.members.contains(where: { $0?.state == .down }) else { return }
-    let count = topology.stalledCount
-    if count != stalled { effects.append(.event(.stalled(count))) }
+    guard parts.hasTopology, stalled > 0 || parts.topology.members.contains(where: { $0?.state == .down }) else { return }
+    let count = parts.topology.stalledCount
+    if count != stalled { parts.news.effects.append(.event(.stalled(count))) }
     stalled = count
   }
 
   /// Says who leads and whether this node may act as an owner, when that changes.
   func tellChanges(since before: Standing) {
-    if standing.leader != before.leader { effects.append(.event(.leader(standing.leader, standing.term))) }
-    if standing.hasLease != before.hasLease { effects.append(.event(.lease(standing.hasLease))) }
+    if standing.leader != before.leader { parts.news.effects.append(.event(.leader(standing.leader, standing.term))) }
+    if standing.hasLease != before.hasLease { parts.news.effects.append(.event(.lease(standing.hasLease))) }
   }
 
   /// A member of a cluster never written that can't find its leader, but hears another cluster, has nothing to lose;
   /// and a newcomer whose leader went away before it had the topology has nothing at all.
   func checkOrphan(_ now: UInt64) {
     guard restart == nil else { return }
-    guard raft!.leader == nil else {
+    guard parts.raft.leader == nil else {
       leaderlessSince = nil
       return
     }

@@ -18,30 +18,22 @@ package final class ControlPlane {
   let key: BeaconKey?
   /// How it seeks a cluster; idle once it has one.
   package internal(set) var discovery: Discovery
-  /// Once this node has a cluster.
-  package internal(set) var raft: Raft?
-  /// Once this node has the cluster's log or a snapshot of it.
-  package internal(set) var topology: Topology?
-  package internal(set) var membership: Membership?
+  /// Where the log, the topology and the view of members are, once they are there; in here they are used in place.
+  let parts = ClusterParts()
   package internal(set) var cluster = ClusterID.none
   package internal(set) var rivals = Rivals()
   package internal(set) var ignored = IgnoredDatagrams()
   /// What it sent and received, by kind.
   package private(set) var datagrams = DatagramCounts()
-  /// What the world should do, in order; the owner empties it.
-  package var effects: [ClusterEffect] = []
   /// It must begin anew under a new id: it does and answers nothing any more.
   package internal(set) var restart: RestartReason?
 
-  /// Where the node stands after its last step.
-  package private(set) var standing = Standing()
   /// The number of the last datagram that was sent.
   private var sequence: UInt64 = 0
   private var replayFilter = ReplayFilter()
   private var electionOutput: [(to: NodeID, message: ElectionMessage)] = []
   private var membershipOutput: [(to: NodeID, address: PeerAddress, body: BeaconBody)] = []
   var planner = Planner()
-  var hasTopology = false
   /// Cleared when there was nothing to ask the leader for, until something changes.
   var mayWantRequest = true
   /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `ClusterLimits.heard`.
@@ -86,15 +78,39 @@ package final class ControlPlane {
 
   // MARK: Reading
 
+  /// What the world should do, in order; the owner empties it.
+  package var effects: [ClusterEffect] {
+    get { parts.news.effects }
+    _modify { yield &parts.news.effects }
+  }
+  /// Where the node stands after its last step.
+  package var standing: Standing { parts.news.standing }
+
+  /// The node's share of the log, once it has a cluster: a copy, so ask for it seldom.
+  package var raft: Raft? { parts.hasRaft ? parts.raft : nil }
+  /// What the log says, once this node has the log or a snapshot of it.
+  package internal(set) var topology: Topology? {
+    get { parts.hasTopology ? parts.topology : nil }
+    set { if let newValue { parts.place(newValue) } }
+  }
+  /// How this node sees the other members, once it has the topology.
+  package var membership: Membership? { parts.hasMembership ? parts.membership : nil }
+  /// The entry at `index` if the log keeps it.
+  package func entry(at index: LogIndex) -> LogEntry? { parts.hasRaft ? parts.raft.entry(at: index) : nil }
+  /// The topology's version; nil without one.
+  package var topologyVersion: UInt64? { parts.hasTopology ? parts.topology.version : nil }
+
   /// The leader as this node knows it; nil when it knows none.
-  package var leader: NodeID? { raft?.leader }
+  package var leader: NodeID? { parts.hasRaft ? parts.raft.leader : nil }
   /// Whether this node leads and no other can.
-  package func leads(_ now: UInt64) -> Bool { raft?.leads(now) == true }
+  package func leads(_ now: UInt64) -> Bool { parts.hasRaft && parts.raft.leads(now) }
   /// Whether this node may act as the owner of what its topology says it owns; without it, it is read-only.
-  package func holdsLease(_ now: UInt64) -> Bool { restart == nil && hasTopology && raft?.holdsLease(now) == true }
+  package func holdsLease(_ now: UInt64) -> Bool {
+    restart == nil && parts.hasTopology && parts.hasRaft && parts.raft.holdsLease(now)
+  }
   /// Whether this node may take writes of a partition now.
   package func mayWrite(_ partition: PartitionID, _ now: UInt64) -> Bool {
-    holdsLease(now) && topology?.owns(partition, id) == true
+    holdsLease(now) && parts.topology.owns(partition, id)
   }
 
   /// Its queues and tables: how much is in each, and how much may be.
@@ -106,13 +122,13 @@ package final class ControlPlane {
       QueueLevel("newcomers", planner.newcomers.count, ClusterLimits.newcomers),
     ]
     queues += discovery.queues
-    queues += membership?.queues ?? []
-    queues += raft?.queues ?? []
+    if parts.hasMembership { queues += parts.membership.queues }
+    if parts.hasRaft { queues += parts.raft.queues }
     return queues
   }
 
   /// Whether this node has found a cluster and asks to be taken in.
-  package var isJoining: Bool { raft == nil && discovery.target != nil }
+  package var isJoining: Bool { !parts.hasRaft && discovery.target != nil }
 
   // MARK: Asking
 
@@ -165,40 +181,41 @@ package final class ControlPlane {
   /// Notes where the node stands. Calls into the parts are mutating ones, which happen in place.
   private func note(_ now: UInt64) {
     guard restart == nil else {
-      standing.deadline = .max
+      parts.news.standing.deadline = .max
       return
     }
-    guard raft != nil else {
-      standing.deadline = discovery.deadline
+    guard parts.hasRaft else {
+      parts.news.standing.deadline = discovery.deadline
       return
     }
-    let (deadline, hasLease) = raft!.outlook(now)
-    standing.deadline = min(deadline, nextHello)
-    standing.deadline = isAtRest ? nextHello : min(standing.deadline, membership?.outlook() ?? .max)
-    standing.hasLease = hasLease && hasTopology
-    if raft!.term != standing.term { standing.term = raft!.term }
-    if raft!.leader != standing.leader { nextRequest = now }
-    standing.role = raft!.role
-    standing.leader = raft!.leader
-    standing.applied = raft!.applied
-    if mayWantRequest, wantsRequest { standing.deadline = min(standing.deadline, nextRequest) }
+    let (deadline, hasLease) = parts.raft.outlook(now)
+    parts.news.standing.deadline = min(deadline, nextHello)
+    parts.news.standing.deadline = isAtRest ? nextHello : min(standing.deadline, parts.hasMembership ? parts.membership.outlook() : .max)
+    parts.news.standing.hasLease = hasLease && parts.hasTopology
+    if parts.raft.term != standing.term { parts.news.standing.term = parts.raft.term }
+    if parts.raft.leader != standing.leader { nextRequest = now }
+    parts.news.standing.role = parts.raft.role
+    parts.news.standing.leader = parts.raft.leader
+    parts.news.standing.applied = parts.raft.applied
+    if mayWantRequest, wantsRequest { parts.news.standing.deadline = min(standing.deadline, nextRequest) }
   }
 
   /// Whether this leader is alone and has planned everything: it has nothing to do but to announce itself, so that an
   /// idle node uses no processor time.
   private var isAtRest: Bool {
-    guard addresses.count < 2, raft!.role == .leader, !planner.hasWishes, let topology else { return false }
-    return topology.version == planner.idleVersion && topology.memberCount == 1 && raft!.applied == raft!.lastIndex
+    guard addresses.count < 2, parts.raft.role == .leader, !planner.hasWishes, parts.hasTopology else { return false }
+    return parts.topology.version == planner.idleVersion && parts.topology.memberCount == 1
+      && parts.raft.applied == parts.raft.lastIndex
   }
 
   /// Lets time pass.
   package func tick(_ now: UInt64, _ chance: inout Chance) {
     guard restart == nil else { return }
-    if raft == nil {
+    if !parts.hasRaft {
       discovery.tick(now, join: join(discovery.target?.address ?? .none), &chance)
     } else {
-      raft!.tick(now, &chance)
-      membership?.tick(now, &chance)
+      parts.raft.tick(now, &chance)
+      if parts.hasMembership { parts.membership.tick(now, &chance) }
       if now >= nextHello { announce(now) }
       if mayWantRequest, now >= nextRequest {
         mayWantRequest = wantsRequest
@@ -223,7 +240,7 @@ package final class ControlPlane {
     guard beacon.source != id else { return }
     datagrams.countReceived(beacon.body.kind)
     guard isMeantForThisNode(beacon, address, now), isFresh(beacon, address, now) else { return }
-    if raft == nil { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
+    if !parts.hasRaft { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
     finish(now, &chance)
   }
 
@@ -250,7 +267,7 @@ package final class ControlPlane {
   /// Whether a datagram is seen for the first time, and comes from where its sender is.
   private func isFresh(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     if settings.has(.takesReplays) { return true }
-    if raft != nil, beacon.cluster != cluster, beacon.cluster != .none {
+    if parts.hasRaft, beacon.cluster != cluster, beacon.cluster != .none {
       // What concerns another cluster says nothing about its sender's numbers; its beacons are news of a rival.
       if case .hello = beacon.body { return true }
       ignore(.foreign, address, now)
@@ -268,7 +285,7 @@ package final class ControlPlane {
 
   /// Counts a datagram that is ignored, and tells of it if its kind is news.
   func ignore(_ reason: IgnoredReason, _ address: PeerAddress, _ now: UInt64) {
-    if ignored.count(reason, now) { effects.append(.event(.ignored(reason, address, count: ignored[reason]))) }
+    if ignored.count(reason, now) { parts.news.effects.append(.event(.ignored(reason, address, count: ignored[reason]))) }
   }
 
   /// A seeker's share: discovery, and the first word of a leader that took this node in.
@@ -284,13 +301,13 @@ package final class ControlPlane {
     case .election(let message):
       discovery.heard(cluster: beacon.cluster)
       takeFounding(now)
-      if raft == nil, discovery.target?.cluster == beacon.cluster, isLeaders(message) {
+      if !parts.hasRaft, discovery.target?.cluster == beacon.cluster, isLeaders(message) {
         cluster = beacon.cluster
-        raft = Raft(joining: id, settings: settings, now: now)
-        effects.append(.event(.joined(cluster)))
+        parts.place(Raft(joining: id, settings: settings, now: now))
+        parts.news.effects.append(.event(.joined(cluster)))
         nextHello = now
       }
-      guard raft != nil, beacon.cluster == cluster else { return ignore(.foreign, address, now) }
+      guard parts.hasRaft, beacon.cluster == cluster else { return ignore(.foreign, address, now) }
       participate(beacon, address, now, &chance)
     default: ignore(.foreign, address, now)
     }
@@ -307,18 +324,17 @@ package final class ControlPlane {
 
   /// Begins the cluster that discovery found to be founded.
   private func takeFounding(_ now: UInt64) {
-    guard raft == nil, let (founding, isProposer) = discovery.founded else { return }
+    guard !parts.hasRaft, let (founding, isProposer) = discovery.founded else { return }
     let members = founding.founders.map { Member(id: $0.id, peer: $0.address, state: .active) }
     let voters = founding.founders.prefix(Planner.voterCount(members.count)).map(\.id)
     let topology = Topology(
       founding: founding.cluster, copies: founding.copies, members: members, voters: voters, index: LogIndex(1))
     cluster = founding.cluster
-    raft = Raft(founding: id, topology: topology, isProposer: isProposer, settings: settings, now: now)
-    self.topology = topology
-    hasTopology = true
-    membership = Membership(id, cluster: cluster, settings: settings)
-    effects.append(.event(.founded(cluster, members: members.count)))
-    effects.append(.topologyChanged)
+    parts.place(Raft(founding: id, topology: topology, isProposer: isProposer, settings: settings, now: now))
+    parts.place(topology)
+    parts.place(Membership(id, cluster: cluster, settings: settings))
+    parts.news.effects.append(.event(.founded(cluster, members: members.count)))
+    parts.news.effects.append(.topologyChanged)
     nextHello = now
     adoptMembers(now)
   }
@@ -328,11 +344,11 @@ package final class ControlPlane {
   /// Applies what was committed, plans if this node leads, and turns what the parts want to send into effects.
   func finish(_ now: UInt64, _ chance: inout Chance) {
     takeFounding(now)
-    if raft != nil {
+    if parts.hasRaft {
       applyCommitted(now)
-      if raft!.role == .leader {
+      if parts.raft.role == .leader {
         lead(now)
-        raft!.flush(now)
+        parts.raft.flush(now)
       }
       sendElection()
       sendMembership()
@@ -357,7 +373,7 @@ package final class ControlPlane {
     datagrams.countSent(body.kind)
     let beacon = Beacon(cluster: cluster, source: id, destination: destination, sequence: sequence, body: body)
     let bytes = beacon.encoded(key: key)
-    effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
+    parts.news.effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
   }
 
   /// Where a member is reached: where the topology has it, unless it is heard from elsewhere and not from there. Else a
@@ -380,9 +396,9 @@ package final class ControlPlane {
   }
 
   private func sendElection() {
-    guard !raft!.output.isEmpty else { return }
+    guard !parts.raft.output.isEmpty else { return }
     // The two lists change places, so that each keeps its room.
-    swap(&electionOutput, &raft!.output)
+    swap(&electionOutput, &parts.raft.output)
     for (to, message) in electionOutput {
       guard let address = address(of: to) else { continue }
       send(.election(message), cluster: cluster, to: to, at: address)
@@ -391,13 +407,13 @@ package final class ControlPlane {
   }
 
   private func sendMembership() {
-    guard membership != nil else { return }
-    if !membership!.changes.isEmpty {
-      for change in membership!.changes { effects.append(.event(.health(change.id, change.state))) }
-      membership!.changes = []
+    guard parts.hasMembership else { return }
+    if !parts.membership.changes.isEmpty {
+      for change in parts.membership.changes { parts.news.effects.append(.event(.health(change.id, change.state))) }
+      parts.membership.changes = []
     }
-    guard !membership!.output.isEmpty else { return }
-    swap(&membershipOutput, &membership!.output)
+    guard !parts.membership.output.isEmpty else { return }
+    swap(&membershipOutput, &parts.membership.output)
     for (to, address, body) in membershipOutput { send(body, cluster: cluster, to: to, at: address) }
     membershipOutput.removeAll(keepingCapacity: true)
   }

@@ -39,7 +39,27 @@ package struct BeaconWriter: Sendable {
 
   @inline(__always)
   private mutating func word<Word: FixedWidthInteger>(_ value: Word) {
-    withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    let size = MemoryLayout<Word>.size
+    bytes.append(addingCapacity: size) { span in
+      span.withUnsafeMutableBufferPointer { buffer, count in
+        UnsafeMutableRawPointer(buffer.baseAddress! + count).storeBytes(of: value.littleEndian, as: Word.self)
+        count += size
+      }
+    }
+  }
+
+  /// Appends so many words of two bytes, as `word` gives them.
+  @inline(__always)
+  package mutating func u16s(_ number: Int, _ word: (Int) -> UInt16) {
+    bytes.append(addingCapacity: 2 * number) { span in
+      span.withUnsafeMutableBufferPointer { buffer, count in
+        guard let base = buffer.baseAddress else { return }
+        for index in 0..<number {
+          UnsafeMutableRawPointer(base + count).storeBytes(of: word(index).littleEndian, as: UInt16.self)
+          count += 2
+        }
+      }
+    }
   }
 
   /// Appends 16 bytes in the order of the hexadecimal digits.

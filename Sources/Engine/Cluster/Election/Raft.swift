@@ -173,7 +173,10 @@ package struct Raft: Sendable {
   }
 
   /// Whether this node may vote and campaign.
-  package var isVoter: Bool { voters.contains(id) }
+  package var isVoter: Bool {
+    for voter in voters where voter == id { return true }
+    return false
+  }
   package var lastIndex: LogIndex { log.lastIndex }
   /// The term of the last entry.
   package var lastTerm: Term { log.lastTerm }

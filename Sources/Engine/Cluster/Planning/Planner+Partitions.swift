@@ -22,24 +22,30 @@ extension ControlPlane {
         planner.awaits = false
       }
       if planner.awaits { plan.isWaiting = true }
-      for partition in topology.partitions.indices
-      where topology.partitions[partition].version != planner.settled[partition] || planner.settled[partition] == 0 {
-        let entry = topology.partitions[partition]
-        if !entry.isActive {
-          settle(partition, entry, view, now, &plan)
-        } else if tend(partition, entry, view, &plan) {
-          planner.settled[partition] = entry.version
+      var settled: [UInt32] = []
+      swap(&settled, &planner.settled)
+      topology.partitions.withUnsafeBufferPointer { entries in
+        for partition in entries.indices
+        where entries[partition].version != settled[partition] || settled[partition] == 0 {
+          if !entries[partition].isActive {
+            settle(partition, entries[partition], view, now, &plan)
+          } else if ControlPlane.isInOrder(entries, partition, view)
+            || tend(partition, entries[partition], view, &plan)
+          {
+            settled[partition] = entries[partition].version
+          }
         }
       }
+      swap(&settled, &planner.settled)
     }
     // As many entries as there is room for the datagrams that take them to everybody.
-    let most = max(1, min(ClusterLimits.plannedEntries, raft!.bulkRoom(now) / max(1, addresses.count)))
+    let most = max(1, min(ClusterLimits.plannedEntries, parts.raft.bulkRoom(now) / max(1, addresses.count)))
     for command in plan.commands().prefix(most) {
       let index = propose(command, now)
       guard let index, case .fence(let partitions) = command else { continue }
       for partition in partitions {
         guard let owner = topology.partitions[Int(partition.rawValue)].owner else { continue }
-        raft!.withholdLease(topology.members[Int(owner)]!.id, until: index)
+        parts.raft.withholdLease(topology.members[Int(owner)]!.id, until: index)
       }
     }
     if plan.isEmpty, !plan.isWaiting { planner.idleVersion = topology.version }
@@ -65,10 +71,11 @@ extension ControlPlane {
       planner.placedVersion = 0
     }
     guard planner.placedVersion != topology.version else { return }
-    for partition in topology.partitions.indices
-    where topology.partitions[partition].replicas != planner.ring!.assignment[partition] {
-      plan.placements.append(
-        .init(partition: PartitionID(UInt16(partition)), replicas: planner.ring!.assignment[partition]))
+    let assignment = planner.ring!.assignment
+    topology.partitions.withUnsafeBufferPointer { entries in
+      for partition in entries.indices where entries[partition].replicas != assignment[partition] {
+        plan.placements.append(.init(partition: PartitionID(UInt16(partition)), replicas: assignment[partition]))
+      }
     }
     if plan.placements.isEmpty { planner.placedVersion = topology.version }
   }
@@ -120,12 +127,28 @@ extension ControlPlane {
         isDown.append(member?.state == .down)
         isLeaving.append(member?.state == .leaving)
         isGone.append(member.map { control.isGone($0, topology, now) } ?? true)
-        mayHoldLease.append(member.map { control.raft!.mayHoldLease($0.id, now) } ?? false)
-        applied.append(member.flatMap { control.raft!.applied(by: $0.id) } ?? LogIndex(0))
+        mayHoldLease.append(member.map { control.parts.raft.mayHoldLease($0.id, now) } ?? false)
+        applied.append(member.flatMap { control.parts.raft.applied(by: $0.id) } ?? LogIndex(0))
         if member?.state == .active { members += 1 }
       }
       factor = UInt8(clamping: max(1, min(Int(topology.copies), members)))
     }
+  }
+
+  /// Whether an active partition is where it should be: those that should hold it are active, hold it, and the first of
+  /// them owns it. Then `tend` has nothing to do, and this says so without a copy of anything.
+  private static func isInOrder(
+    _ entries: UnsafeBufferPointer<PartitionEntry>, _ partition: Int, _ view: View
+  ) -> Bool {
+    let count = entries[partition].replicas.count
+    guard count > 0, entries[partition].synced.count == count, entries[partition].owner == entries[partition].replicas[0],
+      entries[partition].replicationFactor == max(view.factor, UInt8(count))
+    else { return false }
+    for index in 0..<count {
+      let slot = entries[partition].replicas[index]
+      guard entries[partition].synced[index] == slot, view.isActive[Int(slot)] else { return false }
+    }
+    return true
   }
 
   /// An active partition: its synced set loses those that are down, gains those that should hold it, and ownership
@@ -180,7 +203,7 @@ extension ControlPlane {
     var isLoss = false
     if promisers.count < entry.promisesNeeded || promisers.isEmpty {
       // Before the first write nobody holds anything; and when all that held it are gone for good, nobody does again.
-      let isUntouched = topology!.isUntouched(entry)
+      let isUntouched = parts.topology.isUntouched(entry)
       guard isUntouched || entry.synced.allSatisfy({ view.isGone[Int($0)] }) else { return }
       isLoss = !isUntouched
       if promisers.isEmpty { promisers = entry.replicas.filter(promised) }

@@ -50,32 +50,33 @@ struct Planner: Sendable {
 extension ControlPlane {
   /// A leader's share of every step.
   func lead(_ now: UInt64) {
-    if planner.term != raft!.term {
+    if planner.term != parts.raft.term {
       let newcomers = planner.newcomers
       planner = Planner()
       planner.newcomers = newcomers
-      planner.term = raft!.term
-      raft!.setLearners(addresses.map(\.id).filter { $0 != id }, now)
+      planner.term = parts.raft.term
+      parts.raft.setLearners(addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
-    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != raft!.applied else {
+    guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != parts.raft.applied else {
       return
     }
-    guard raft!.isSettled, raft!.applied == raft!.lastIndex, let topology else { return }
-    planner.seenIndex = raft!.applied
-    if let other = topology.dissolved { return conclude(other, now) }
-    if !planner.newcomers.isEmpty { admitNewcomers(topology, now) }
+    guard parts.raft.isSettled, parts.raft.applied == parts.raft.lastIndex, parts.hasTopology else { return }
+    planner.seenIndex = parts.raft.applied
+    if let other = parts.topology.dissolved { return conclude(other, now) }
+    if !planner.newcomers.isEmpty { admitNewcomers(parts.topology, now) }
     if isTime {
       planner.nextLook = now + settings.heartbeat
-      planMembers(topology, now)
-      if let successor = rivals.successor(of: cluster), !topology.isWritten { propose(.dissolve(successor), now) }
+      planMembers(parts.topology, now)
+      if let successor = rivals.successor(of: cluster), !parts.topology.isWritten { propose(.dissolve(successor), now) }
     }
-    let isAnew = topology.version != planner.plannedVersion
-    let wants = planner.hasWishes || (topology.version != planner.idleVersion && (isTime || isAnew))
-    if wants, raft!.bulkRoom(now) >= Int(settings.bulkRate / 4) {
+    let version = parts.topology.version
+    let isAnew = version != planner.plannedVersion
+    let wants = planner.hasWishes || (version != planner.idleVersion && (isTime || isAnew))
+    if wants, parts.raft.bulkRoom(now) >= Int(settings.bulkRate / 4) {
       planner.hasWishes = false
-      planner.plannedVersion = topology.version
-      planPartitions(topology, now)
+      planner.plannedVersion = version
+      planPartitions(parts.topology, now)
     }
     // What was proposed may be committed at once, by a leader that is the only voter.
     applyCommitted(now)
@@ -87,8 +88,8 @@ extension ControlPlane {
       planner.dissolvedSince = now
       return
     }
-    let lagging = topology!.members.compactMap { $0 }.contains {
-      $0.state != .down && !raft!.hasApplied($0.id, topology!.index)
+    let lagging = parts.topology.members.compactMap { $0 }.contains {
+      $0.state != .down && !parts.raft.hasApplied($0.id, parts.topology.index)
     }
     if !lagging || now >= since + settings.joinTimeout { begin(anew: .dissolved(other)) }
   }
@@ -136,32 +137,37 @@ extension ControlPlane {
     planVoters(topology, now)
   }
 
+  /// How this node sees another member by its pings; nil before there is a topology.
+  private func health(of node: NodeID) -> HealthState? {
+    parts.hasMembership ? parts.membership.health(node)?.state : nil
+  }
+
   func isHeard(_ node: NodeID, _ now: UInt64) -> Bool {
-    raft!.heard(node).map { now < $0 + 4 * settings.heartbeat } ?? false
+    parts.raft.heard(node).map { now < $0 + 4 * settings.heartbeat } ?? false
   }
 
   /// Whether a member answers and has applied what the leader has.
   private func isInStep(_ node: NodeID, _ now: UInt64) -> Bool {
-    isHeard(node, now) && raft!.hasApplied(node, raft!.applied)
+    isHeard(node, now) && parts.raft.hasApplied(node, parts.raft.applied)
   }
 
   /// Whether nothing keeps the leader from taking a member's partitions: it can hold no lease any more, and the others
   /// don't hear it either, or it was so for a while.
   private func isLost(_ node: NodeID, _ now: UInt64) -> Bool {
     if settings.has(.fencesEarly), !isHeard(node, now) { return true }
-    guard let end = raft!.leaseEnd(of: node), now >= end, !isHeard(node, now) else { return false }
-    return membership?.health(node)?.state == .unhealthy || now >= end + settings.downGrace
+    guard let end = parts.raft.leaseEnd(of: node), now >= end, !isHeard(node, now) else { return false }
+    return health(of: node) == .unhealthy || now >= end + settings.downGrace
   }
 
   /// Whether a member that was down can be trusted again.
   private func isBack(_ node: NodeID, _ now: UInt64) -> Bool {
-    guard membership?.health(node)?.state == .healthy else { return false }
+    guard health(of: node) == .healthy else { return false }
     return planner.downSince.first { $0.id == node }.map { now >= $0.time + settings.downGrace } ?? true
   }
 
   private func takeDown(_ member: Member, _ topology: Topology, _ now: UInt64) {
     guard let index = propose(.setState(member.id, .down), now) else { return }
-    raft!.withholdLease(member.id, until: index)
+    parts.raft.withholdLease(member.id, until: index)
     planner.downSince.append((member.id, now))
   }
 
@@ -209,20 +215,20 @@ extension ControlPlane {
   /// Changes the voters by one where that is called for: replaces those that are down or leaving, and keeps their
   /// number the largest odd one, at most 5.
   private func planVoters(_ topology: Topology, _ now: UInt64) {
-    guard raft!.mayChangeVoters else { return }
-    let voters = raft!.voters
+    guard parts.raft.mayChangeVoters else { return }
+    let voters = parts.raft.voters
     func state(_ node: NodeID) -> MemberState? { topology.member(node)?.state }
     let fit = voters.filter { state($0) == .active && !isSilent($0, now) }
     let members = topology.members.compactMap { $0 }
     let candidates = members.filter {
       $0.state == .active && !voters.contains($0.id) && isInStep($0.id, now)
-        && membership?.health($0.id)?.state == .healthy
+        && health(of: $0.id) == .healthy
     }
     let expired = members.filter { isExpired($0, topology, now) }.map(\.id)
     let wanted = Planner.voterCount(
       members.count { $0.state == .active || $0.state == .down && !expired.contains($0.id) })
 
-    if state(id) == .leaving, let heir = fit.first(where: { $0 != id }) { return raft!.transfer(to: heir, now) }
+    if state(id) == .leaving, let heir = fit.first(where: { $0 != id }) { return parts.raft.transfer(to: heir, now) }
     let staying = voters.count { state($0) != .leaving }
     if fit.count < wanted, staying < wanted, let candidate = candidates.first {
       return change(voters: voters + [candidate.id], now)
@@ -253,9 +259,9 @@ extension ControlPlane {
   /// Proposes other voters, unless so many of them were silent of late that they might not make a majority.
   private func change(voters: [NodeID], _ now: UInt64) {
     let live = voters.count { voter in
-      voter == id || raft!.heard(voter).map { now < $0 + settings.heartbeat * 3 / 2 } == true
+      voter == id || parts.raft.heard(voter).map { now < $0 + settings.heartbeat * 3 / 2 } == true
     }
     guard live > voters.count / 2 else { return }
-    do throws(Raft.Refusal) { _ = try raft!.propose(voters: voters, now) } catch { return }
+    do throws(Raft.Refusal) { _ = try parts.raft.propose(voters: voters, now) } catch { return }
   }
 }

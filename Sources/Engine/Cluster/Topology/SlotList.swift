@@ -45,6 +45,12 @@ package struct SlotList: Equatable, Sendable {
     return kept
   }
 
+  /// Whether all of them meet a condition.
+  package func allSatisfy(_ isMet: (MemberSlot) -> Bool) -> Bool {
+    for index in 0..<Int(used) where !isMet(slots[index]) { return false }
+    return true
+  }
+
   /// Whether the slot is in it.
   package func contains(_ slot: MemberSlot) -> Bool {
     for index in 0..<Int(used) where slots[index] == slot { return true }

@@ -35,7 +35,7 @@ extension BeaconWriter {
 
   fileprivate mutating func slots(_ slots: SlotList) {
     u8(UInt8(slots.count))
-    for slot in slots { u16(slot) }
+    u16s(slots.count) { slots[$0] }
   }
 }
 
@@ -324,9 +324,12 @@ extension Topology {
     entry.lostBefore = Epoch(try reader.u32())
     entry.replicas = try reader.slots()
     entry.synced = try reader.slots()
-    for slot in Array(entry.replicas) + entry.synced + [entry.owner, entry.candidate].compactMap({ $0 }) {
-      guard Int(slot) < members.count, members[Int(slot)] != nil else { throw .malformed }
+    func isMember(_ slot: MemberSlot) -> Bool {
+      guard Int(slot) < members.count, case .some = members[Int(slot)] else { return false }
+      return true
     }
+    guard entry.replicas.allSatisfy(isMember), entry.synced.allSatisfy(isMember) else { throw .malformed }
+    guard entry.owner.map(isMember) ?? true, entry.candidate.map(isMember) ?? true else { throw .malformed }
     guard !entry.isActive || entry.owner != nil else { throw .malformed }
     return entry
   }

@@ -154,7 +154,12 @@ package struct Topology: Equatable, Sendable {
   }
 
   /// How many partitions are stalled; see `isStalled`.
-  package var stalledCount: Int { partitions.count { isStalled($0) } }
+  package var stalledCount: Int {
+    partitions.withUnsafeBufferPointer { entries in
+      // Read in place: most are active, and a copy of an entry costs more than the question.
+      entries.indices.count { !entries[$0].isActive && isStalled(entries[$0]) }
+    }
+  }
 
   /// The slot of a member; nil when it isn't one. Members are few: a scan.
   package func slot(of id: NodeID) -> MemberSlot? {
@@ -180,6 +185,13 @@ package struct Topology: Equatable, Sendable {
     partitions.contains {
       $0.owner == slot || $0.candidate == slot || $0.replicas.contains(slot) || $0.synced.contains(slot)
     }
+  }
+
+  /// This topology without its partitions' entries: to keep it without keeping those.
+  package var withoutEntries: Topology {
+    var copy = self
+    copy.partitions = []
+    return copy
   }
 
   /// Whether another topology is equal to this one but for its partitions' entries.

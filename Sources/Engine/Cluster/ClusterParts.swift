@@ -1,0 +1,109 @@
+/// The large parts of a node that has a cluster, each at an address of its own for as long as the node lives.
+///
+/// As members of the control plane's class, of an optional type, they would be copied whole by most reads, and each
+/// access would be checked for exclusivity while it runs: together more than a third of the time of a quiet cluster.
+/// Each must be put in its place before it is used; `ControlPlane` knows which are.
+struct ClusterParts: ~Copyable {
+  private let raftPlace = UnsafeMutablePointer<Raft>.allocate(capacity: 1)
+  private let topologyPlace = UnsafeMutablePointer<Topology>.allocate(capacity: 1)
+  private let membershipPlace = UnsafeMutablePointer<Membership>.allocate(capacity: 1)
+  private let newsPlace = UnsafeMutablePointer<News>.allocate(capacity: 1)
+  /// Which are there.
+  private let present = UnsafeMutablePointer<Present>.allocate(capacity: 1)
+
+  private struct Present {
+    var raft = false
+    var topology = false
+    var membership = false
+  }
+
+  /// What every step leaves behind.
+  struct News {
+    var effects: [ClusterEffect] = []
+    var standing = ControlPlane.Standing()
+  }
+
+  init() {
+    newsPlace.initialize(to: News())
+    present.initialize(to: Present())
+  }
+
+  deinit {
+    if hasRaft { raftPlace.deinitialize(count: 1) }
+    if hasTopology { topologyPlace.deinitialize(count: 1) }
+    if hasMembership { membershipPlace.deinitialize(count: 1) }
+    newsPlace.deinitialize(count: 1)
+    raftPlace.deallocate()
+    topologyPlace.deallocate()
+    membershipPlace.deallocate()
+    newsPlace.deallocate()
+    present.deallocate()
+  }
+
+  var hasRaft: Bool { present.pointee.raft }
+  var hasTopology: Bool { present.pointee.topology }
+  var hasMembership: Bool { present.pointee.membership }
+
+  /// The node's share of the log.
+  var raft: Raft {
+    unsafeAddress {
+      assert(hasRaft)
+      return UnsafePointer(raftPlace)
+    }
+    nonmutating unsafeMutableAddress {
+      assert(hasRaft)
+      return raftPlace
+    }
+  }
+
+  /// The state that the log has built.
+  var topology: Topology {
+    unsafeAddress {
+      assert(hasTopology)
+      return UnsafePointer(topologyPlace)
+    }
+    nonmutating unsafeMutableAddress {
+      assert(hasTopology)
+      return topologyPlace
+    }
+  }
+
+  /// Who is alive, as far as pings tell.
+  var membership: Membership {
+    unsafeAddress {
+      assert(hasMembership)
+      return UnsafePointer(membershipPlace)
+    }
+    nonmutating unsafeMutableAddress {
+      assert(hasMembership)
+      return membershipPlace
+    }
+  }
+
+  /// What the last step left behind.
+  var news: News {
+    unsafeAddress { UnsafePointer(newsPlace) }
+    nonmutating unsafeMutableAddress { newsPlace }
+  }
+
+  /// Puts a part in its place; once in the life of a node.
+  func place(_ raft: consuming Raft) {
+    precondition(!hasRaft, "a node has one log")
+    raftPlace.initialize(to: raft)
+    present.pointee.raft = true
+  }
+
+  /// Puts a part in its place, or another where one was: a snapshot's.
+  func place(_ topology: consuming Topology) {
+    if hasTopology { topologyPlace.deinitialize(count: 1) }
+    topologyPlace.initialize(to: topology)
+    present.pointee.topology = true
+  }
+
+  /// Puts a part in its place; once in the life of a node.
+  func place(_ membership: consuming Membership) {
+    precondition(!hasMembership, "a node has one view of its members")
+    membershipPlace.initialize(to: membership)
+    present.pointee.membership = true
+  }
+}
