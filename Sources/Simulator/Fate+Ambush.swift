@@ -12,6 +12,10 @@ struct Ambush {
     case growth
     /// An owner that lost its partition without knowing reaches a copy again that promised to hear it no more.
     case deposed
+    /// The owner dies while one copy lags behind and the other is out of reach: all that promises is the one that lags.
+    case laggard
+    /// One copy is cut off while the other lags behind, and the owner dies once it has given up the one that is cut off.
+    case shrinkage
   }
 
   let kind: Kind
@@ -45,16 +49,23 @@ extension World {
     guard let topology = newestTopology, ambushes.allSatisfy({ $0.stage < 0 }) else { return }
     let entry = topology.partitions[partition]
     guard entry.isActive, let owner = entry.owner.flatMap({ host(of: $0, topology) }) else { return }
+    // A new leader would need the votes of those that are struck.
+    guard ![.laggard, .shrinkage].contains(kind) || owner != leader else { return }
     var ambush = Ambush(kind: kind, partition: partition, owner: owner, deadline: now + 8 * World.second)
     if kind != .growth {
       var others = entry.synced.compactMap { host(of: $0, topology) }.filter { $0 != owner }
       guard others.count > 1 else { return }
-      ambush.first = others.remove(at: chance.below(others.count))
+      if [.laggard, .shrinkage].contains(kind), let place = others.firstIndex(where: { $0 == leader }) {
+        // The one that is cut off mustn't lead.
+        ambush.first = others.remove(at: place)
+      }
+      if ambush.first < 0 { ambush.first = others.remove(at: chance.below(others.count)) }
       ambush.second = others[chance.below(others.count)]
     }
     let (one, two) = (ambush.first, ambush.second)
     switch kind {
     case .successor: ambush.cuts = [cutOff([(owner, one), (one, owner), (one, two), (two, one)], .streams)]
+    case .laggard, .shrinkage: ambush.cuts = [cutOff([(owner, one), (one, owner)], .streams)]
     case .growth: break
     case .deposed:
       let rest = hosts.indices.filter { $0 != owner }
@@ -64,7 +75,7 @@ extension World {
         cutOff([(owner, two), (two, owner), (one, two), (two, one)], .streams),
       ]
     }
-    trace.add(now, "", "an ambush for partition \(partition): \(kind)")
+    trace.add(now, "", "an ambush for partition \(partition) of n\(owner), n\(one) and n\(two): \(kind)")
     report.faults.ambushes += 1
     ambushes.append(ambush)
     let wait = kind == .deposed ? 1900 + chance.below(900 as UInt64) : 200 + chance.below(500 as UInt64)
@@ -96,6 +107,17 @@ extension World {
       else { return schedule(number, in: 20) }
       ambushes[number].stage = 2
       schedule(number, in: 300)
+    case (.laggard, 0):
+      guard strikeDown(ambushes[number].owner) else { return endAmbush(number) }
+      cutOffSecond(number)
+      schedule(number, in: 4000)
+    case (.shrinkage, 0):
+      cutOffSecond(number)
+      schedule(number, in: 20)
+    case (.shrinkage, 1):
+      guard hasShrunk(ambushes[number]), strikeDown(ambushes[number].owner) else { return schedule(number, in: 20) }
+      ambushes[number].stage = 2
+      schedule(number, in: 2500)
     case (.growth, 0):
       // It lies in wait: see `watchAmbushes`.
       schedule(number, in: 500)
@@ -109,6 +131,22 @@ extension World {
       schedule(number, in: 700 + chance.below(1000 as UInt64))
     default: endAmbush(number)
     }
+  }
+
+  /// Whether of three that held a partition the owner and the one that lags are left.
+  private func hasShrunk(_ ambush: Ambush) -> Bool {
+    guard let topology = newestTopology else { return false }
+    let entry = topology.partitions[ambush.partition]
+    guard entry.isActive, let owner = entry.owner, host(of: owner, topology) == ambush.owner else { return false }
+    return entry.synced.allSatisfy { [ambush.owner, ambush.first].contains(host(of: $0, topology)) }
+  }
+
+  /// The second copy of an ambush is out of everybody's reach from now on.
+  private mutating func cutOffSecond(_ number: Int) {
+    let second = ambushes[number].second
+    let rest = hosts.indices.filter { $0 != second }
+    ambushes[number].cuts.append(cutOff(rest.flatMap { [($0, second), (second, $0)] }, .all))
+    ambushes[number].stage = 1
   }
 
   private mutating func endAmbush(_ number: Int) {

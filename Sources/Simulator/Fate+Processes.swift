@@ -12,14 +12,14 @@ extension World {
     // What a leader is about to commit can't be seen yet: it may count on those that died a moment ago, and place
     // partitions on them, until it misses them.
     if now < lastKill + 2 * World.second { return false }
-    let written = hosts.filter { $0.control?.topology?.isWritten == true }.map { $0.control!.cluster }
+    let written = hosts.filter { $0.control?.isWritten == true }.map { $0.control!.cluster }
     // A member that doesn't know that its cluster took a write may give up any time.
     let alive = hosts.indices.filter { number in
-      guard number != victim, let control = hosts[number].control, control.raft != nil else { return false }
-      return control.topology?.isWritten != false || !written.contains(control.cluster)
+      guard number != victim, let control = hosts[number].control, control.hasCluster else { return false }
+      return control.isWritten != false || !written.contains(control.cluster)
     }.map { hosts[$0].control!.id }
     for host in hosts {
-      guard let voters = host.control?.raft?.voters, !voters.isEmpty else { continue }
+      guard let voters = host.control?.voters, !voters.isEmpty else { continue }
       if voters.count(where: { alive.contains($0) }) <= voters.count / 2 { return false }
     }
     return canSpareCopies(alive, byNewest)
@@ -33,9 +33,16 @@ extension World {
         continue
       }
       let isAlive = topology.members.map { $0.map { alive.contains($0.id) } ?? false }
-      for entry in topology.partitions where !entry.synced.isEmpty {
-        if entry.synced.count(where: { isAlive[Int($0)] }) < entry.promisesNeeded { return false }
+      let areSafe = topology.partitions.withUnsafeBufferPointer { entries in
+        entries.indices.allSatisfy { partition in
+          var left = 0
+          for index in 0..<entries[partition].synced.count where isAlive[Int(entries[partition].synced[index])] {
+            left += 1
+          }
+          return entries[partition].synced.isEmpty || left >= entries[partition].promisesNeeded
+        }
       }
+      if !areSafe { return false }
     }
     return true
   }
@@ -70,7 +77,7 @@ extension World {
   }
 
   /// Whether some leader is handing over, and whether some node is being taken in.
-  var isTransferring: Bool { hosts.contains { $0.control?.raft?.isTransferring == true } }
+  var isTransferring: Bool { hosts.contains { $0.control?.isTransferring == true } }
   var isJoining: Bool { hosts.contains { $0.control?.isJoining == true } }
 
   /// Kills many at once: as many as can be spared, a majority, or all.

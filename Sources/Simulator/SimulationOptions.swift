@@ -217,7 +217,10 @@ package struct SimulationOptions: Sendable {
     return options
   }
 
-  /// Busy clients, and ambushes of one kind: 0 successor, 1 growth, 2 deposed; see `Ambush`.
+  /// How many kinds of ambushes there are.
+  package static var ambushKinds: Int { Ambush.Kind.allCases.count }
+
+  /// Busy clients, and ambushes of one kind: 0 successor, 1 growth, 2 deposed, 3 laggard, 4 shrinkage; see `Ambush`.
   package static func ambushed(_ kind: Int, _ seed: UInt64) -> SimulationOptions {
     var options = calmWhole(hosts: kind == 1 ? 3 : 6, seconds: 25, clients: 6, seed: seed)
     options.settings.evictAfter = 2000 * ClusterSettings.millisecond

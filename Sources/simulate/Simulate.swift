@@ -12,7 +12,7 @@ import Simulator
     simulate --kept             runs the seeds that once found something
     simulate --harsh …          the same with few keys, busy clients and short lives
     simulate --plain …          the same without batches, caches, times to live, least revisions and ambushes
-    simulate --ambush K …       the same with ambushes of one kind, 0 to 2: see `Fate+Ambush`
+    simulate --ambush K …       the same with ambushes of one kind, 0 to 4: see `Fate+Ambush`
     simulate --control …        the same with control planes alone instead of whole nodes: faster, and larger clusters
     simulate --traffic          measures what a node sends in clusters of 5 to 200, and fails beyond the bounds
     simulate --verify FILE      checks a recorded history (JSON lines; see the article on histories) for linearizability
@@ -49,7 +49,7 @@ import Simulator
       words.removeFirst()
     }
     if words.count > 1, words.first == "--ambush" {
-      ambush = Int(words[1]).map { min(max($0, 0), 2) }
+      ambush = Int(words[1]).map { min(max($0, 0), SimulationOptions.ambushKinds - 1) }
       words.removeFirst(2)
     }
     if words.first == "--plain" {
@@ -71,7 +71,9 @@ import Simulator
       exit(SimulationOptions.kept.allSatisfy { sweep(from: $0, count: 1, budget: nil) } ? 0 : 1)
     }
     #if DEBUG
-      if words.count >= 2, words[0] == "--mutation" { exit(hunt(words[1], seeds: words.dropFirst(2).first) ? 0 : 1) }
+      if words.count >= 2, words[0] == "--mutation" {
+        exit(hunt(words[1], seeds: words.dropFirst(2).first, isTraced: words.last == "--trace") ? 0 : 1)
+      }
     #endif
     let count = take("--seeds", &words)
     let budget = take("--time", &words)
@@ -153,19 +155,21 @@ import Simulator
   }
 
   #if DEBUG
-    /// Looks for a seed that shows a planted bug, in builds that have some to plant.
-    private static func hunt(_ name: String, seeds: String?) -> Bool {
+    /// Looks for a seed that shows a planted bug, in builds that have some to plant; traced, at the last one only.
+    private static func hunt(_ name: String, seeds: String?, isTraced: Bool) -> Bool {
       let control = Mutation.allCases.first { "\($0)" == name }
       let data = ReplicationMutation.allCases.first { "\($0)" == name }
       guard control != nil || data != nil else {
         print("\(Mutation.allCases.map { "\($0)" }) \(ReplicationMutation.allCases.map { "\($0)" })")
         return false
       }
-      for seed in 1...(seeds.flatMap { UInt64($0) } ?? 200) {
+      let last = seeds.flatMap { UInt64($0) } ?? 200
+      for seed in (isTraced ? last : 1)...last {
         var options = data == nil ? SimulationOptions.swarm(seed) : Self.options(seed)
         options.settings.mutation = control
         options.replicationMutation = data
-        let report = World.run(options, pool: pool)
+        let report = World.run(options, pool: pool, trace: isTraced)
+        for line in report.trace { print(line) }
         guard let violation = report.violation else { continue }
         print("\(name): seed \(seed), \(options.hosts) hosts, after \(report.events) events: \(violation)")
         return true

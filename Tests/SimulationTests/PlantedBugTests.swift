@@ -133,6 +133,8 @@
       Rule(mutation: .activatesEarly, options: .ambushed(0, 1)),
       Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 2)),
       Rule(mutation: .takesOldEpochs, options: .ambushed(2, 1)),
+      Rule(mutation: .choosesEarly, options: .ambushed(3, 1)),
+      Rule(mutation: .shrinksEarly, options: .ambushed(4, 1)),
     ]
 
     /// What clients are promised beside.
@@ -143,6 +145,16 @@
         mutation: .answersBackwards, options: busy(1) { $0.batches = 500 },
         catchers: [.linearizable, .answersMakeSense]
       ),
+      Rule(mutation: .neverExpires, options: busy(1) { $0.mortalKeys = 2 }, catchers: [.timesToLive]),
+      Rule(mutation: .expiresEarly, options: busy(1) { $0.mortalKeys = 2 }, catchers: [.timesToLive]),
+      Rule(
+        mutation: .forgetsRevision,
+        options: busy(1) {
+          $0.stickiness = 700
+          $0.hosts = 3
+          $0.oddPartitions = 700
+          $0.partitions = 1500
+        }, catchers: [.minimumRevision]),
     ]
 
     @Test("whole nodes without a rule break a promise", arguments: rules + promises)

@@ -1,3 +1,5 @@
+import Wire
+
 /// The large parts of a node that has a cluster, each at an address of its own for as long as the node lives.
 ///
 /// As members of the control plane's class, of an optional type, they would be copied whole by most reads, and each
@@ -17,10 +19,24 @@ struct ClusterParts: ~Copyable {
     var membership = false
   }
 
-  /// What every step leaves behind.
+  /// What every step uses and leaves behind.
   struct News {
     var effects: [ClusterEffect] = []
     var standing = ControlPlane.Standing()
+    var ignored = IgnoredDatagrams()
+    var datagrams = DatagramCounts()
+    /// The number of the last datagram that was sent.
+    var sequence: UInt64 = 0
+    var replayFilter = ReplayFilter()
+    var electionOutput: [(to: NodeID, message: ElectionMessage)] = []
+    var membershipOutput: [(to: NodeID, address: PeerAddress, body: BeaconBody)] = []
+    /// Where the topology has the members, in the order of their ids.
+    var addresses: [(id: NodeID, address: PeerAddress)] = []
+    /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `ClusterLimits.heard`.
+    var heard: [(id: NodeID, address: PeerAddress)] = []
+    /// Members that were heard from elsewhere than the topology has them, and since when not from there; at most
+    /// `ClusterLimits.heard`.
+    var roamers: [(id: NodeID, address: PeerAddress, since: UInt64)] = []
   }
 
   init() {

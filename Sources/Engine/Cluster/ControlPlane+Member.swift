@@ -55,9 +55,9 @@ extension ControlPlane {
       }
     }
     if self.address(of: source) == nil {
-      heard.removeAll { $0.id == source }
-      if heard.count == ClusterLimits.heard { heard.removeFirst() }
-      heard.append((source, address))
+      parts.news.heard.removeAll { $0.id == source }
+      if parts.news.heard.count == ClusterLimits.heard { parts.news.heard.removeFirst() }
+      parts.news.heard.append((source, address))
     }
     return true
   }
@@ -67,15 +67,16 @@ extension ControlPlane {
   private func noteAddress(of node: NodeID, _ address: PeerAddress, _ now: UInt64) {
     guard let home = home(of: node) else { return }
     if home == address {
-      if !roamers.isEmpty { roamers.removeAll { $0.id == node } }
+      if !parts.news.roamers.isEmpty { parts.news.roamers.removeAll { $0.id == node } }
       return
     }
-    guard let place = roamers.firstIndex(where: { $0.id == node }) else {
-      if roamers.count == ClusterLimits.heard { roamers.removeFirst() }
-      return roamers.append((node, address, now))
+    guard let place = parts.news.roamers.firstIndex(where: { $0.id == node }) else {
+      if parts.news.roamers.count == ClusterLimits.heard { parts.news.roamers.removeFirst() }
+      return parts.news.roamers.append((node, address, now))
     }
-    roamers[place].address = address
-    guard parts.raft.isSettled, now >= roamers[place].since + 4 * settings.heartbeat, var member = topology?.member(node),
+    parts.news.roamers[place].address = address
+    guard parts.raft.isSettled, now >= parts.news.roamers[place].since + 4 * settings.heartbeat,
+      var member = topology?.member(node),
       member.peer == home
     else { return }
     planner.newcomers.removeAll { $0.id == node }
@@ -330,10 +331,10 @@ extension ControlPlane {
     guard let topology else { return }
     let members = topology.members.compactMap { $0 }
     let updated = members.map { (id: $0.id, address: $0.peer) }.sorted { $0.id < $1.id }
-    guard !updated.elementsEqual(addresses, by: ==) else { return }
-    addresses = updated
-    heard.removeAll { node in members.contains { $0.id == node.id && $0.peer != .none } }
-    roamers.removeAll { node in home(of: node.id).map { $0 == node.address } ?? true }
+    guard !updated.elementsEqual(parts.news.addresses, by: ==) else { return }
+    parts.news.addresses = updated
+    parts.news.heard.removeAll { node in members.contains { $0.id == node.id && $0.peer != .none } }
+    parts.news.roamers.removeAll { node in home(of: node.id).map { $0 == node.address } ?? true }
     let reachable = updated.map { (id: $0.id, address: address(of: $0.id) ?? .none) }
     if parts.hasMembership { parts.membership.setMembers(reachable, now) }
     parts.raft.setLearners(updated.map(\.id).filter { $0 != id }, now)
@@ -361,7 +362,9 @@ extension ControlPlane {
 
   /// Says how many partitions wait for members that are down, when that changes.
   private func tellStalled() {
-    guard parts.hasTopology, stalled > 0 || parts.topology.members.contains(where: { $0?.state == .down }) else { return }
+    guard parts.hasTopology, stalled > 0 || parts.topology.members.contains(where: { $0?.state == .down }) else {
+      return
+    }
     let count = parts.topology.stalledCount
     if count != stalled { parts.news.effects.append(.event(.stalled(count))) }
     stalled = count

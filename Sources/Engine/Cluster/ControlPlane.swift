@@ -22,26 +22,12 @@ package final class ControlPlane {
   let parts = ClusterParts()
   package internal(set) var cluster = ClusterID.none
   package internal(set) var rivals = Rivals()
-  package internal(set) var ignored = IgnoredDatagrams()
-  /// What it sent and received, by kind.
-  package private(set) var datagrams = DatagramCounts()
   /// It must begin anew under a new id: it does and answers nothing any more.
   package internal(set) var restart: RestartReason?
 
-  /// The number of the last datagram that was sent.
-  private var sequence: UInt64 = 0
-  private var replayFilter = ReplayFilter()
-  private var electionOutput: [(to: NodeID, message: ElectionMessage)] = []
-  private var membershipOutput: [(to: NodeID, address: PeerAddress, body: BeaconBody)] = []
   var planner = Planner()
   /// Cleared when there was nothing to ask the leader for, until something changes.
   var mayWantRequest = true
-  /// Where nodes were heard that the topology doesn't have yet, the latest last; at most `ClusterLimits.heard`.
-  var heard: [(id: NodeID, address: PeerAddress)] = []
-  /// Members that were heard from elsewhere than the topology has them, and since when not from there; at most
-  /// `ClusterLimits.heard`.
-  var roamers: [(id: NodeID, address: PeerAddress, since: UInt64)] = []
-  var addresses: [(id: NodeID, address: PeerAddress)] = []
   /// Where others reach this node, as one of them said; a node behind an unspecified address doesn't know.
   var ownAddress: PeerAddress?
   var nextHello: UInt64 = 0
@@ -78,6 +64,11 @@ package final class ControlPlane {
 
   // MARK: Reading
 
+  /// Datagrams that were ignored.
+  package var ignored: IgnoredDatagrams { parts.news.ignored }
+  /// What it sent and received, by kind.
+  package var datagrams: DatagramCounts { parts.news.datagrams }
+
   /// What the world should do, in order; the owner empties it.
   package var effects: [ClusterEffect] {
     get { parts.news.effects }
@@ -97,6 +88,22 @@ package final class ControlPlane {
   package var membership: Membership? { parts.hasMembership ? parts.membership : nil }
   /// The entry at `index` if the log keeps it.
   package func entry(at index: LogIndex) -> LogEntry? { parts.hasRaft ? parts.raft.entry(at: index) : nil }
+  /// Whether this node has found a cluster and knows its leader's word of it.
+  package var hasCluster: Bool { parts.hasRaft }
+  /// The voters in force as this node knows them; none before it has a cluster.
+  package var voters: [NodeID] { parts.hasRaft ? parts.raft.voters : [] }
+  /// Whether this leader hands the leadership over.
+  package var isTransferring: Bool { parts.hasRaft && parts.raft.isTransferring }
+  /// Whether the cluster ever took a write, as far as this node knows; nil without a topology.
+  package var isWritten: Bool? { parts.hasTopology ? parts.topology.isWritten : nil }
+  /// Checks what must hold after every call.
+  package func checkInvariants() { if parts.hasRaft { parts.raft.checkInvariants() } }
+  /// Which partitions' entries changed since this was asked last; all of them at first.
+  package func takeChangedPartitions() -> ChangedPartitions {
+    guard parts.hasTopology else { return ChangedPartitions() }
+    defer { parts.topology.changed.removeAll() }
+    return parts.topology.changed
+  }
   /// The topology's version; nil without one.
   package var topologyVersion: UInt64? { parts.hasTopology ? parts.topology.version : nil }
 
@@ -116,8 +123,9 @@ package final class ControlPlane {
   /// Its queues and tables: how much is in each, and how much may be.
   package var queues: [QueueLevel] {
     var queues: [QueueLevel] = [
-      QueueLevel("heard", heard.count, ClusterLimits.heard), QueueLevel("roamers", roamers.count, ClusterLimits.heard),
-      QueueLevel("senders", replayFilter.count, ClusterLimits.senders),
+      QueueLevel("heard", parts.news.heard.count, ClusterLimits.heard),
+      QueueLevel("roamers", parts.news.roamers.count, ClusterLimits.heard),
+      QueueLevel("senders", parts.news.replayFilter.count, ClusterLimits.senders),
       QueueLevel("rivals", rivals.all.count, ClusterLimits.rivals),
       QueueLevel("newcomers", planner.newcomers.count, ClusterLimits.newcomers),
     ]
@@ -190,7 +198,8 @@ package final class ControlPlane {
     }
     let (deadline, hasLease) = parts.raft.outlook(now)
     parts.news.standing.deadline = min(deadline, nextHello)
-    parts.news.standing.deadline = isAtRest ? nextHello : min(standing.deadline, parts.hasMembership ? parts.membership.outlook() : .max)
+    parts.news.standing.deadline =
+      isAtRest ? nextHello : min(standing.deadline, parts.hasMembership ? parts.membership.outlook() : .max)
     parts.news.standing.hasLease = hasLease && parts.hasTopology
     if parts.raft.term != standing.term { parts.news.standing.term = parts.raft.term }
     if parts.raft.leader != standing.leader { nextRequest = now }
@@ -203,7 +212,9 @@ package final class ControlPlane {
   /// Whether this leader is alone and has planned everything: it has nothing to do but to announce itself, so that an
   /// idle node uses no processor time.
   private var isAtRest: Bool {
-    guard addresses.count < 2, parts.raft.role == .leader, !planner.hasWishes, parts.hasTopology else { return false }
+    guard parts.news.addresses.count < 2, parts.raft.role == .leader, !planner.hasWishes, parts.hasTopology else {
+      return false
+    }
     return parts.topology.version == planner.idleVersion && parts.topology.memberCount == 1
       && parts.raft.applied == parts.raft.lastIndex
   }
@@ -238,7 +249,7 @@ package final class ControlPlane {
     }
     // What this node broadcast comes back to it.
     guard beacon.source != id else { return }
-    datagrams.countReceived(beacon.body.kind)
+    parts.news.datagrams.countReceived(beacon.body.kind)
     guard isMeantForThisNode(beacon, address, now), isFresh(beacon, address, now) else { return }
     if !parts.hasRaft { seek(beacon, address, now, &chance) } else { participate(beacon, address, now, &chance) }
     finish(now, &chance)
@@ -274,7 +285,7 @@ package final class ControlPlane {
       return false
     }
     let home = home(of: beacon.source) ?? self.address(of: beacon.source)
-    switch replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
+    switch parts.news.replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
     case .fresh: return true
     case .repeated: break
     case .replayed: ignore(.replayed, address, now)
@@ -285,7 +296,9 @@ package final class ControlPlane {
 
   /// Counts a datagram that is ignored, and tells of it if its kind is news.
   func ignore(_ reason: IgnoredReason, _ address: PeerAddress, _ now: UInt64) {
-    if ignored.count(reason, now) { parts.news.effects.append(.event(.ignored(reason, address, count: ignored[reason]))) }
+    if parts.news.ignored.count(reason, now) {
+      parts.news.effects.append(.event(.ignored(reason, address, count: parts.news.ignored[reason])))
+    }
   }
 
   /// A seeker's share: discovery, and the first word of a leader that took this node in.
@@ -369,9 +382,10 @@ package final class ControlPlane {
   func send(_ body: BeaconBody, cluster: ClusterID, to destination: NodeID, at address: PeerAddress?) {
     // A founder doesn't know its own address, and a node that left has none.
     guard address != PeerAddress.none else { return }
-    sequence += 1
-    datagrams.countSent(body.kind)
-    let beacon = Beacon(cluster: cluster, source: id, destination: destination, sequence: sequence, body: body)
+    parts.news.sequence += 1
+    parts.news.datagrams.countSent(body.kind)
+    let beacon = Beacon(
+      cluster: cluster, source: id, destination: destination, sequence: parts.news.sequence, body: body)
     let bytes = beacon.encoded(key: key)
     parts.news.effects.append(address.map { .send($0, bytes) } ?? .broadcast(bytes))
   }
@@ -379,31 +393,35 @@ package final class ControlPlane {
   /// Where a member is reached: where the topology has it, unless it is heard from elsewhere and not from there. Else a
   /// wrong address could never be put right by members that make a majority only with the one that has it.
   func address(of node: NodeID) -> PeerAddress? {
-    if !roamers.isEmpty, let roamer = roamers.first(where: { $0.id == node }) { return roamer.address }
-    return home(of: node) ?? heard.last { $0.id == node }?.address
+    if !parts.news.roamers.isEmpty, let roamer = parts.news.roamers.first(where: { $0.id == node }) {
+      return roamer.address
+    }
+    return home(of: node) ?? parts.news.heard.last { $0.id == node }?.address
   }
 
   /// Where the topology has a member, if it knows: a binary search.
   func home(of node: NodeID) -> PeerAddress? {
     var low = 0
-    var high = addresses.count
+    var high = parts.news.addresses.count
     while low < high {
       let middle = (low + high) / 2
-      if addresses[middle].id < node { low = middle + 1 } else { high = middle }
+      if parts.news.addresses[middle].id < node { low = middle + 1 } else { high = middle }
     }
-    guard low < addresses.count, addresses[low].id == node, addresses[low].address != .none else { return nil }
-    return addresses[low].address
+    guard low < parts.news.addresses.count, parts.news.addresses[low].id == node,
+      parts.news.addresses[low].address != .none
+    else { return nil }
+    return parts.news.addresses[low].address
   }
 
   private func sendElection() {
     guard !parts.raft.output.isEmpty else { return }
     // The two lists change places, so that each keeps its room.
-    swap(&electionOutput, &parts.raft.output)
-    for (to, message) in electionOutput {
+    swap(&parts.news.electionOutput, &parts.raft.output)
+    for (to, message) in parts.news.electionOutput {
       guard let address = address(of: to) else { continue }
       send(.election(message), cluster: cluster, to: to, at: address)
     }
-    electionOutput.removeAll(keepingCapacity: true)
+    parts.news.electionOutput.removeAll(keepingCapacity: true)
   }
 
   private func sendMembership() {
@@ -413,8 +431,8 @@ package final class ControlPlane {
       parts.membership.changes = []
     }
     guard !parts.membership.output.isEmpty else { return }
-    swap(&membershipOutput, &parts.membership.output)
-    for (to, address, body) in membershipOutput { send(body, cluster: cluster, to: to, at: address) }
-    membershipOutput.removeAll(keepingCapacity: true)
+    swap(&parts.news.membershipOutput, &parts.membership.output)
+    for (to, address, body) in parts.news.membershipOutput { send(body, cluster: cluster, to: to, at: address) }
+    parts.news.membershipOutput.removeAll(keepingCapacity: true)
   }
 }

@@ -108,7 +108,7 @@ extension Core {
     if !isReplicated && operation.pointee.kind.isWrite && options.concern.nodes(copies: 1) > 1 {
       return discardStaged(operation, Outcome(.concernUnreachable))
     }
-    if options.hasMinRevision, let problem = check(options.minRevision, partition) {
+    if options.hasMinRevision, !forgetsRevision, let problem = check(options.minRevision, partition) {
       return discardStaged(operation, Outcome(problem))
     }
     let isRepeatable = options.idempotencyKey.count > 0 && operation.pointee.kind.isWrite
@@ -156,6 +156,10 @@ extension Core {
     var expiry = UInt64(0)
     if options.timeToLive > 0 {
       expiry = wall &+ options.timeToLive
+      #if DEBUG
+        if configuration.mutation == .neverExpires { expiry = wall &+ 10 * options.timeToLive }
+        if configuration.mutation == .expiresEarly { expiry = wall &+ max(options.timeToLive / 10, 1) }
+      #endif
     } else if operation.pointee.kind == .put {
       expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
     }

@@ -80,7 +80,17 @@ extension Core {
   private func mustWaitForRevision(_ operation: UnsafePointer<Operation>) -> Bool {
     let options = operation.pointee.options
     guard options.hasMinRevision, options.minRevision.partition == operation.pointee.key.partition else { return false }
-    return !hasReached(options.minRevision)
+    return !forgetsRevision && !hasReached(options.minRevision)
+  }
+
+  /// A planted bug.
+  @inline(__always)
+  var forgetsRevision: Bool {
+    #if DEBUG
+      return configuration.mutation == .forgetsRevision
+    #else
+      return false
+    #endif
   }
 
   /// Whether the outcome of a read has to wait.

@@ -24,6 +24,12 @@
     case relaysOn
     /// A node says that it has dropped its copy of a cached value, and hasn't.
     case keepsCopies
+    /// A value is given ten times the life that was asked for.
+    case neverExpires
+    /// A value is given a tenth of the life that was asked for.
+    case expiresEarly
+    /// A read that names a revision is answered from what is at hand.
+    case forgetsRevision
     /// The answers of a batch come in the opposite order.
     case answersBackwards
   }

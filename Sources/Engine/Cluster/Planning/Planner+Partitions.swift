@@ -39,7 +39,7 @@ extension ControlPlane {
       swap(&settled, &planner.settled)
     }
     // As many entries as there is room for the datagrams that take them to everybody.
-    let most = max(1, min(ClusterLimits.plannedEntries, parts.raft.bulkRoom(now) / max(1, addresses.count)))
+    let most = max(1, min(ClusterLimits.plannedEntries, parts.raft.bulkRoom(now) / max(1, parts.news.addresses.count)))
     for command in plan.commands().prefix(most) {
       let index = propose(command, now)
       guard let index, case .fence(let partitions) = command else { continue }
@@ -141,7 +141,8 @@ extension ControlPlane {
     _ entries: UnsafeBufferPointer<PartitionEntry>, _ partition: Int, _ view: View
   ) -> Bool {
     let count = entries[partition].replicas.count
-    guard count > 0, entries[partition].synced.count == count, entries[partition].owner == entries[partition].replicas[0],
+    guard count > 0, entries[partition].synced.count == count,
+      entries[partition].owner == entries[partition].replicas[0],
       entries[partition].replicationFactor == max(view.factor, UInt8(count))
     else { return false }
     for index in 0..<count {

@@ -55,7 +55,7 @@ extension ControlPlane {
       planner = Planner()
       planner.newcomers = newcomers
       planner.term = parts.raft.term
-      parts.raft.setLearners(addresses.map(\.id).filter { $0 != id }, now)
+      parts.raft.setLearners(parts.news.addresses.map(\.id).filter { $0 != id }, now)
     }
     let isTime = now >= planner.nextLook
     guard isTime || planner.hasWishes || !planner.newcomers.isEmpty || planner.seenIndex != parts.raft.applied else {

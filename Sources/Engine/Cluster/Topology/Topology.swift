@@ -71,6 +71,11 @@ package struct PartitionEntry: Equatable, Sendable {
   /// Members of `synced` that must answer a fence before a new owner may be chosen: one more than those a write at
   /// majority can have missed, max(1, |S| - Wq + 1) with Wq = rf/2 + 1.
   package var promisesNeeded: Int { max(1, synced.count - Int(replicationFactor) / 2) }
+
+  /// Whether it names this slot.
+  func names(_ slot: MemberSlot) -> Bool {
+    owner == slot || candidate == slot || replicas.contains(slot) || synced.contains(slot)
+  }
 }
 
 /// The state that the control plane's log builds: members, voters and partitions. The same on every node at the same
@@ -102,6 +107,8 @@ package struct Topology: Equatable, Sendable {
   package internal(set) var maps: [MapEntry] = []
   /// By partition.
   package internal(set) var partitions: [PartitionEntry]
+  /// Of which partitions; see `ControlPlane.takeChangedPartitions`.
+  var changed = ChangedPartitions()
 
   #if DEBUG
     /// A planted bug, for tests of the simulator's checkers.
@@ -182,10 +189,11 @@ package struct Topology: Equatable, Sendable {
 
   /// Whether any partition's entry names this slot as owner, replica or synced.
   package func isNamed(_ slot: MemberSlot) -> Bool {
-    partitions.contains {
-      $0.owner == slot || $0.candidate == slot || $0.replicas.contains(slot) || $0.synced.contains(slot)
-    }
+    partitions.contains { $0.names(slot) }
   }
+
+  /// All partitions, as if each had changed.
+  package var allPartitions: ChangedPartitions { ChangedPartitions() }
 
   /// This topology without its partitions' entries: to keep it without keeping those.
   package var withoutEntries: Topology {

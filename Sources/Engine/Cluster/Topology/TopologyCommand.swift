@@ -196,7 +196,8 @@ extension Topology {
     guard !partitions.contains(where: { ($0.isActive && $0.owner == slot) || $0.synced.contains(slot) }) else {
       return false
     }
-    for partition in partitions.indices {
+    for partition in partitions.indices where partitions[partition].names(slot) {
+      changed.insert(partition)
       if partitions[partition].owner == slot { partitions[partition].owner = nil }
       if partitions[partition].candidate == slot { partitions[partition].candidate = nil }
       if partitions[partition].replicas.contains(slot) {
@@ -228,6 +229,7 @@ extension Topology {
     guard isSound(placement.replicas), partitions[index].replicas != placement.replicas else { return false }
     partitions[index].replicas = placement.replicas
     partitions[index].version += 1
+    changed.insert(index)
     return true
   }
 
@@ -238,6 +240,7 @@ extension Topology {
     partitions[partition].candidate = nil
     partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue + 1)
     partitions[partition].version += 1
+    changed.insert(partition)
     partitions[partition].fencedAt = index
     #if DEBUG
       if mutation == .reusesEpochs { partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue - 1) }
@@ -258,6 +261,7 @@ extension Topology {
     partitions[index].synced = activation.synced
     partitions[index].replicationFactor = max(activation.replicationFactor, 1)
     partitions[index].version += 1
+    changed.insert(index)
     if activation.isLoss {
       partitions[index].losses &+= 1
       partitions[index].lostBefore = partitions[index].epoch
@@ -273,6 +277,7 @@ extension Topology {
     partitions[index].synced = resize.synced
     partitions[index].replicationFactor = max(resize.replicationFactor, 1)
     partitions[index].version += 1
+    changed.insert(index)
     return true
   }
 
@@ -283,6 +288,7 @@ extension Topology {
     guard entry.synced.contains(choice.candidate) else { return false }
     partitions[index].candidate = choice.candidate
     partitions[index].version += 1
+    changed.insert(index)
     return true
   }
 
@@ -294,6 +300,7 @@ extension Topology {
     partitions[index].epoch = Epoch(entry.epoch.rawValue + 1)
     partitions[index].owner = handOver.heir
     partitions[index].version += 1
+    changed.insert(index)
     partitions[index].fencedAt = self.index
     return true
   }

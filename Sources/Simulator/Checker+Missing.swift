@@ -1,0 +1,101 @@
+import Engine
+import Wire
+
+// The second phase: whether a cluster without faults is whole again.
+
+extension Checker {
+  private func words(_ slot: MemberSlot, _ topology: Topology) -> String {
+    topology.members[Int(slot)].map { "\(name(of: $0.id)) \($0.state)" } ?? "nobody"
+  }
+
+  /// A leader's log and voters in words.
+  private func state(of leader: ControlPlane) -> String {
+    let raft = leader.raft!
+    let voters = raft.voters.map { "\(name(of: $0)) at \(raft.match($0).map { "\($0.rawValue)" } ?? "?")" }
+    return "\(name(of: leader.id)) leads, last \(raft.lastIndex.rawValue), committed \(raft.commit.rawValue), applied "
+      + "\(raft.applied.rawValue), voters \(voters.joined(separator: " "))\(raft.mayChangeVoters ? "" : ", fixed")"
+  }
+
+  /// What still names a member: why it wasn't removed.
+  private func uses(of id: NodeID, _ topology: Topology, _ hosts: [Host]) -> String {
+    guard let slot = topology.slot(of: id) else { return "" }
+    let using = topology.partitions.indices.filter {
+      topology.partitions[$0].owner == slot || topology.partitions[$0].synced.contains(slot)
+    }
+    guard let first = using.first else { return topology.voters.contains(id) ? ", a voter" : "" }
+    let entry = topology.partitions[first]
+    return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
+      + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") "
+      + "synced \(entry.synced.map { words($0, topology) }) "
+      + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue) "
+      + hosts.compactMap { $0.machine.flatMap { $0.cores[$0.core(of: first)].account(of: first) } }.joined()
+  }
+
+  /// What is still missing for the core to be whole; nil when nothing is.
+  func missing(_ core: [Int], _ hosts: [Host], _ now: UInt64) -> String? {
+    let nodes = core.compactMap { hosts[$0].control }
+    guard nodes.count == core.count else { return "a host is down" }
+    // Clusters of which more than one took a write can't become one by themselves.
+    let clusters = Set(nodes.map(\.cluster))
+    if clusters.count > 1 {
+      let isSplit = self.clusters.count { $0.isWritten && clusters.contains($0.id) } > 1
+      if isSplit, nodes.contains(where: { !$0.rivals.all.isEmpty }) { return nil }
+      return "clusters of "
+        + zip(core, nodes).map { number, node in
+          "n\(number): \(node.cluster.description.prefix(4)) of \(node.topology?.memberCount ?? 0)"
+            + "\(node.topology?.isWritten == true ? " written" : "") led by \(node.leader.map(name(of:)) ?? "nobody")"
+        }.joined(separator: ", ")
+    }
+    if nodes.allSatisfy({ $0.raft == nil }), core.count < options.settings.expect { return nil }
+    var leader: ControlPlane?
+    for (number, node) in zip(core, nodes) {
+      guard node.topology != nil, let raft = node.raft else { return "n\(number) has no cluster" }
+      if !node.holdsLease(hosts[number].clock(now)) {
+        let view = nodes.first { $0.id == raft.leader }?.raft?.match(node.id)
+        let led = nodes.compactMap(\.raft).filter { $0.role == .leader }.map {
+          "\(name(of: $0.id)) in term \($0.term.rawValue)"
+        }
+        return "n\(number), \(raft.role) in term \(raft.term.rawValue), holds no lease: applied "
+          + "\(raft.applied.rawValue), commit \(raft.commit.rawValue), "
+          + "its leader \(raft.leader.map(name(of:)) ?? "nobody") knows of "
+          + "\(view.map { "\($0.rawValue)" } ?? "nothing"), "
+          + "leaders \(led), its voters are \(raft.voters.map { name(of: $0) }.joined(separator: " "))"
+      }
+      if raft.role == .leader {
+        if leader != nil { return "two lead" }
+        leader = node
+      }
+    }
+    guard let leader, let topology = leader.topology else { return "nobody leads" }
+    for (number, node) in zip(core, nodes) {
+      // That topologies of one index are equal is checked elsewhere.
+      if node.topology?.index != topology.index { return "n\(number) lags behind" }
+      guard let state = topology.member(node.id)?.state, state == .active || node.isLeaving else {
+        return "n\(number) is \(topology.member(node.id).map { "\($0.state)" } ?? "no member")"
+      }
+    }
+    // The last one can't leave.
+    if nodes.contains(where: { $0.isLeaving }) {
+      let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology, hosts))" }
+      guard leaving.count < nodes.count else { return nil }
+      return "some are leaving: " + leaving.joined(separator: ", ") + "; " + state(of: leader)
+    }
+    if topology.memberCount != core.count {
+      let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
+      return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
+        + odd.map { "\(name(of: $0.id)) \($0.state)\(uses(of: $0.id, topology, hosts))" }.joined(separator: ", ")
+    }
+    let voters = min(5, core.count - (1 - core.count % 2))
+    if topology.voters.count != voters { return "\(topology.voters.count) voters" }
+    let copies = min(Int(topology.copies), core.count)
+    for (partition, entry) in topology.partitions.enumerated() {
+      if !entry.isActive { return "partition \(partition) has no owner" }
+      if entry.replicas.count != copies || Set(entry.synced) != Set(entry.replicas) || entry.owner != entry.replicas[0]
+      {
+        return "partition \(partition) isn't where it should be"
+      }
+      if Int(entry.replicationFactor) != copies { return "partition \(partition) has another factor" }
+    }
+    return nil
+  }
+}
