@@ -66,8 +66,13 @@ class Throughput:
             result = self.result(reports)
             if result.is_missed and options.profiles:
                 own = load.but(**contenders[self.first].load)
-                result.profile = profile(running[self.first], own, self.share * options.seconds)
+                result.explain(profile(running[self.first], own, self.share * options.seconds), self.profiled(result))
         return result
+
+    def profiled(self, result):
+        """The bars that speak of the first contender, whose profile is taken."""
+        firsts = {text for text, mine, *_ in self.bars if mine == self.first}
+        return [bar for bar in result.bars if bar.text in firsts]
 
     def result(self, reports):
         # In a turn of a smoke test the server may use less than a tick of processor time: there is no rate then.

@@ -6,13 +6,14 @@ import subprocess
 
 from . import machine
 from .load import measure
+from .results import Profile
 
 DATA = machine.WORK / "perf.data"
 RECORD = ["perf", "record", "-q", "-e", "cpu-clock", "-o", str(DATA)]
 
 
 def profile(server, load, seconds, lines=16):
-    """The functions that use most of a server's time under a load, as text; None without perf."""
+    """The functions that use most of a server's time under a load; None without perf."""
     if not shutil.which("perf"):
         return None
     recorder = subprocess.Popen(
@@ -50,15 +51,17 @@ def summary(lines, without=()):
     names = demangled([symbol for *_, symbol in found[:lines]])
     top = "\n".join(f"{share:>6} %  {'kernel' if kind == 'k' else where:<12}  {name}"
                     for (share, where, kind, _), name in zip(found, names))
-    return f"{shares(found)}\n\n{top}"
+    parts = shares(found)
+    words = ", ".join(f"{name} {100 * part:.0f} %" for name, part in parts.items())
+    return Profile(f"{words}\n\n{top}", parts["kernel"])
 
 
 def shares(found):
-    """How much of the time the kernel, kvd itself and its libraries take."""
+    """Which parts of the time the kernel, kvd itself and its libraries take."""
     sums = {"kernel": 0.0, "kvd": 0.0, "libraries": 0.0}
     for share, where, kind, _ in found:
         sums["kernel" if kind == "k" else "kvd" if where.startswith(("kvd", "micro")) else "libraries"] += float(share)
-    return ", ".join(f"{name} {100 * part / sum(sums.values()):.0f} %" for name, part in sums.items())
+    return {name: part / sum(sums.values()) for name, part in sums.items()}
 
 
 def demangled(symbols):

@@ -25,13 +25,24 @@ class Samples:
 
 @dataclass
 class Bar:
-    """What is to be reached, what was, and whether that does; `met` is None for what can't be judged here."""
+    """What is to be reached, what was, and whether that does; `met` is None for what can't be judged here.
+
+    `ratio` is set where more is better and what kvd spends of processor time stands below the line.
+    """
 
     text: str
     target: str
     reached: str
     met: bool | None
-    note: str = ""
+    ratio: float | None = None
+
+
+@dataclass
+class Profile:
+    """Where a server's processor time went: the longest entries as text, and the shares of what it consists of."""
+
+    text: str
+    kernel: float
 
 
 @dataclass
@@ -49,16 +60,27 @@ class Result:
     def is_missed(self):
         return any(bar.met is False for bar in self.bars)
 
+    def explain(self, profile, bars=None):
+        """Adds a profile of the load that these bars (all, if none are named) were missed with, and what would be left
+        to miss if kvd's own code took no time at all: the kernel's share stands between."""
+        if profile is None:
+            return
+        self.profile = profile.text
+        for bar in self.bars if bars is None else bars:
+            if bar.met is False and bar.ratio and profile.kernel > 0:
+                self.notes.append(f"{bar.text}: {100 * profile.kernel:.0f} % of the time is the kernel's; if all else "
+                                  f"cost nothing, this would be {bar.ratio / profile.kernel:.2f}x.")
 
-def at_least(text, samples, target, unit="x", note=""):
+
+def at_least(text, samples, target, unit="x"):
     """A bar that a median must not fall below."""
     return Bar(text, f"≥ {target:g}{unit}", f"{samples.median:.2f}{unit} ({samples.spread})", samples.median >= target,
-               note)
+               samples.median)
 
 
-def at_most(text, samples, target, unit="x", note=""):
-    return Bar(text, f"≤ {target:g}{unit}", f"{samples.median:.2f}{unit} ({samples.spread})", samples.median <= target,
-               note)
+def at_most(text, samples, target, unit="x"):
+    """A bar that a median must not exceed."""
+    return Bar(text, f"≤ {target:g}{unit}", f"{samples.median:.2f}{unit} ({samples.spread})", samples.median <= target)
 
 
 def format_number(value):
@@ -105,7 +127,6 @@ def render(result, bars=True):
     parts = [f"## {result.title}", table(result.columns, result.rows)]
     if result.bars and bars:
         parts.append(bars_table(result.bars))
-    parts += [f"{bar.text}: {bar.note}" for bar in result.bars if bar.note]
     parts += result.notes
     if result.profile:
         parts.append(f"Where kvd spends its processor time:\n\n```\n{result.profile}\n```")

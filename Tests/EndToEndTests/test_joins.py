@@ -50,7 +50,7 @@ def test_a_joiner_costs_its_sender_no_memory_to_speak_of(cluster, record_propert
     lasts(3)
     resident = Resident(first)
     began = time.monotonic()
-    second, = cluster.start([b], memory=memory)
+    second, = cluster.start([b], memory=memory, is_ready=False)
 
     def is_whole():
         members = cluster.view(first)["members"]
@@ -63,6 +63,9 @@ def test_a_joiner_costs_its_sender_no_memory_to_speak_of(cluster, record_propert
     record_property("mebibytes_grown", grown)
     print(f"{cluster.io}: {MEBIBYTES} MiB joined in {ended - began:.1f} s, the sender grew by {grown:.1f} MiB")
     print(f"before: {load.summary(0, began)}\nmeanwhile: {load.summary(began, ended)}")
+    for name, kind in (("reads", [False]), ("writes", [True])):
+        print(f"p99 of {name}: {load.percentile(0.99, 0, began, kind):.2f} ms before, "
+              f"{load.percentile(0.99, began, ended, kind):.2f} ms meanwhile")
     assert load.failures == [] and load.lost([first, second]) == []
     assert grown <= 64
 

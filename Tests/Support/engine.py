@@ -99,9 +99,12 @@ class Engine:
 
     def _daemon(self, name, *arguments):
         log = open(Path(self._work, f"{name}.log"), "w")
+        # Not by `ip netns exec`: it mounts /sys anew, without the control groups that are mounted below it.
+        enters = [_tool("nsenter"), f"--net=/run/netns/{self.namespace}", "unshare", "--mount", "--propagation=slave",
+                  name]
         self._daemons.append(subprocess.Popen(
-            [_tool("ip"), "netns", "exec", self.namespace, name, *map(str, arguments)], stdin=subprocess.DEVNULL,
-            stdout=log, stderr=log, env=self.environment, start_new_session=True))
+            [*enters, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=self.environment, start_new_session=True))
 
     def _until(self, condition, name):
         deadline = time.monotonic() + 20

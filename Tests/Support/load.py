@@ -99,9 +99,10 @@ class Load:
                     self.acknowledged[key] = count
                 break
 
-    def percentile(self, share, since=0, until=math.inf):
-        """The latency, in milliseconds, that this share of requests due in a span of time didn't exceed."""
-        times = sorted(took for due, took, _ in list(self.answers) if since <= due < until)
+    def percentile(self, share, since=0, until=math.inf, kind=(False, True)):
+        """The latency, in milliseconds, that this share of requests due in a span of time didn't exceed; of writes
+        alone (`kind` is `[True]`), of reads alone or of both."""
+        times = sorted(took for due, took, is_write in list(self.answers) if since <= due < until and is_write in kind)
         assert times, "no answers"
         return times[min(len(times) - 1, math.ceil(share * len(times)) - 1)] * 1000
 

@@ -29,8 +29,14 @@ extension Core {
     appendJSON(request.method.name, to: &line)
     appendJSON("\",\"path\":", to: &line)
     request.path.withUnsafeBytes { Wire.appendJSONString($0, to: &line) }
+    logAnswer(request.route, outcome, id, &line)
+    logChange(request, outcome)
+  }
+
+  /// Ends a request's line with what was answered on which connection, and logs it.
+  mutating func logAnswer(_ route: Route, _ outcome: Outcome, _ id: ConnectionID, _ line: inout [UInt8]) {
     appendJSON(",\"route\":\"", to: &line)
-    appendJSON(request.route.name, to: &line)
+    appendJSON(route.name, to: &line)
     appendJSON("\",\"status\":", to: &line)
     appendJSONInteger(Int64(outcome.status), to: &line)
     appendJSON(",\"bytes\":", to: &line)
@@ -44,7 +50,6 @@ extension Core {
     appendJSONInteger(Int64(id.index), to: &line)
     let text = logScratch.copy(line)
     effects.append(.log(.debug, text.baseAddress!, count: text.count))
-    logChange(request, outcome)
   }
 
   /// What a request has changed, as an event of its own.

@@ -78,6 +78,7 @@ extension Core {
     let count = batchCount
     batchCount = 0
     endFetches(fetches + count)
+    if isReplicated { fetchParts(operations, fetches, count) }
     var ahead = count
     // The last requests' fetches go on while the first are executed, if there are enough of them.
     if count < Fetch.distance {

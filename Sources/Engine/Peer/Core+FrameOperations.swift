@@ -224,6 +224,7 @@ extension Core {
     let count = frames.count
     frames.count = 0
     endFetches(frames.fetches + count)
+    if isReplicated { fetchParts(frames.operations, frames.fetches, count) }
     var ahead = count
     if count < Fetch.distance {
       while ahead < count &+ Fetch.distance {

@@ -325,24 +325,10 @@ extension Core {
       appendJSON(",\"key\":", to: &line)
       Wire.appendJSONString(UnsafeRawBufferPointer(start: key.key, count: key.keyCount), to: &line)
     }
-    appendJSON(",\"route\":\"", to: &line)
-    appendJSON(kind.route.name, to: &line)
-    appendJSON("\",\"status\":", to: &line)
-    appendJSONInteger(Int64(outcome.status), to: &line)
-    appendJSON(",\"bytes\":", to: &line)
-    appendJSONInteger(Int64(outcome.value.count), to: &line)
-    if outcome.hasRevision {
-      appendJSON(",\"revision\":\"", to: &line)
-      appendRevision(outcome.revision, to: &line)
-      appendJSON("\"", to: &line)
-    }
     appendJSON(",\"request\":", to: &line)
     appendJSONInteger(id, to: &line)
     appendJSON(",\"index\":", to: &line)
     appendJSONInteger(Int64(position), to: &line)
-    appendJSON(",\"connection\":", to: &line)
-    appendJSONInteger(Int64(connection.pointee.id.index), to: &line)
-    let text = logScratch.copy(line)
-    effects.append(.log(.debug, text.baseAddress!, count: text.count))
+    logAnswer(kind.route, outcome, connection.pointee.id, &line)
   }
 }

@@ -36,7 +36,7 @@ extension Core {
     guard count > 1 else { return }
     for index in 0..<count {
       let id = sections[index].partition
-      prefetch(desk.parts! + part(id))
+      desk.fetch(part(id))
       store.prefetchReplicated(id)
     }
     for index in 0..<count {
@@ -49,6 +49,14 @@ extension Core {
     }
     for index in 0..<count where sections[index].kind == .append {
       store.prefetchReplaced(sections[index].partition, sections[index].payload)
+    }
+  }
+
+  /// Fetches what operations on replicated partitions of this core will need beside the store.
+  func fetchParts(_ operations: UnsafePointer<Operation>, _ fetches: UnsafePointer<Fetch>, _ count: Int) {
+    guard desk.parts != nil, count > 1 else { return }
+    for index in 0..<count where fetches[index].partition != nil && operations[index].kind.isWrite {
+      desk.fetch(part(operations[index].key.partition))
     }
   }
 

@@ -229,22 +229,10 @@ extension Store {
   package mutating func remove(_ key: KeyRef, kind: RecordKind = .remove, time: UInt64) throws(StoreError) -> Revision?
   {
     let p = partition(key.hash)
-    let tag = TableLayout.tag(key.hash)
-    var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
-    while true {
-      let word = slot.pointee
-      let found = TableLayout.tag(of: word)
-      if word == 0 || found > tag { return nil }
-      if found == tag {
-        let record = self.record(TableLayout.position(of: word))
-        if record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) {
-          let expired = record.isExpired(at: time)
-          let revision = try drop(p, slot, record, kind: expired ? .expire : kind, time: time)
-          return expired && kind == .remove ? nil : revision
-        }
-      }
-      slot += 1
-    }
+    guard let (slot, record) = search(p, key) else { return nil }
+    let expired = record.isExpired(at: time)
+    let revision = try drop(p, slot, record, kind: expired ? .expire : kind, time: time)
+    return expired && kind == .remove ? nil : revision
   }
 
   /// Takes a slot's key away: tombstone, table, dead count. Where memory is so short that not even the reserve has room

@@ -210,7 +210,16 @@ package struct Store: ~Copyable {
   /// The key's record, or nil when it has none or its time to live ran out by `now`.
   @inline(never)
   package func find(_ key: KeyRef, now: UInt64) -> RecordView? {
-    let p = partition(key.hash)
+    guard let (slot, record) = search(partition(key.hash), key), !record.isExpired(at: now) else { return nil }
+    if evicts && slot.pointee & TableLayout.referenced == 0 { slot.pointee |= TableLayout.referenced }
+    return record
+  }
+
+  /// The key's slot and its record, expired or not.
+  @inline(__always)
+  func search(
+    _ p: UnsafeMutablePointer<Partition>, _ key: KeyRef
+  ) -> (slot: UnsafeMutablePointer<Slot>, record: RecordView)? {
     let tag = TableLayout.tag(key.hash)
     var slot = p.pointee.slots + TableLayout.home(tag: tag, capacity: p.pointee.capacity)
     while true {
@@ -220,9 +229,7 @@ package struct Store: ~Copyable {
       if found == tag {
         let record = self.record(TableLayout.position(of: word))
         if record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) {
-          if record.isExpired(at: now) { return nil }
-          if evicts && word & TableLayout.referenced == 0 { slot.pointee = word | TableLayout.referenced }
-          return record
+          return (slot, record)
         }
       }
       slot += 1
