@@ -127,6 +127,21 @@
       return options
     }
 
+    /// Values that expire, and clients that leave them the time.
+    private static func lasting(_ seed: UInt64) -> SimulationOptions {
+      busy(seed) {
+        $0.mortalKeys = 2
+        $0.think = 300
+      }
+    }
+
+    /// Clients that often name what they saw last.
+    private static func sticky(_ seed: UInt64) -> SimulationOptions {
+      var options = SimulationOptions.harsh(seed)
+      options.stickiness = 700
+      return options
+    }
+
     /// Those that the protocol marks ★; each is found by the first seeds of these options.
     static let rules: [Rule] = [
       Rule(mutation: .keepsIdentity, options: .harsh(7)),
@@ -145,16 +160,9 @@
         mutation: .answersBackwards, options: busy(1) { $0.batches = 500 },
         catchers: [.linearizable, .answersMakeSense]
       ),
-      Rule(mutation: .neverExpires, options: busy(1) { $0.mortalKeys = 2 }, catchers: [.timesToLive]),
-      Rule(mutation: .expiresEarly, options: busy(1) { $0.mortalKeys = 2 }, catchers: [.timesToLive]),
-      Rule(
-        mutation: .forgetsRevision,
-        options: busy(1) {
-          $0.stickiness = 700
-          $0.hosts = 3
-          $0.oddPartitions = 700
-          $0.partitions = 1500
-        }, catchers: [.minimumRevision]),
+      Rule(mutation: .neverExpires, options: lasting(1), catchers: [.timesToLive]),
+      Rule(mutation: .expiresEarly, options: lasting(1), catchers: [.timesToLive]),
+      Rule(mutation: .forgetsRevision, options: sticky(3), catchers: [.minimumRevision]),
     ]
 
     @Test("whole nodes without a rule break a promise", arguments: rules + promises)
