@@ -127,8 +127,7 @@ extension Core {
   private mutating func receiveRequest(_ payload: UnsafeRawPointer) {
     withUnsafeTemporaryAllocation(of: MailRequest.self, capacity: 1) { room in
       let request = room.baseAddress!
-      let isPlain = payload.assumingMemoryBound(to: MailRequest.self).pointee.operation.isPlain
-      let count = isPlain ? MailRequest.plainCount : MemoryLayout<MailRequest>.stride
+      let count = MailRequest.isPlain(payload) ? MailRequest.plainCount : MemoryLayout<MailRequest>.stride
       UnsafeMutableRawPointer(request).copyMemory(from: payload, byteCount: count)
       var at = payload + count
       request.pointee.forEachBuffer { buffer in

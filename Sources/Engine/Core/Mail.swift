@@ -53,6 +53,13 @@ struct MailRequest {
 
   /// Bytes of it that travel if the operation is plain.
   static let plainCount = MemoryLayout<MailRequest>.offset(of: \.operation)! + Operation.plainCount
+
+  /// Whether no more of it than that has come.
+  @inline(__always)
+  static func isPlain(_ payload: UnsafeRawPointer) -> Bool {
+    let start = payload + MemoryLayout<MailRequest>.offset(of: \.operation)!
+    return Operation.isPlain(start.assumingMemoryBound(to: Operation.self))
+  }
 }
 
 /// An operation's outcome; the value follows, or stays pinned in the sender's log.
