@@ -12,7 +12,7 @@ struct Ambush {
     case growth
     /// An owner that lost its partition without knowing reaches a copy again that promised to hear it no more.
     case deposed
-    /// The owner dies while one copy lags behind and the other is out of reach: all that promises is the one that lags.
+    /// The owner dies while one copy lags behind and the other is out of reach: only the one that lags promises.
     case laggard
     /// One copy is cut off while the other lags behind, and the owner dies once it has given up the one that is cut off.
     case shrinkage

@@ -20,7 +20,9 @@ package final class ControlPlane {
   package internal(set) var discovery: Discovery
   /// Where the log, the topology and the view of members are, once they are there; in here they are used in place.
   let parts = ClusterParts()
+  /// Its cluster; `.none` while it seeks one.
   package internal(set) var cluster = ClusterID.none
+  /// Other clusters of the same name that were heard lately.
   package internal(set) var rivals = Rivals()
   /// It must begin anew under a new id: it does and answers nothing any more.
   package internal(set) var restart: RestartReason?

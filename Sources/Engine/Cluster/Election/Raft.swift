@@ -177,6 +177,7 @@ package struct Raft: Sendable {
     for voter in voters where voter == id { return true }
     return false
   }
+  /// The last entry, committed or not.
   package var lastIndex: LogIndex { log.lastIndex }
   /// The term of the last entry.
   package var lastTerm: Term { log.lastTerm }
