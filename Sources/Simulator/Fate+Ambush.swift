@@ -14,7 +14,7 @@ struct Ambush {
     case deposed
     /// The owner dies while one copy lags behind and the other is out of reach: only the one that lags promises.
     case laggard
-    /// One copy is cut off while the other lags behind, and the owner dies once it has given up the one that is cut off.
+    /// One copy is cut off while the other lags behind, and the owner dies once it has given up the one cut off.
     case shrinkage
   }
 
