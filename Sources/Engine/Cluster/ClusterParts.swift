@@ -63,11 +63,11 @@ struct ClusterParts: ~Copyable {
   /// The node's share of the log.
   var raft: Raft {
     unsafeAddress {
-      assert(hasRaft)
+      precondition(hasRaft, "no log yet")
       return UnsafePointer(raftPlace)
     }
     nonmutating unsafeMutableAddress {
-      assert(hasRaft)
+      precondition(hasRaft, "no log yet")
       return raftPlace
     }
   }
@@ -75,11 +75,11 @@ struct ClusterParts: ~Copyable {
   /// The state that the log has built.
   var topology: Topology {
     unsafeAddress {
-      assert(hasTopology)
+      precondition(hasTopology, "no topology yet")
       return UnsafePointer(topologyPlace)
     }
     nonmutating unsafeMutableAddress {
-      assert(hasTopology)
+      precondition(hasTopology, "no topology yet")
       return topologyPlace
     }
   }
@@ -87,11 +87,11 @@ struct ClusterParts: ~Copyable {
   /// Who is alive, as far as pings tell.
   var membership: Membership {
     unsafeAddress {
-      assert(hasMembership)
+      precondition(hasMembership, "no members yet")
       return UnsafePointer(membershipPlace)
     }
     nonmutating unsafeMutableAddress {
-      assert(hasMembership)
+      precondition(hasMembership, "no members yet")
       return membershipPlace
     }
   }

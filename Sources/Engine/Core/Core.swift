@@ -216,6 +216,7 @@ package struct Core: ~Copyable {
     Fetch.deallocate(fetches)
     head.deallocate()
     for position in 0..<connectionHigh {
+      connections[position].input.removeAll()
       guard let peer = connections[position].peer else { continue }
       peer.deinitialize(count: 1)
       peer.deallocate()
@@ -226,6 +227,7 @@ package struct Core: ~Copyable {
     for outbox in outboxes { outbox.deallocate() }
     for operation in held.all { operation.deallocate() }
     for link in links {
+      link.pointee.freeFrames()
       link.deinitialize(count: 1)
       link.deallocate()
     }

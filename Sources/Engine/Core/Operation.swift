@@ -95,7 +95,7 @@ struct Operation {
   /// Whether it is a GET or PUT as most are, without options and with its body in memory.
   @inline(__always) var isPlain: Bool { (kind == .get || kind == .put) && !hasOptions && !isStaged }
 
-  /// The same of one of which maybe only the first bytes are there: nothing else is read, as a getter of the whole would.
+  /// The same of one of which maybe only the first bytes are there: nothing else is read, as the getter may do.
   @inline(__always)
   static func isPlain(_ operation: UnsafePointer<Operation>) -> Bool {
     (operation.pointee.kind == .get || operation.pointee.kind == .put) && !operation.pointee.hasOptions

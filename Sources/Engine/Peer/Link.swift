@@ -64,6 +64,15 @@ struct Link {
     return flight[Int(id - flightStart)]
   }
 
+  /// Frees its frames and what is received, when the core ends with operations under way.
+  mutating func freeFrames() {
+    for case let frame? in queue + flight {
+      frame.pointee.deallocate()
+      frame.deallocate()
+    }
+    value?.block?.deallocate()
+  }
+
   /// Forgets answered frames at the front.
   mutating func trim() {
     var done = 0
