@@ -58,10 +58,10 @@ func wireLeaves() -> [Leaf] {
     parse("parse a browser's head", browserGet, budget: 4.8),
     hashKey(),
     responseHead(),
-    frameEncode("encode a frame with 1 put", 1, budget: 1.45),
-    frameEncode("encode a frame with 16 puts", 16, budget: 11.5),
-    frameDecode("check a frame with 1 put", 1, budget: 1.25),
-    frameDecode("check a frame with 16 puts", 16, budget: 8.4),
+    frameEncode("encode a frame with 1 put", 1, budget: 1.4),
+    frameEncode("encode a frame with 16 puts", 16, budget: 8.4),
+    frameDecode("check a frame with 1 put", 1, budget: 1.1),
+    frameDecode("check a frame with 16 puts", 16, budget: 7),
     replyEncode(),
   ]
 }
@@ -95,7 +95,7 @@ private func hashKey() -> Leaf {
 private func responseHead() -> Leaf {
   let room = letters(ResponseHead.maximumCount)
   let date = letters(32)
-  return Leaf(name: "write an answer's head", baseline: .hash, budget: 0.95) { count in
+  return Leaf(name: "write an answer's head", baseline: .hash, budget: 1) { count in
     var sum: UInt64 = 0
     for index in 0..<count {
       var head = ResponseHead(.ok)
@@ -161,7 +161,7 @@ private func frameDecode(_ name: String, _ operations: Int, budget: Double) -> L
 private func replyEncode() -> Leaf {
   let room = letters(4096)
   let record = letters(144)
-  return Leaf(name: "encode a reply with 1 record", baseline: .hash, budget: 1.35) { count in
+  return Leaf(name: "encode a reply with 1 record", baseline: .hash, budget: 1.15) { count in
     var sum: UInt64 = 0
     for index in 0..<count {
       let result = UnsafeMutableRawPointer(room) + FrameLayout.headCount
