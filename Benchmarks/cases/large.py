@@ -10,6 +10,7 @@ from harness.profile import profile
 from harness.results import Result, Samples, at_least, format_number
 
 MIB = 1 << 20
+ONE_VALUE = "kvd, always the same value"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,16 @@ class LargeValues:
             for ring, name in (("uring", "null io_uring"), ("epoll", "null epoll")):
                 start[f"{name}, keeps"] = partial(servers.null, ring, value=0, body=self.size, keeps=True)
                 start[f"{name}, forgets"] = partial(servers.null, ring, value=0, body=self.size)
-        moved = {name: [] for name in start}
         with ExitStack() as stack:
             running = {name: stack.enter_context(begin()) for name, begin in start.items()}
             fill(running["kvd"], load)
+            turns = {name: (server, load) for name, server in running.items()}
+            if self.workload == "get":
+                turns[ONE_VALUE] = (running["kvd"], load.but(keys=1))
+            moved = {name: [] for name in turns}
             for _ in range(options.rounds):
-                for name, server in running.items():
-                    report = measure(server, load, 0.6 * options.seconds)
+                for name, (server, own) in turns.items():
+                    report = measure(server, own, 0.6 * options.seconds)
                     count = report["requests"] * self.size / 1e6
                     moved[name].append((count / report["seconds"], count / report["serverSeconds"]))
             result = self.result(moved, mark)
@@ -60,7 +64,12 @@ class LargeValues:
         what = f"{self.workload.upper()} of {self.size // MIB} MiB"
         result.bars = [at_least(f"{what}, MB/s to {mark}", speeds["kvd"].over(speeds[mark]), 0.9),
                        at_least(f"{what}, MB per CPU-s to {mark}", costs["kvd"].over(costs[mark]), 0.9)]
-        if self.workload == "put":
+        if self.workload == "get":
+            result.notes.append(
+                "A null server sends the same bytes again and again, from the processor's cache if they fit there; "
+                f"kvd's values are 64 MiB of its log. The row «{ONE_VALUE}» has it do as the null servers do: "
+                f"{costs[ONE_VALUE].over(costs[mark]).median:.2f}x of {mark} per CPU-s.")
+        else:
             result.notes.append(
                 "A null server that keeps bodies copies each to memory of its connection's own, over the last one: the "
                 "least that storing can be. One that forgets them receives into the same 256 KiB again and again, "
