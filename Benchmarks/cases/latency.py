@@ -57,8 +57,8 @@ class Pauses:
 
     def run(self, options):
         keys = options.pick(10_000_000, 1_000_000, 30_000)
-        # About half of what one core can answer when requests come singly. Nearer to it, what is measured is the queue
-        # before a busy server, which each microsecond of a dearer request makes longer, and not the server's pauses.
+        # Half of what one core can answer; nearer to it, what is measured is the queue before a busy server, which each
+        # microsecond of a dearer request makes longer, and not the server's pauses.
         rate = options.pick(100_000, 100_000, 20_000)
         rounds = options.rounds
         paced = Load(workload="put", keys=keys // rounds, records=keys // rounds, connections=2, pipeline=1024,
