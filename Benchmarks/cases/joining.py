@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from harness import clusters, machine
 from harness.load import Load, fill, measure
+from harness.profile import profile
 from harness.results import Result, Samples, at_most, format_microseconds, format_rate
 
 VALUE = 1000
@@ -27,17 +28,31 @@ class Joining:
         loads = {"reads": load, "writes": load.but(workload="put")}
         reports = {f"{what}, {when}": [] for what in loads for when in ("at rest", "a node joins")}
         joined = []
+        while_joining = options.pick(6, 5, 1)
         for _ in range(options.rounds):
             for what, own in loads.items():
                 with ExitStack() as stack:
-                    first = stack.enter_context(clusters.kvd_nodes(1, memory="2GiB"))
-                    fill(first, load.but(pipeline=64))
-                    seconds = options.pick(3, 2, 0.3)
-                    reports[f"{what}, at rest"].append(measure(first, own, seconds))
+                    first = self.filled(load, stack)
+                    reports[f"{what}, at rest"].append(measure(first, own, options.pick(3, 2, 0.3)))
                     joiner = Joiner(first, stack)
-                    reports[f"{what}, a node joins"].append(measure(first, own, options.pick(6, 5, 1)))
+                    reports[f"{what}, a node joins"].append(measure(first, own, while_joining))
                     joined.append(joiner.end())
-        return self.result(reports, joined, keys)
+        result = self.result(reports, joined, keys)
+        for what, own in loads.items() if options.profiles else ():
+            missed = [bar for bar in result.bars if bar.met is False and f" {what}," in bar.text]
+            if missed:
+                with ExitStack() as stack:
+                    first = self.filled(load, stack)
+                    joiner = Joiner(first, stack)
+                    result.explain(profile(first, own, while_joining), f"{what}, a node joins", missed)
+                    joiner.end()
+        return result
+
+    def filled(self, load, stack):
+        """A node alone that holds all the keys."""
+        first = stack.enter_context(clusters.kvd_nodes(1, memory="2GiB"))
+        fill(first, load.but(pipeline=64))
+        return first
 
     def result(self, reports, joined, keys):
         result = Result(self.title, ["phase", "requests", "a second", *(f"{p} us" for p in self.percentiles)])

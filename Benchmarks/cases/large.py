@@ -49,7 +49,7 @@ class LargeValues:
                     moved[name].append((count / report["seconds"], count / report["serverSeconds"]))
             result = self.result(moved, mark)
             if result.is_missed and options.profiles:
-                result.explain(profile(running["kvd"], load, options.seconds))
+                result.explain(profile(running["kvd"], load, options.seconds), "kvd")
         return result
 
     def result(self, moved, mark):

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from harness import servers
 from harness.load import Load, fill, measure
 from harness.machine import cpu_seconds
+from harness.profile import profile
 from harness.results import Result, Samples, at_most, format_microseconds, format_rate
 
 # A record of a 16-byte key and a 100-byte value in the log: 28 bytes of head, padded to a multiple of 8.
@@ -31,6 +32,12 @@ class RoundTrip:
             before = cpu_seconds(running["kvd"].pid)
             time.sleep(options.seconds)
             idle = (cpu_seconds(running["kvd"].pid) - before) / options.seconds
+            result = self.result(reports, idle)
+            if result.is_missed and options.profiles:
+                result.explain(profile(running["kvd"], load, options.seconds), "one round trip after another")
+        return result
+
+    def result(self, reports, idle):
         result = Result(self.title, ["server", "p50 us", "range", "p99 us", "range", "p99.9 us"])
         samples = {name: {p: Samples([report[p] for report in ofone]) for p in ("p50", "p99", "p99.9")}
                    for name, ofone in reports.items()}
@@ -79,7 +86,11 @@ class Pauses:
                 reports[compaction].append(measure(small, rewrites, 0))
             grown = small.metric("kvd_memory_used_bytes") - used
             stored = large.metric("kvd_keys")
-        result = self.result(reports, rest)
+            result = self.result(reports, rest)
+            again = {growth: (large, paced.but(prefix=f"k{rounds}--")), compaction: (small, rewrites)}
+            for name, (server, own) in again.items() if options.profiles else ():
+                if missed := [bar for bar in result.bars if bar.met is False and bar.text.endswith(name)]:
+                    result.explain(profile(server, own, 0), name, missed)
         written = sum(report["requests"] for report in reports[compaction]) * RECORD_BYTES
         result.notes.append(
             f"{stored:,.0f} keys were stored in the end. Overwriting wrote about {written / 2**20:.0f} MiB of records, "

@@ -35,9 +35,8 @@ class Micro:
                                        f"{leaf['nanoseconds']:.1f} ns", leaf["nanoseconds"] <= target))
         result.bars.append(Bar("every leaf within its budget", f"≤ {FACTOR}x", f"{worst:.2f}x", worst <= FACTOR))
         if result.is_missed and options.profiles:
-            result.explain(
-                profile_command(machine.pinned(machine.LOAD_CORE, [machine.MICRO, "whole"]), BASELINES))
-            result.notes.append("The profile is that of whole GETs and PUTs without the baselines' copies and hashes.")
+            result.explain(profile_command(machine.pinned(machine.LOAD_CORE, [machine.MICRO, "whole"]), BASELINES),
+                           "whole GETs and PUTs without the baselines' copies and hashes")
         result.notes.append(
             "Budgets are in Benchmarks/Micro, as multiples of XXH3 over 256 bytes or of copying 4 KiB in "
                             "the same run. A whole request is all of Core: parsing, hashing, the table, the log, the "

@@ -35,10 +35,11 @@ class Records:
                         reports[name].append(measure(server, load.but(answer=answer), 0))
                 for name, ofone in reports.items():
                     self.add(result, name, size, ofone)
-                if result.is_missed and options.profiles and not result.profile:
-                    bars = [bar for bar in result.bars if bar.text.startswith("sacks")]
-                    result.explain(profile(server, load.but(answer="reply"), 0), bars)
-                    result.notes.append(f"The profile is that of sacks of {size} B.")
+                for name, answer in ANSWERS.items() if options.profiles else ():
+                    missed = [bar for bar in result.bars
+                              if bar.met is False and bar.text.startswith(f"{name} of {size} B")]
+                    if missed:
+                        result.explain(profile(server, load.but(answer=answer), 0), f"{name} of {size} B", missed)
         result.notes.append(
             "fero's figures are those of PUBLISHED in cases/records.py, from another run and machine than this one: "
             "its server echoes and stores nothing, kvd's stores every record. Each record is stored over an earlier "

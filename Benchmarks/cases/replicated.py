@@ -4,6 +4,7 @@ from contextlib import ExitStack
 
 from harness import clusters, servers
 from harness.load import Load, measure
+from harness.profile import profile
 from harness.results import Result, Samples, at_most, format_microseconds
 
 from cases.throughput import Contender, Throughput, against
@@ -39,7 +40,11 @@ class Latency:
             for _ in range(options.rounds):
                 for name, (server, own) in loads.items():
                     reports[name].append(measure(running[server], own, 0.5 * options.seconds)["latency"])
-        return self.result(reports)
+            result = self.result(reports)
+            if result.is_missed and options.profiles:
+                name = "kvd, 3 nodes, key of another"
+                result.explain(profile(cluster, loads[name][1], options.seconds), name)
+        return result
 
     def result(self, reports):
         samples = {name: {p: Samples([latency[p] for latency in ofone]) for p in ("p50", "p99")}

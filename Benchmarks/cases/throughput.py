@@ -64,15 +64,17 @@ class Throughput:
                     reports[name].append(measure(running[name], load.but(**contender.load),
                                                  self.share * options.seconds))
             result = self.result(reports)
-            if result.is_missed and options.profiles:
-                own = load.but(**contenders[self.first].load)
-                result.explain(profile(running[self.first], own, self.share * options.seconds), self.profiled(result))
+            for name, bars in self.missed(result).items() if options.profiles else ():
+                own = load.but(**contenders[name].load)
+                result.explain(profile(running[name], own, self.share * options.seconds), name, bars)
         return result
 
-    def profiled(self, result):
-        """The bars that speak of the first contender, whose profile is taken."""
-        firsts = {text for text, mine, *_ in self.bars if mine == self.first}
-        return [bar for bar in result.bars if bar.text in firsts]
+    def missed(self, result):
+        """The missed bars of each contender that has some."""
+        owners = {text: mine for text, mine, *_ in self.bars}
+        missed = [bar for bar in result.bars if bar.met is False]
+        return {name: [bar for bar in missed if owners[bar.text] == name] for name in self.contenders
+                if any(owners[bar.text] == name for bar in missed)}
 
     def result(self, reports):
         # In a turn of a smoke test the server may use less than a tick of processor time: there is no rate then.

@@ -54,18 +54,19 @@ class Result:
     rows: list[list[str]] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    profile: str | None = None
+    # By what it is a profile of.
+    profiles: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_missed(self):
         return any(bar.met is False for bar in self.bars)
 
-    def explain(self, profile, bars=None):
-        """Adds a profile of the load that these bars (all, if none are named) were missed with, and what would be left
-        to miss if kvd's own code took no time at all: the kernel's share stands between."""
+    def explain(self, profile, of, bars=None):
+        """Adds a profile of the load that these bars (all, if none are named) were missed with, `of` being its name,
+        and what would be left to miss if kvd's own code took no time at all: the kernel's share stands between."""
         if profile is None:
             return
-        self.profile = profile.text
+        self.profiles[of] = profile.text
         for bar in self.bars if bars is None else bars:
             if bar.met is False and bar.ratio and profile.kernel > 0:
                 self.notes.append(f"{bar.text}: {100 * profile.kernel:.0f} % of the time is the kernel's; if all else "
@@ -128,6 +129,6 @@ def render(result, bars=True):
     if result.bars and bars:
         parts.append(bars_table(result.bars))
     parts += result.notes
-    if result.profile:
-        parts.append(f"Where kvd spends its processor time:\n\n```\n{result.profile}\n```")
+    for of, text in result.profiles.items():
+        parts.append(f"Where kvd spends its processor time, {of}:\n\n```\n{text}\n```")
     return "\n\n".join(parts) + "\n"
