@@ -22,6 +22,8 @@ final class Machine {
     var side: Int
     /// The core gave it up; its name is free once it has heard that nothing is in flight any more.
     var isClosing = false
+    /// The core gave bytes and hasn't heard yet that they have left: it must give no others.
+    var isSending = false
   }
 
   /// What belongs to one core.

@@ -318,7 +318,7 @@ package struct SimulationReport: Sendable {
 /// An invariant that didn't hold.
 package struct Violation: Equatable, Sendable, CustomStringConvertible {
   /// The invariants of PROTOCOL.
-  package enum Invariant: String, Sendable {
+  package enum Invariant: String, CaseIterable, Sendable {
     case oneLeaderPerTerm = "one leader per term"
     case oneOwnerPerEpoch = "one owner per (partition, epoch)"
     case oneOwnerAtATime = "one owner at a time"

@@ -102,7 +102,10 @@ extension World {
         used += (bytes.count + 63) & ~63
         machine.cores[core].receive(id, room, bytes.count)
       case .opened(let id, let isPeer): machine.cores[core].opened(id, isPeer: isPeer)
-      case .sent(let id): if machine.socket(id, core) != nil { machine.cores[core].sent(id) }
+      case .sent(let id):
+        guard machine.socket(id, core) != nil else { continue }
+        machine.seats[core].sockets[Int(id.index)]!.isSending = false
+        machine.cores[core].sent(id)
       case .ended(let id): if machine.socket(id, core) != nil { machine.cores[core].ended(id) }
       case .failed(let id): if machine.socket(id, core) != nil { machine.cores[core].failed(id) }
       case .connected(let id): if machine.socket(id, core) != nil { machine.cores[core].connected(id) }
@@ -210,9 +213,10 @@ extension World {
     if let tail { bytes += tail }
     side(id, number, core, machine) { world, place, side in
       let pipe = world.pipes[place]!
-      if pipe.directions[side].owesSent {
+      if machine.seats[core].sockets[Int(id.index)]!.isSending {
         world.checker.violate(.obeysReactor, "\(world.name(number)) sends while a send is under way", world.now)
       }
+      machine.seats[core].sockets[Int(id.index)]!.isSending = true
       if pipe.ends[1 - side].party >= 0 {
         pipe.directions[side].scan.take(bytes) { world.checker.sentOn($0, by: number, world.now) }
       }

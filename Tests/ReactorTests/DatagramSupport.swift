@@ -14,6 +14,7 @@ final class Post {
 
   var loop: Loop
   var letters: [Letter] = []
+  private var descriptors: [UInt16: Int32] = [:]
   /// The most datagrams of one turn so far.
   var most = 0
   /// Called for each datagram as it is met, before the next; may call the loop.
@@ -34,6 +35,7 @@ final class Post {
     options.receiveBuffer = receiveBuffer
     let socket = try DatagramSocket.bind(to: try SocketAddress.parse(text), options)
     let address = socket.address
+    descriptors[tag] = socket.descriptor
     return (try loop.add(socket, tag: tag), address)
   }
 
@@ -44,6 +46,16 @@ final class Post {
     // An empty array may have no address; a datagram of no bytes still needs a valid one.
     (bytes + [0]).withUnsafeBytes {
       loop.sendDatagram(id, to: address, $0.baseAddress!, bytes.count, interface: interface)
+    }
+  }
+
+  /// Waits until the kernel has a datagram for the socket with this tag, which the loop takes at its next turn: what a
+  /// test counts then are turns, and not what the kernel's own threads leave lying while the machine is busy.
+  func awaitDelivery(_ tag: UInt16) throws {
+    let end = Clock.monotonic() + patience
+    while waiting(descriptors[tag]!) == 0 {
+      if Clock.monotonic() > end { throw NeverHappened(description: "a datagram at \(tag)") }
+      sched_yield()
     }
   }
 

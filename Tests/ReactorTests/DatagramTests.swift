@@ -63,6 +63,7 @@ import Testing
         _ = address.withSockaddr { sendto(flood, bytes, bytes.count, Int32(MSG_DONTWAIT), $0, $1) }
       }
       client.write("x")
+      try client.awaitDelivery()
       var turns = 0
       while client.received.count < round && turns < 6 {
         server.turn(deadline: Clock.monotonic() + 100_000_000)
@@ -85,6 +86,7 @@ import Testing
     for round in 1...20 {
       for _ in 0..<8 { post.send(client.id, to: flooded.address, [1]) }
       post.send(client.id, to: quiet.address, [2])
+      try post.awaitDelivery(2)
       for _ in 0..<3 where post.heard(2).count < round { post.turn(deadline: Clock.monotonic() + 100_000_000) }
       #expect(post.heard(2).count == round)
     }

@@ -279,6 +279,7 @@ import Testing
     for _ in 0..<20 {
       while flood.write(bytes[...]) > 0 {}
       quiet.write("x")
+      try quiet.awaitDelivery()
       let before = server.received[server.accepted[1]]?.count ?? 0
       func heard() -> Int { server.received[server.accepted[1]]?.count ?? 0 }
       var turns = 0
@@ -303,6 +304,7 @@ import Testing
     server.send(target, [1])
     for round in 1...20 {
       writer.write("x")
+      try writer.awaitDelivery()
       for _ in 0..<4 {
         server.turn(deadline: Clock.monotonic() + patience)
         reader.read()

@@ -192,6 +192,16 @@ final class Client {
     return received.count - before
   }
 
+  /// Waits until the other end's kernel has all that was written: what a test then counts are turns of its loop, and
+  /// not what the kernel's own threads leave lying while the machine is busy.
+  func awaitDelivery() throws {
+    let end = Clock.monotonic() + patience
+    while unacknowledged(descriptor) > 0 {
+      if Clock.monotonic() > end { throw NeverHappened(description: "delivered") }
+      sched_yield()
+    }
+  }
+
   func shutdownWrite() { Glibc.shutdown(descriptor, Int32(SHUT_WR)) }
 
   func close() {
@@ -205,4 +215,18 @@ final class Client {
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))
     close()
   }
+}
+
+/// Bytes that a stream's peer hasn't acknowledged (tcp(7), SIOCOUTQ).
+func unacknowledged(_ descriptor: Int32) -> Int32 {
+  var count: Int32 = 0
+  _ = ioctl(descriptor, UInt(TIOCOUTQ), &count)
+  return count
+}
+
+/// Bytes of the next datagram that waits in a socket (udp(7), FIONREAD); 0 if there is none.
+func waiting(_ descriptor: Int32) -> Int32 {
+  var count: Int32 = 0
+  _ = ioctl(descriptor, UInt(FIONREAD), &count)
+  return count
 }

@@ -64,6 +64,9 @@ extension Core {
         .sendPair(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count, tail, tailCount: piece))
     } else {
       effects.append(.send(connection.pointee.id, UnsafeRawPointer(chunk.bytes), count: count))
+      #if DEBUG
+        if configuration.mutation == .sendsTwice { effects.append(effects[effects.count - 1]) }
+      #endif
     }
   }
 

@@ -107,7 +107,11 @@ extension Owner {
     // One that streams and tells its position has lost something on the way.
     guard followers[index].phase == .asked || followers[index].phase == .streaming else { return false }
     followers[index].progressAt = now
-    switch history.relation(to: end, last: last) {
+    var relation = history.relation(to: end, last: last)
+    #if DEBUG
+      if mutation == .comparesOffsets, end.offset <= last { relation = .beginning }
+    #endif
+    switch relation {
     case .beginning where end.offset == .none || end.offset.next >= keepsFrom:
       followers[index].phase = .starting
       followers[index].resets = false

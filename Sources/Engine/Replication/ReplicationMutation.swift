@@ -20,6 +20,10 @@
     case forgetsGrants
     /// A replica takes records of an epoch older than the one it promised.
     case takesOldEpochs
+    /// An owner takes any log that is no longer than its own for the beginning of its own.
+    case comparesOffsets
+    /// What a connection sends is handed over twice.
+    case sendsTwice
     /// A node sends on what another node sent on to it.
     case relaysOn
     /// A node says that it has dropped its copy of a cached value, and hasn't.
