@@ -245,6 +245,7 @@ extension Store {
     let end = record.base + Int(segment.pointee.used)
     while record.base < end {
       let room = record.room
+      fetchAhead(p, of: record, room: room, end: end)
       if record.isPut {
         let hash = record.hash
         if let slot = self.slot(p, hash, position(record)) {
@@ -271,6 +272,20 @@ extension Store {
     deadBytes += moved
     free(p, id, forgets: false)
     return true
+  }
+
+  /// Fetches the slot of the next record, and some of the log behind it: segments are short, and where one begins the
+  /// processor doesn't yet know which way it is read.
+  @inline(__always)
+  private func fetchAhead(
+    _ p: UnsafeMutablePointer<Partition>, of record: RecordView, room: Int, end: UnsafeRawPointer
+  ) {
+    prefetch(record.base + 512)
+    prefetch(record.base + 576)
+    let next = record.base + room
+    guard next < end else { return }
+    prefetch(
+      p.pointee.slots + TableLayout.home(tag: TableLayout.tag(RecordView(next).hash), capacity: p.pointee.capacity))
   }
 
   private func survives(_ slot: UnsafeMutablePointer<Slot>, _ survival: Survival) -> Bool {
