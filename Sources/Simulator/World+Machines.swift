@@ -281,7 +281,7 @@ extension World {
       isLeaving: hosts[number].control!.isLeaving)
     guard isDecisive || clock >= machine.nextNews else { return }
     let told = Machine.Told(hosts[number].control!)
-    let view = ClusterView(hosts[number].control!)
+    let view = ClusterView(hosts[number].control!, after: machine.view)
     machine.nextNews = clock + 100_000_000
     guard isDecisive || view.differs(from: machine.view) else { return }
     machine.told = told

@@ -183,7 +183,7 @@ final class ClusterNode {
     hasStepped = false
     // Behind the view: no core may meet a longer lease with older news of what it owns.
     defer { shared.leaseEnd.store(control.leaseEnd(now), ordering: .releasing) }
-    let next = ClusterView(control)
+    let next = ClusterView(control, after: view)
     guard next.differs(from: view) else { return }
     let isDecisive = next.isDecisive(since: view)
     guard isDecisive || now >= nextNews else { return }  // the next heartbeat comes soon

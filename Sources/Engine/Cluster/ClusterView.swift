@@ -39,7 +39,10 @@ package final class ClusterView: Sendable {
   package let isForming: Bool
 
   /// What the control plane knows now.
-  package init(_ control: borrowing ControlPlane) {
+  ///
+  /// - Parameter earlier: what it knew before, of which everything is taken over that follows from a topology which is
+  ///   the same still: this is asked for ten times a second, and there are 1024 partitions to look at.
+  package init(_ control: borrowing ControlPlane, after earlier: ClusterView? = nil) {
     identity = control.identity
     cluster = control.cluster
     topology = control.topology
@@ -52,7 +55,11 @@ package final class ClusterView: Sendable {
     rivals = control.rivals.all
     ignored = control.ignored
     isLeaving = control.isLeaving
-    if let topology, let own = topology.member(control.id) {
+    if let earlier, let topology, earlier.identity.id == control.id, earlier.cluster == cluster,
+      earlier.topology?.version == topology.version
+    {
+      isForming = earlier.isForming
+    } else if let topology, let own = topology.member(control.id) {
       isForming = own.state == .joining || topology.partitions.contains { $0.owner == nil }
     } else {
       isForming = true
@@ -80,8 +87,6 @@ extension ControlPlane {
   /// as nobody else votes. Whoever acts by it asks its own clock. See `holdsLease`, which is the same as a question.
   package func leaseEnd(_ now: UInt64) -> UInt64 {
     guard restart == nil, parts.hasTopology, parts.hasRaft else { return 0 }
-    guard parts.raft.leads(now), parts.raft.applied >= parts.raft.firstIndex else { return parts.raft.leaseEnd }
-    if parts.raft.voters.count < 2 { return .max }
-    return max(parts.raft.leaseEnd, parts.raft.quorumAcknowledged(now) + settings.shrunk(settings.electionTimeout))
+    return parts.raft.leaseBound(now)
   }
 }

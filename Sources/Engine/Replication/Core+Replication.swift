@@ -176,11 +176,16 @@ extension Core {
     desk.nextTick = monotonic + ReplicationDesk.tick
     tickCaches()
     tellSync()
-    let floors = monotonic >= desk.nextFloor
-    if floors { desk.nextFloor = monotonic + ReplicationDesk.floorInterval }
-    for part in 0..<partitions.count {
-      if floors { moveFloor(part) }
-      if desk.isAtRest(part) { continue }
+    var parts: [Int] = []
+    swap(&parts, &desk.spareParts)
+    if monotonic >= desk.nextFloor {
+      desk.nextFloor = monotonic + ReplicationDesk.floorInterval
+      desk.takeChanged(&parts)
+      for part in parts { moveFloor(part) }
+      parts.removeAll(keepingCapacity: true)
+    }
+    desk.takeAwake(&parts)
+    for part in parts {
       let last = desk.parts![part].replica.last
       let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
       if !isSettled {
@@ -190,8 +195,10 @@ extension Core {
         desk.touch(part)
       }
       updateWish(part)
-      if isSettled, desk.wishes[part] == nil { desk.rest(part) }
+      if !isSettled || desk.wishes[part] != nil { desk.stayAwake(part) }
     }
+    parts.removeAll(keepingCapacity: true)
+    swap(&parts, &desk.spareParts)
   }
 
   /// Removals that every follower has passed need not be kept; nor those that aren't committed be thought about.

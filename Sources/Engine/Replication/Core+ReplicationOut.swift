@@ -27,7 +27,7 @@ extension Core {
     for part in parts { say(part) }
     parts.removeAll(keepingCapacity: true)
     swap(&parts, &desk.spareParts)
-    if !desk.catchingUp.isEmpty { catchUp() }
+    if desk.isCatchingUp { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
   }
 
@@ -121,7 +121,7 @@ extension Core {
 
   /// When followers that are behind get more: as soon as there is credit; a link that gets room makes a turn by itself.
   private func nextCatchUp() -> UInt64 {
-    guard !desk.catchingUp.isEmpty else { return .max }
+    guard desk.isCatchingUp else { return .max }
     var next = UInt64.max
     for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
       if mayCatchUp(slot) { return 0 }

@@ -60,23 +60,23 @@ struct ReplicationDesk: ~Copyable {
   var copies = 1
   /// By slot; nil for this node and where nobody is.
   var peers: [ReplicationPeer?] = []
-  /// Partitions that have something to say when the turn ends, and whether each is among them.
-  var dirty: [Int] = []
-  private var isDirty: [Bool] = []
+  /// Partitions that have something to say when the turn ends.
+  private var dirty = PartitionList()
   /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered,
   /// and of the sections that are taken together.
   var spareParts: [Int] = []
   var spareTokens: [UInt64] = []
   private(set) var sections: UnsafeMutablePointer<SectionView>?
-  /// Partitions that time alone doesn't change: at the last tick nothing was wished for, and every follower had
-  /// everything. Whatever happens to one touches it.
-  private var rests: [Bool] = []
+  /// Partitions that time alone may change. At the last tick nothing was wished for of any other, and every follower of
+  /// those had everything; whatever happens to one touches it.
+  private var awake = PartitionList()
+  /// Partitions that were touched since removals that nobody lacks any more were let go.
+  private var changed = PartitionList()
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
   var backlog: [Int] = []
   var stalled: [Int] = []
   /// Partitions with a follower that is being brought in step, in the order in which they get their next turn.
-  var catchingUp: [Int] = []
-  private var isCatchingUp: [Bool] = []
+  private var catchingUp = PartitionList()
   /// Whether some were noted since the last round of turns.
   var hasNewCatchUp = false
   /// When those go on (monotonic nanoseconds): 0 for at once, `.max` for when a link has room.
@@ -111,9 +111,10 @@ struct ReplicationDesk: ~Copyable {
     parts.initialize(repeating: PartitionReplication(), count: count)
     self.parts = parts
     self.count = count
-    isDirty = [Bool](repeating: false, count: count)
-    rests = isDirty
-    isCatchingUp = [Bool](repeating: false, count: count)
+    dirty = PartitionList(below: count)
+    awake = PartitionList(below: count, isFull: true)
+    changed = awake
+    catchingUp = dirty
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
@@ -139,34 +140,39 @@ struct ReplicationDesk: ~Copyable {
 
   /// The partition has something to say when the turn ends.
   mutating func touch(_ part: Int) {
-    rests[part] = false
-    guard !isDirty[part] else { return }
-    isDirty[part] = true
-    dirty.append(part)
+    dirty.insert(part)
+    awake.insert(part)
+    changed.insert(part)
   }
 
-  /// Whether ticks may pass a partition by, and that they may from now on.
-  func isAtRest(_ part: Int) -> Bool { rests[part] }
-  mutating func rest(_ part: Int) { rests[part] = true }
+  /// The partitions that time may change, in their order, in `list`, which is empty; none of them is noted any more.
+  mutating func takeAwake(_ list: inout [Int]) {
+    awake.take(into: &list)
+    list.sort()
+  }
+
+  /// Time may change the partition still.
+  mutating func stayAwake(_ part: Int) { awake.insert(part) }
+
+  /// The same of those that were touched since this was asked last.
+  mutating func takeChanged(_ list: inout [Int]) {
+    changed.take(into: &list)
+    list.sort()
+  }
 
   /// A follower of the partition is behind.
-  mutating func catchUp(_ part: Int) {
-    guard !isCatchingUp[part] else { return }
-    isCatchingUp[part] = true
-    hasNewCatchUp = true
-    catchingUp.append(part)
-  }
+  mutating func catchUp(_ part: Int) { if catchingUp.insert(part) { hasNewCatchUp = true } }
+
+  /// Whether any follower is behind.
+  var isCatchingUp: Bool { !catchingUp.isEmpty }
 
   /// Those whose followers are behind, none of them noted as such any more.
   mutating func takeCatchingUp() -> [Int] {
-    for part in catchingUp { isCatchingUp[part] = false }
-    defer { catchingUp.removeAll(keepingCapacity: true) }
-    return catchingUp
+    var list: [Int] = []
+    catchingUp.take(into: &list)
+    return list
   }
 
   /// Those that had something to say, in `list`, which is empty and keeps its memory by that.
-  mutating func takeDirty(_ list: inout [Int]) {
-    for part in dirty { isDirty[part] = false }
-    swap(&dirty, &list)
-  }
+  mutating func takeDirty(_ list: inout [Int]) { dirty.take(into: &list) }
 }

@@ -45,6 +45,14 @@ extension Raft {
     return now < leaseEnd || (leads(now) && applied >= firstIndex)
   }
 
+  /// Until when `holdsLease` holds if nothing else happens, `.max` for as long as nobody else votes; asked for after
+  /// every step, in place.
+  mutating func leaseBound(_ now: UInt64) -> UInt64 {
+    guard leads(now), applied >= firstIndex else { return leaseEnd }
+    if voters.count < 2 { return .max }
+    return max(leaseEnd, quorumAcknowledged(now) + settings.shrunk(settings.electionTimeout))
+  }
+
   /// Whether the node can still hold a lease, as far as this leader knows; its own counts as long as it leads.
   package func mayHoldLease(_ node: NodeID, _ now: UInt64) -> Bool {
     if node == id { return true }

@@ -1,0 +1,30 @@
+/// Partitions of a core by their index, each once, in the order in which they came.
+struct PartitionList {
+  private(set) var parts: [Int] = []
+  private var isIn: [Bool] = []
+
+  init() {}
+
+  /// A list for partitions below `count`; with all of them in it if `isFull`.
+  init(below count: Int, isFull: Bool = false) {
+    isIn = [Bool](repeating: isFull, count: count)
+    if isFull { parts = Array(0..<count) }
+  }
+
+  var isEmpty: Bool { parts.isEmpty }
+
+  /// Notes one; whether it is new.
+  @discardableResult @inline(__always)
+  mutating func insert(_ part: Int) -> Bool {
+    guard !isIn[part] else { return false }
+    isIn[part] = true
+    parts.append(part)
+    return true
+  }
+
+  /// Moves all to `list`, which is empty, and takes over the memory that it has.
+  mutating func take(into list: inout [Int]) {
+    for part in parts { isIn[part] = false }
+    swap(&parts, &list)
+  }
+}
