@@ -64,15 +64,20 @@ def wait_until(what, holds, seconds=30):
 # MARK: kvd
 
 
+def ask(server, method, target, body=None):
+    """Status and body of an HTTP answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    try:
+        connection.request(method, target, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 class KVDCluster(Cluster):
     def ask(self, method, target, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, target, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        return ask(self, method, target, body)
 
     def is_in_step(self):
         """Whether a write to each of many partitions is confirmed by all nodes."""
