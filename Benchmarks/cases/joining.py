@@ -43,7 +43,7 @@ class Joining:
                     joined.append(joiner.end())
         result = self.result(reports, joined, keys)
         for what, own in loads.items() if options.profiles else ():
-            missed = [bar for bar in result.bars if bar.met is False and f" {what}," in bar.text]
+            missed = [bar for bar in result.bars if bar.met is False and what in bar.text]
             if missed:
                 with ExitStack() as stack:
                     first = self.filled(load, stack)

@@ -73,4 +73,19 @@ import Testing
     #expect(Set(areas) == [page << PageAllocator.pageShift, page << PageAllocator.pageShift + 1 << 21])
     #expect(next() == nil)
   }
+
+  @Test("areas are looked at only while something came back since they were")
+  func barren() {
+    var allocator = PageAllocator(range: 0..<1 << 30)
+    let pages = (0..<500).map { _ in allocator.allocate(1024)! }
+    func found() -> Int { (0..<100).count { _ in allocator.takeDiscardable() != nil } }
+    #expect(found() == 0)
+    let looked = allocator.barrenAreas
+    #expect(found() == 0 && allocator.barrenAreas == looked, "it goes around for ever")
+    // Of one page more than a run that is kept for its next use; and such runs.
+    allocator.free(pages[300], count: 1024)
+    #expect(found() == 1)
+    for start in stride(from: pages[200], to: pages[200] + 1024, by: 8) { allocator.free(start, count: 8) }
+    #expect(found() == 1)
+  }
 }

@@ -27,6 +27,8 @@ struct PageAllocator: ~Copyable {
   private let dirty: UnsafeMutablePointer<UInt64>
   private let areaCount: Int
   private var areaHand = 0
+  /// Areas that were looked at in vain, one after another, since pages came back last.
+  private(set) var barrenAreas = 0
   /// How many those are.
   private(set) var dirtyAreas = 0
   /// The untouched area that will be needed next and was not reported yet, and the one that was reported last.
@@ -141,17 +143,22 @@ struct PageAllocator: ~Copyable {
   mutating func free(_ page: Int, count: Int) {
     precondition(owns(page: page) && page &+ count <= firstPage &+ pageCount && count > 0, "\(page) \(count)")
     usedPages &-= count
+    barrenAreas = 0
     if !pushRecent(page, count) { set(page &- firstPage, count: count, free: true) }
   }
 
   /// A 2-MiB area, in bytes from the process-wide base, that holds nothing but may still cost memory; it is reported
-  /// once until it is used again. Looks at no more than 64 areas per call; nil when none of them is such.
+  /// once until it is used again. Looks at no more than 64 areas per call, and at none when it has gone around in vain
+  /// since pages came back last; nil when none of them is such.
   mutating func takeDiscardable() -> Range<Int>? {
-    if areaHand == 0 { flushRecent(keeping: 0) }
     let whole = pageCount >> Self.areaShift
+    // Twice: what is used again soon comes back to the tree in the middle of a round.
+    guard barrenAreas < 2 * whole else { return nil }
     for _ in 0..<min(whole, 64) {
       let area = areaHand
+      if area == 0 { flushRecent(keeping: 0) }
       areaHand = areaHand &+ 1 < whole ? areaHand &+ 1 : 0
+      barrenAreas &+= 1
       guard dirty[area >> 6] & 1 << UInt64(area & 63) != 0, isFree(area << Self.areaShift, order: Self.areaShift)
       else { continue }
       dirty[area >> 6] = dirty[area >> 6] & ~(1 << UInt64(area & 63))
