@@ -58,7 +58,7 @@ extension Checker {
           // What is committed stays as it is.
           known = seen.state.committed
           // It was written to since the last look, a tenth of a second ago. What expires an owner removes by itself,
-          // lease or not: nobody is told, and nobody takes the record from it while it has none.
+          // lease or not: no client is told, and those that take the record from it are of its epoch still.
           if state.isOwner, seen.state.isOwner, state.last > seen.state.last, key.kind != .mortal,
             now > 200_000_000, lacksQuorum(number, now - 200_000_000)
           {
