@@ -16,7 +16,7 @@ HOSTS = 3
 
 # How much is there when another node joins; with KVD_JOIN_MIB=5120 (and 18 GiB of memory) what the promise is about.
 MEBIBYTES = int(os.environ.get("KVD_JOIN_MIB", "256"))
-# From here on a run is long enough, and made on purpose on a machine that does nothing else, to judge what clients wait.
+# From here on a run is long enough, and made on purpose on a machine that does nothing else, to judge latency.
 JUDGED_MEBIBYTES = 1024
 VALUE = 1000
 # The sender has a processor for itself, as it would on a machine of its own; all others share the rest.

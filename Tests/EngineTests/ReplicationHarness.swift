@@ -36,6 +36,9 @@ struct ReplicationHarness {
   }
 
   var random: TestRandom
+  /// Decides when the partition begins anew; nil where it never does. And the epochs in which it did.
+  var anewRandom: TestRandom?
+  var lives: [Epoch] = []
   /// Decides on grants alone, so that what else happens doesn't depend on them.
   var grantRandom: TestRandom
   var now: UInt64 = 1_000_000_000
@@ -156,6 +159,31 @@ struct ReplicationHarness {
     }
   }
 
+  /// The leader gives up those that hold the partition, whether they are there or not (Slot.tla: `Abandon`).
+  mutating func beginAnew() {
+    let entry = entry
+    let others = topology.members.indices.filter {
+      topology.members[$0]!.state == .active && !entry.synced.contains(MemberSlot($0))
+    }
+    guard !entry.isActive, entry.candidate == nil, !others.isEmpty else { return }
+    let heir = MemberSlot(others[anewRandom!.below(others.count)])
+    apply(
+      .activate([
+        .init(
+          partition: PartitionID(0), epoch: entry.epoch, owner: heir,
+          replicationFactor: UInt8(1 + anewRandom!.below(Self.copies)), isLoss: true, synced: [heir])
+      ]))
+    count("anew")
+    lives.append(entry.epoch)
+    acknowledged = [:]
+  }
+
+  /// In which life of the partition an epoch is.
+  func life(_ epoch: Epoch) -> Int { lives.count { $0 <= epoch } }
+
+  /// Whether a record is declared lost.
+  private func isLost(_ record: LogRecord) -> Bool { record.epoch < entry.lostBefore }
+
   // MARK: Nodes
 
   mutating func adopt(_ index: Int) {
@@ -167,6 +195,7 @@ struct ReplicationHarness {
     let change = nodes[index].replication.adopt(
       snapshot.entry, slot: nodes[index].slot, around(snapshot), now: now, deposed: { lost.append($0) })
     for token in lost { waiting[token] = nil }
+    if change.resetsLog { nodes[index].log = [] }
     if change.leads {
       let epoch = nodes[index].replication.owner!.epoch
       if let other = ownerOfEpoch[epoch], other != index { fail("two owners of epoch \(epoch.rawValue)") }
@@ -196,6 +225,8 @@ struct ReplicationHarness {
 
   mutating func write(_ index: Int) {
     guard nodes[index].isAlive, nodes[index].replication.isOwner else { return }
+    // Who had the partition when it began anew has no lease before it hears of that.
+    guard nodes[index].replication.owner!.epoch >= entry.lostBefore else { return }
     let concern = [WriteConcern.majority, .majority, .one, WriteConcern(rawValue: 2), .all][random.below(5)]
     guard nodes[index].replication.owner!.canReach(.majority) || concern == .one,
       nodes[index].replication.owner!.successor == nil
@@ -236,6 +267,7 @@ struct ReplicationHarness {
       else { continue }
       grants.remove(at: place)
       count("granted")
+      if isLost(grant.record) { continue }
       if let other = acknowledged[grant.offset], other != grant.record { fail("two writes at \(grant.offset)") }
       acknowledged[grant.offset] = grant.record
     }
@@ -253,6 +285,7 @@ struct ReplicationHarness {
     // What fewer than a majority hold may be lost.
     guard nodes[index].replication.owner!.committed >= Offset(offset) else { return }
     count("answered")
+    if isLost(record) { return }
     if let other = acknowledged[offset], other != record { fail("two writes acknowledged at \(offset)") }
     acknowledged[offset] = record
   }

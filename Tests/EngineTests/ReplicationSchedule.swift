@@ -49,6 +49,7 @@ extension ReplicationHarness {
   mutating func run(steps: Int, maximumCrashes: Int) -> String? {
     for _ in 0..<steps where violation == nil {
       step(maximumCrashes: maximumCrashes)
+      if anewRandom?.chance(100) == true { beginAnew() }
       check()
     }
     return violation
@@ -92,7 +93,7 @@ extension ReplicationHarness {
     return alive >= entry.promisesNeeded
   }
 
-  /// NoLoss and Agree of Slot.tla, and PROTOCOL.md's invariants of logs.
+  /// NoLoss, Agree and Fresh of Slot.tla, and PROTOCOL.md's invariants of logs.
   mutating func check() {
     if entry.isActive, let owner = entry.owner {
       let log = nodes[Int(owner)].log
@@ -105,12 +106,18 @@ extension ReplicationHarness {
       let replica = node.replication.replica
       if Int(replica.last.rawValue) != node.log.count { return fail("node \(index) miscounts its log") }
       if let last = node.log.last, replica.end.epoch != last.epoch { return fail("node \(index) mistakes its end") }
+      if let owner = node.replication.owner, owner.isActive,
+        let record = node.log.first(where: { life($0.epoch) != life(owner.epoch) })
+      {
+        return fail("node \(index) owns epoch \(owner.epoch.rawValue) and has a record of \(record.epoch.rawValue)")
+      }
       for other in nodes[..<index] { compare(node, other) }
     }
   }
 
   /// Two logs agree up to the last position that both have in one epoch, and as far as both know it to be committed.
   private mutating func compare(_ a: Node, _ b: Node) {
+    guard let lastA = a.log.last, let lastB = b.log.last, life(lastA.epoch) == life(lastB.epoch) else { return }
     let both = min(a.log.count, b.log.count)
     var agreed = both
     while agreed > 0, a.log[agreed - 1].epoch != b.log[agreed - 1].epoch { agreed -= 1 }

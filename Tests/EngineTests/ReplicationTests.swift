@@ -31,6 +31,27 @@ import Wire
     }
   }
 
+  @Test("where partitions begin anew, nothing is lost but what was declared lost", arguments: [3, 4, 5])
+  func begunAnew(members: Int) {
+    var counts: [String: Int] = [:]
+    for seed in 0..<200 {
+      var harness = ReplicationHarness(seed: UInt64(seed) << 8 | UInt64(members), members: members)
+      harness.anewRandom = TestRandom(seed: UInt64(seed))
+      if let violation = harness.run(steps: 3000, maximumCrashes: 2) {
+        Issue.record("seed \(seed), \(members) members: \(violation)")
+        return
+      }
+      if harness.canRecover, !harness.heal() {
+        Issue.record("seed \(seed), \(members) members: never whole again: \(harness.violation ?? "\(harness.entry)")")
+        return
+      }
+      counts.merge(harness.counts, uniquingKeysWith: +)
+    }
+    for what in ["answered", "granted", "resize", "handOver", "activate", "fence", "anew"] {
+      #expect(counts[what, default: 0] > 10, "too few of \(what): \(counts)")
+    }
+  }
+
   /// Those of hand-overs need a leader that grants late what was asked for long ago, that of grants a member which is
   /// removed although it lives: `OwnerHandOverTests` plants them.
   static let found = [ReplicationMutation]([

@@ -30,6 +30,17 @@ import Testing
       other = world.hosts.indices.first { !holders.contains($0) }!
     }
 
+    /// The partition's entry as a host knows it.
+    func entry(_ host: Int) -> PartitionEntry {
+      world.hosts[host].control!.topology!.partitions[world.workload.keys[0].partition]
+    }
+
+    /// The host of a member.
+    func host(_ slot: MemberSlot, _ leader: Int) -> Int {
+      let id = world.hosts[leader].control!.topology!.members[Int(slot)]!.id
+      return world.hosts.firstIndex { $0.control?.id == id }!
+    }
+
     func said(_ text: String) -> Bool { world.trace.lines.contains { $0.contains(text) } }
   }
 
@@ -78,5 +89,38 @@ import Testing
     #expect(cluster.said("partitions lost"))
     #expect(cluster.world.ask(cluster.other, .put("w")).hasPrefix("201"))
     #expect(cluster.world.checker.violation == nil)
+  }
+
+  @Test("a node that hears late that it began anew keeps what it acknowledged to its new owner")
+  func lateNews() {
+    // Who gets the copy, and when: the same again below, but that this node hears nothing of it for a while.
+    var (cluster, leader) = begun()
+    let time = cluster.world.now
+    while cluster.entry(leader).synced.count < 2 { cluster.world.advance(1) }
+    let copy = cluster.host(cluster.entry(leader).synced[1], leader)
+    (cluster, leader) = begun(at: time, unheardBy: copy)
+    let owner = cluster.host(cluster.entry(leader).owner!, leader)
+    #expect(cluster.world.ask(owner, .put("x"), "w=2").hasPrefix("201"))
+    #expect(cluster.entry(copy).losses == 0 && cluster.entry(leader).synced.count == 2)
+    cluster.world.network.endAll()
+    cluster.world.advance(2000)
+    #expect(cluster.entry(copy).losses == 1)
+    for host in [owner, copy] { #expect(cluster.world.ask(host, .get, "read=linearizable") == "200 x") }
+  }
+
+  /// A cluster whose leader has just committed that the key's partition begins anew, at `time`: one node doesn't hear
+  /// the leader from shortly before that on.
+  private func begun(at time: UInt64 = 0, unheardBy copy: Int? = nil) -> (Cluster, leader: Int) {
+    var cluster = Cluster(abandonAfter: 12)
+    for holder in cluster.holders { cluster.world.crash(holder) }
+    cluster.world.advance(5000)
+    let leader = cluster.world.hosts.firstIndex { host in host.control.map { $0.leader == $0.id } ?? false }!
+    while cluster.entry(leader).losses == 0 {
+      cluster.world.advance(1)
+      if let copy, cluster.world.now + 20_000_000 == time {
+        _ = cluster.world.network.begin([(from: leader, to: copy)], .datagrams)
+      }
+    }
+    return (cluster, leader)
   }
 }
