@@ -51,8 +51,8 @@ package struct PartitionReplication: Sendable {
     slot = own
     guard !hasEntry || new != old || owner != nil else { return change }
     hasEntry = true
-    // It began anew: a log of the life before is dropped, and no other ★. What came of the new life before the news of it
-    // was acknowledged to its owner, which counts on it (Slot.tla: `Forget`).
+    // It began anew: a log of the life before is dropped, and no other ★. What came of the new life before the news of
+    // it was acknowledged to its owner, which counts on it (Slot.tla: `Forget`).
     if new.losses != old.losses, replica.last > .none, replica.end.epoch < new.lostBefore {
       stepDown(&change, deposed)
       replica.reset()
