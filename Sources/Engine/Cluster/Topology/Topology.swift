@@ -107,6 +107,8 @@ package struct Topology: Equatable, Sendable {
   package internal(set) var maps: [MapEntry] = []
   /// By partition.
   package internal(set) var partitions: [PartitionEntry]
+  /// Those that aren't active: few as a rule, so that whoever seeks them need not look at all entries.
+  var inactive = PartitionSet.all
   /// Of which partitions; see `ControlPlane.takeChangedPartitions`.
   var changed = ChangedPartitions()
 
@@ -140,6 +142,7 @@ package struct Topology: Equatable, Sendable {
     self.voters = voters
     self.members = members
     self.partitions = partitions
+    for partition in partitions.indices where partitions[partition].isActive { inactive.remove(partition) }
   }
 
   // MARK: Reading
@@ -162,10 +165,7 @@ package struct Topology: Equatable, Sendable {
 
   /// How many partitions are stalled; see `isStalled`.
   package var stalledCount: Int {
-    partitions.withUnsafeBufferPointer { entries in
-      // Read in place: most are active, and a copy of an entry costs more than the question.
-      entries.indices.count { !entries[$0].isActive && isStalled(entries[$0]) }
-    }
+    partitions.withUnsafeBufferPointer { entries in inactive.count { isStalled(entries[$0]) } }
   }
 
   /// The slot of a member; nil when it isn't one. Members are few: a scan.
