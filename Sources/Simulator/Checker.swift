@@ -264,6 +264,8 @@ struct Checker {
     // Taken out and put back, and entries read in place: a copy of one costs more than what is asked of it.
     var versions: [EntryVersion] = []
     swap(&versions, &views[number].versions)
+    var latest: [PartitionEntry] = []
+    swap(&latest, &clusters[place].entries)
     topology.partitions.withUnsafeBufferPointer { entries in
       var changed = changed
       while let partition = changed.popFirst() {
@@ -272,7 +274,12 @@ struct Checker {
         if old == new { continue }
         views[number].owned.remove(partition)
         versions[partition] = new
-        if isLatest, clusters[place].entries[partition] != entries[partition] { differs = true }
+        if isLatest {
+          let agrees = latest.withUnsafeBufferPointer {
+            PartitionEntry.agree($0.baseAddress! + partition, entries.baseAddress! + partition)
+          }
+          if !agrees { differs = true }
+        }
         if new.version <= old.version || new.epoch < old.epoch {
           violate(
             .versionsGrow,
@@ -288,6 +295,7 @@ struct Checker {
       }
     }
     swap(&versions, &views[number].versions)
+    swap(&latest, &clusters[place].entries)
     if isLatest, differs || !EntryVersion.agree(clusters[place].versions, views[number].versions) {
       violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
     }

@@ -12,6 +12,7 @@ public let partitionCount = 1024
 
   // Written out, since what the compiler derives isn't inlined into other modules.
   @inlinable public static func == (a: PartitionID, b: PartitionID) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: PartitionID, b: PartitionID) -> Bool { !(a == b) }
   @inlinable public static func < (a: PartitionID, b: PartitionID) -> Bool { a.rawValue < b.rawValue }
 }
 
@@ -23,6 +24,7 @@ public let partitionCount = 1024
 
   // As those of `PartitionID`, and the default comparisons too.
   @inlinable public static func == (a: Epoch, b: Epoch) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: Epoch, b: Epoch) -> Bool { !(a == b) }
   @inlinable public static func < (a: Epoch, b: Epoch) -> Bool { a.rawValue < b.rawValue }
   @inlinable public static func > (a: Epoch, b: Epoch) -> Bool { a.rawValue > b.rawValue }
   @inlinable public static func <= (a: Epoch, b: Epoch) -> Bool { a.rawValue <= b.rawValue }
@@ -37,6 +39,7 @@ public let partitionCount = 1024
 
   // As those of `Epoch`.
   @inlinable public static func == (a: Offset, b: Offset) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: Offset, b: Offset) -> Bool { !(a == b) }
   @inlinable public static func < (a: Offset, b: Offset) -> Bool { a.rawValue < b.rawValue }
   @inlinable public static func > (a: Offset, b: Offset) -> Bool { a.rawValue > b.rawValue }
   @inlinable public static func <= (a: Offset, b: Offset) -> Bool { a.rawValue <= b.rawValue }

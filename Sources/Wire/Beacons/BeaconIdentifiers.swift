@@ -16,6 +16,7 @@
 
   // Written out, since what the compiler derives isn't inlined into other modules.
   @inlinable package static func == (a: NodeID, b: NodeID) -> Bool { a.high == b.high && a.low == b.low }
+  @inlinable package static func != (a: NodeID, b: NodeID) -> Bool { !(a == b) }
 
   /// The order by which the lowest id proposes a founding: as printed.
   @inlinable package static func < (a: NodeID, b: NodeID) -> Bool { a.high == b.high ? a.low < b.low : a.high < b.high }
@@ -37,6 +38,7 @@
 
   // Written out, as that of `NodeID`.
   @inlinable package static func == (a: ClusterID, b: ClusterID) -> Bool { a.high == b.high && a.low == b.low }
+  @inlinable package static func != (a: ClusterID, b: ClusterID) -> Bool { !(a == b) }
 
   /// The order by which one of two unwritten rivals gives way.
   @inlinable package static func < (a: ClusterID, b: ClusterID) -> Bool {
@@ -55,6 +57,7 @@
 
   // Written out, as that of `NodeID`, and the default comparisons too.
   @inlinable package static func == (a: Term, b: Term) -> Bool { a.rawValue == b.rawValue }
+  @inlinable package static func != (a: Term, b: Term) -> Bool { !(a == b) }
   @inlinable package static func < (a: Term, b: Term) -> Bool { a.rawValue < b.rawValue }
   @inlinable package static func > (a: Term, b: Term) -> Bool { a.rawValue > b.rawValue }
   @inlinable package static func <= (a: Term, b: Term) -> Bool { a.rawValue <= b.rawValue }
@@ -79,6 +82,7 @@
 
   // As those of `Term`.
   @inlinable package static func == (a: LogIndex, b: LogIndex) -> Bool { a.rawValue == b.rawValue }
+  @inlinable package static func != (a: LogIndex, b: LogIndex) -> Bool { !(a == b) }
   @inlinable package static func < (a: LogIndex, b: LogIndex) -> Bool { a.rawValue < b.rawValue }
   @inlinable package static func > (a: LogIndex, b: LogIndex) -> Bool { a.rawValue > b.rawValue }
   @inlinable package static func <= (a: LogIndex, b: LogIndex) -> Bool { a.rawValue <= b.rawValue }
@@ -117,6 +121,7 @@
   @inlinable package static func == (a: PeerAddress, b: PeerAddress) -> Bool {
     a.low == b.low && a.port == b.port && a.high == b.high
   }
+  @inlinable package static func != (a: PeerAddress, b: PeerAddress) -> Bool { !(a == b) }
 
   @inlinable package static func < (a: PeerAddress, b: PeerAddress) -> Bool {
     (a.high, a.low, a.port) < (b.high, b.low, b.port)
