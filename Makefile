@@ -11,6 +11,8 @@ FUZZ_SECONDS ?= 60
 # How long each history of `make histories` is, and the seed that chooses its faults (a new one if empty).
 SECONDS ?= 60
 SEED ?=
+# Mebibytes that the first node of `make joins` holds: 5 GiB need 18 GiB of memory.
+MIB ?= 5120
 # What `make bench` measures, as in CASE=get-p1,idle (everything if empty), and QUICK=1 for short runs.
 CASE ?=
 QUICK ?=
@@ -19,7 +21,7 @@ RELEASE := -c release --static-swift-stdlib
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories null bench \
+.PHONY: help build run test unit lint format sanitize fuzz e2e conformance contract simulate histories joins null bench \
   micro clean
 .DEFAULT_GOAL := help
 
@@ -80,6 +82,11 @@ histories: build ## histories of real clusters under faults, SECONDS=60 each, re
 	@.ci/install test
 	@cd Tests && KVD_HISTORY_SECONDS=$(SECONDS) KVD_HISTORY_SEED=$(SEED) ../.build/venv/bin/python -m pytest \
 	  EndToEndTests/test_histories.py -k long -s $(ARGS)
+
+joins: build ## a node joins one that holds MIB=5120: judges the sender's memory and how much longer its clients wait
+	@.ci/install test
+	@cd Tests && KVD_JOIN_MIB=$(MIB) ../.build/venv/bin/python -m pytest EndToEndTests/test_joins.py \
+	  -k joiner_costs -s $(ARGS)
 
 null: ## build the C servers that benchmarks are compared with
 	@.ci/install build

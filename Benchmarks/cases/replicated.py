@@ -67,10 +67,15 @@ class Latency:
 PUT = Load(workload="put", keys=100_000)
 
 
-def contenders():
+# etcd takes as many puts into one round as there are, which come from many clients: with 50 it does a tenth less per
+# processor second, with 512 no more.
+MANY = 256
+
+
+def contenders(etcd_connections=50):
     found = {name: Contender(start, {}) for name, start in {**ONE, **PEERS}.items()}
     found["redis, 1 replica, WAIT 1"] = Contender(PEERS["redis, 1 replica, WAIT 1"], {"wait": 1})
-    found["etcd, 3 nodes"] = Contender(PEERS["etcd, 3 nodes"], {}, fills=False)
+    found["etcd, 3 nodes"] = Contender(PEERS["etcd, 3 nodes"], {"connections": etcd_connections}, fills=False)
     return found
 
 
@@ -83,8 +88,9 @@ CASES = [
         (NOTE,), first="kvd, 3 nodes", share=0.5),
     Throughput(
         "replicated-put-p16", "Replicated PUT, 50 connections, 16 pipelined", PUT.but(pipeline=16),
-        contenders(),
-        (against("PUT, w=majority on 3 nodes, P=16, to etcd on 3 nodes, one at a time", "etcd, 3 nodes", 20,
+        contenders(MANY),
+        (against(f"PUT, w=majority on 3 nodes, P=16, to etcd on 3 nodes, {MANY} clients", "etcd, 3 nodes", 20,
                  mine="kvd, 3 nodes"),),
-        (NOTE, "etcd's requests aren't pipelined: its users' clients don't do that."), first="kvd, 3 nodes", share=0.5),
+        (NOTE, f"Each as it does most: etcd's requests aren't pipelined, as its users' clients don't do that, but come "
+               f"from {MANY} connections."), first="kvd, 3 nodes", share=0.5),
 ]

@@ -1,6 +1,9 @@
 """A node joins one that holds much: the sender's memory hardly grows, and its clients hardly notice."""
 
+import json
 import os
+import signal
+import subprocess
 import threading
 import time
 
@@ -11,9 +14,13 @@ from node import BINARY, lasts, until
 
 HOSTS = 3
 
-# How much is there when another node joins; with KVD_JOIN_MIB=5120 (and 12 GiB of memory) what the promise is about.
+# How much is there when another node joins; with KVD_JOIN_MIB=5120 (and 18 GiB of memory) what the promise is about.
 MEBIBYTES = int(os.environ.get("KVD_JOIN_MIB", "256"))
+# From here on a run is long enough, and made on purpose on a machine that does nothing else, to judge what clients wait.
+JUDGED_MEBIBYTES = 1024
 VALUE = 1000
+# The sender has a processor for itself, as it would on a machine of its own; all others share the rest.
+SENDER, *OTHERS = sorted(os.sched_getaffinity(0))
 
 
 class Resident(threading.Thread):
@@ -37,36 +44,74 @@ class Resident(threading.Thread):
         return (self.most - self.first) / 2**20
 
 
-@pytest.mark.timeout(120 + MEBIBYTES // 10)
-def test_a_joiner_costs_its_sender_no_memory_to_speak_of(cluster, record_property):
+def confined(*processors):
+    return lambda: os.sched_setaffinity(0, processors or {SENDER})
+
+
+class Clients:
+    """10,000 reads and writes a second, and beside them a few of each whose latency counts.
+
+    Those few go before everyone else on their processor, which the joining node uses, too: a client with a machine of
+    its own wouldn't wait for that node to be done computing."""
+
+    def __init__(self, host, url, keys):
+        self.host, self.keys, self.url = host, keys, url
+        # Without the right to it (containers) they wait with the others.
+        self.nice = ["nice", "-n", "-15"] if os.geteuid() == 0 else []
+
+    def start(self):
+        def bench(workload, rate, connections, *before):
+            command = [*before, BINARY, "bench", "--url", self.url, "-w", workload, "-k", self.keys, "-m", VALUE,
+                       "-l", connections, "--rate", rate, "-d", "3600s", "--json"]
+            return self.host.popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=confined(*OTHERS))
+
+        self.crowd = [bench("get", 9_000, 16), bench("put", 1_000, 16)]
+        self.probes = {"reads": bench("get", 200, 4, *self.nice), "writes": bench("put", 200, 4, *self.nice)}
+        return self
+
+    def stop(self):
+        """The report of each kind."""
+        for process in [*self.probes.values(), *self.crowd]:
+            process.send_signal(signal.SIGINT)
+        texts = {process: process.communicate(timeout=30)[0] for process in [*self.probes.values(), *self.crowd]}
+        reports = {process: json.loads(text.splitlines()[-1]) for process, text in texts.items()}
+        for process in reports:
+            assert reports[process]["unanswered"] == reports[process]["brokenConnections"] == 0, reports[process]
+        return {kind: reports[process] for kind, process in self.probes.items()}
+
+
+@pytest.mark.timeout(180 + MEBIBYTES // 5)
+def test_a_joiner_costs_its_sender_no_memory_and_its_clients_little_time(cluster, record_property):
     a, b, client = cluster.network.hosts
     memory = f"{MEBIBYTES * 3 // 2 + 256}MiB"
-    first, = cluster.start([a], memory=memory)
+    first, = cluster.start([a], memory=memory, confine=confined(SENDER))
     keys = MEBIBYTES * 2**20 // (VALUE + 56)
     filled = client.run([BINARY, "bench", "--url", first.url, "-w", "put", "--distribution", "sequential", "-k", keys,
                          "-m", VALUE, "-r", keys, "-l", 8, "-p", 64], seconds=60 + MEBIBYTES // 20)
     assert filled.returncode == 0, filled.stderr
-    load = Load(cluster, client, rate=400).start()
-    lasts(3)
+    checked = Load(cluster, client, rate=50, clients=2).start()
+    clients = Clients(client, first.url, keys).start()
+    lasts(max(3, MEBIBYTES / 200))
+    before = clients.stop()
+    clients.start()
     resident = Resident(first)
     began = time.monotonic()
-    second, = cluster.start([b], memory=memory, is_ready=False)
-
-    def is_whole():
-        members = cluster.view(first)["members"]
-        return len(members) == 2 and all(member["replicas"] == 1024 for member in members)
-
-    until(is_whole, "everything is there twice", 60 + MEBIBYTES // 10, 0.1)
-    ended = time.monotonic()
+    second, = cluster.start([b], memory=memory, is_ready=False, confine=confined(*OTHERS))
+    # The joiner is asked, not the one whose clients wait; and it answers from what it knows.
+    until(lambda: second.call("GET", "/readyz").status == 200, "everything is there twice", 60 + MEBIBYTES // 10, 0.2)
+    seconds = time.monotonic() - began
+    meanwhile = clients.stop()
     grown = resident.stop()
-    load.stop()
+    checked.stop()
     record_property("mebibytes_grown", grown)
-    print(f"{cluster.io}: {MEBIBYTES} MiB joined in {ended - began:.1f} s, the sender grew by {grown:.1f} MiB")
-    print(f"before: {load.summary(0, began)}\nmeanwhile: {load.summary(began, ended)}")
-    for name, kind in (("reads", [False]), ("writes", [True])):
-        print(f"p99 of {name}: {load.percentile(0.99, 0, began, kind):.2f} ms before, "
-              f"{load.percentile(0.99, began, ended, kind):.2f} ms meanwhile")
-    assert load.failures == [] and load.lost([first, second]) == []
+    print(f"{cluster.io}: {MEBIBYTES} MiB joined in {seconds:.1f} s, the sender grew by {grown:.1f} MiB")
+    for kind in before:
+        rest, beside = (reports[kind]["latency"] for reports in (before, meanwhile))
+        times = ", ".join(f"{name} {rest[name] / 1e6:.2f} -> {beside[name] / 1e6:.2f}"
+                          for name in ("p50", "p99", "p99.9", "max"))
+        print(f"{kind}, ms: {times}; p99 {beside['p99'] / rest['p99']:.2f}x")
+        assert MEBIBYTES < JUDGED_MEBIBYTES or beside["p99"] <= 2 * rest["p99"]
+    assert checked.failures == [] and checked.lost([first, second]) == []
     assert grown <= 64
 
 
