@@ -22,7 +22,7 @@ let rest: [Target] = [
   .target(name: "Wire", dependencies: ["CXXHash"], swiftSettings: settings),
   .target(name: "Engine", dependencies: ["Wire"], swiftSettings: settings),
   .target(name: "Simulator", dependencies: ["Engine", "Wire"], swiftSettings: settings),
-  .executableTarget(name: "simulate", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
+  .executableTarget(name: "simulate", dependencies: ["Engine", "Reactor", "Simulator"], swiftSettings: settings),
   .executableTarget(
     name: "kvd",
     dependencies: [
@@ -36,7 +36,7 @@ let rest: [Target] = [
     name: "micro", dependencies: ["Engine", "Wire"], path: "Benchmarks/Micro", swiftSettings: settings),
   .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
   .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
-  .testTarget(name: "SimulationTests", dependencies: ["Engine", "Simulator"], swiftSettings: settings),
+  .testTarget(name: "SimulationTests", dependencies: ["Engine", "Simulator", "simulate"], swiftSettings: settings),
   .testTarget(name: "TidyTests", swiftSettings: settings),
 ]
 

@@ -53,16 +53,16 @@ extension Checker {
         let state = machine.cores[core].inspect(key.partition)
         let slot = number * partitionCount + key.partition
         var known = Offset.none
+        var firstUnasked: Offset?
         if let seen = data.seen[slot], seen.node == id {
           if seen.state == state { continue }
           // What is committed stays as it is.
           known = seen.state.committed
-          // It was written to since the last look, a tenth of a second ago. What expires an owner removes by itself,
-          // lease or not: no client is told, and those that take the record from it are of its epoch still.
-          if state.isOwner, seen.state.isOwner, state.last > seen.state.last, key.kind != .mortal,
-            now > 200_000_000, lacksQuorum(number, now - 200_000_000)
+          // It was written to since the last look, a tenth of a second ago.
+          if state.isOwner, seen.state.isOwner, state.last > seen.state.last, now > 200_000_000,
+            lacksQuorum(number, now - 200_000_000)
           {
-            violate(.noLeaseWithoutQuorum, "\(name(of: id)) took a write of partition \(key.partition)", now)
+            firstUnasked = seen.state.last.next
           }
         }
         data.seen[slot] = (id, state)
@@ -77,25 +77,33 @@ extension Checker {
               now)
           }
         }
-        look(
-          at: &machine.cores[core], key.partition, from: min(known, state.last).next, state.committed.rawValue, id,
-          cluster, now)
+        let expired = look(
+          at: &machine.cores[core], key.partition, from: min(known, state.last).next, state, firstUnasked, id, cluster,
+          now)
+        // What expires an owner removes by itself, lease or not: no client is told, and those that take the record from
+        // it are of its epoch still. Everything else was a client's.
+        if let firstUnasked, firstUnasked.rawValue + expired <= state.last.rawValue {
+          violate(.noLeaseWithoutQuorum, "\(name(of: id)) took a write of partition \(key.partition)", now)
+        }
       }
     }
   }
 
+  /// Looks at a log from a record on; how many records from `firstUnasked` on remove what expired.
   private mutating func look(
-    at core: inout Core, _ partition: Int, from first: Offset, _ committed: UInt64, _ id: NodeID, _ cluster: ClusterID,
-    _ now: UInt64
-  ) {
+    at core: inout Core, _ partition: Int, from first: Offset, _ state: Core.PartitionState, _ firstUnasked: Offset?,
+    _ id: NodeID, _ cluster: ClusterID, _ now: UInt64
+  ) -> UInt64 {
     var problems: [(Violation.Invariant, String)] = []
-    core.visitLog(of: partition, from: first) { epoch, offset, digest in
+    var expired: UInt64 = 0
+    core.visitLog(of: partition, from: first) { epoch, offset, kind, digest in
+      if kind == .expire, let firstUnasked, offset >= firstUnasked { expired += 1 }
       let place = DataRecords.Place(
         cluster: cluster.low, partition: partition, epoch: epoch.rawValue, offset: offset.rawValue)
       if let other = data.records.updateValue(digest, forKey: place), other != digest {
         problems.append((.equalRecords, "partition \(partition), epoch \(epoch.rawValue), offset \(offset.rawValue)"))
       }
-      guard offset.rawValue <= committed else { return }
+      guard offset <= state.committed else { return }
       let anyEpoch = DataRecords.Place(
         cluster: cluster.low, partition: partition, epoch: 0, offset: offset.rawValue)
       if let other = data.committed.updateValue(epoch.rawValue, forKey: anyEpoch), other != epoch.rawValue {
@@ -116,6 +124,7 @@ extension Checker {
       }
     }
     if let (invariant, detail) = problems.first { violate(invariant, "\(detail), at \(name(of: id))", now) }
+    return expired
   }
 
   /// Copies that should be equal and aren't; nil when all are.

@@ -35,7 +35,9 @@ struct Checker {
     var owners: [NodeID] = []
     /// The latest topology, but for its entries. Those are copied as they change: a list that the node shared would be
     /// copied whole at the node's next change.
-    var latest: Topology?
+    var latest: Topology? { didSet { latestIndex = latest?.index ?? LogIndex(0) } }
+    /// Its index, to be asked for in place.
+    private(set) var latestIndex = LogIndex(0)
     var entries = [PartitionEntry](repeating: PartitionEntry(), count: partitionCount)
     /// Of each partition of the latest topology.
     var versions = [EntryVersion](repeating: EntryVersion(), count: partitionCount)
@@ -197,10 +199,12 @@ struct Checker {
       checkCommitted(place, hosts[number].control!, standing.applied, number, now)
     }
     guard hasChanged, let topology = hosts[number].control!.topology else { return }
-    var changed = hosts[number].control!.takeChangedPartitions()
+    let changed = hosts[number].control!.takeChangedPartitions()
     // Now and then all are looked at, in case one changed behind everybody's back.
-    if topology.index.rawValue % 16 == 0 { changed = topology.allPartitions }
-    checkTopology(place, topology, changed, number, now)
+    let isSweep = topology.index.rawValue % 16 == 0
+    checkTopology(place, topology, isSweep ? topology.allPartitions : changed, number, now)
+    if topology.index > clusters[place].latestIndex { adopt(topology, changed, isSweep: isSweep, place, number) }
+    if topology.isWritten { clusters[place].isWritten = true }
     if options.cores == 0 { checkOwners(number, hosts, now) }
   }
 
@@ -255,11 +259,13 @@ struct Checker {
   ) {
     let ownSlot = topology.slot(of: views[number].id)
     // Entries that didn't change since they were looked at last are as equal as they were: the others are compared.
-    let isLatest = clusters[place].latest?.index == topology.index
+    let isLatest = clusters[place].latestIndex == topology.index
     var differs = isLatest && !clusters[place].latest!.agreesBesidesEntries(with: topology)
     // Taken out and put back, and entries read in place: a copy of one costs more than what is asked of it.
     var versions: [EntryVersion] = []
     swap(&versions, &views[number].versions)
+    var latest: [PartitionEntry] = []
+    swap(&latest, &clusters[place].entries)
     topology.partitions.withUnsafeBufferPointer { entries in
       var changed = changed
       while let partition = changed.popFirst() {
@@ -268,7 +274,12 @@ struct Checker {
         if old == new { continue }
         views[number].owned.remove(partition)
         versions[partition] = new
-        if isLatest, clusters[place].entries[partition] != entries[partition] { differs = true }
+        if isLatest {
+          let agrees = latest.withUnsafeBufferPointer {
+            PartitionEntry.agree($0.baseAddress! + partition, entries.baseAddress! + partition)
+          }
+          if !agrees { differs = true }
+        }
         if new.version <= old.version || new.epoch < old.epoch {
           violate(
             .versionsGrow,
@@ -284,11 +295,10 @@ struct Checker {
       }
     }
     swap(&versions, &views[number].versions)
+    swap(&latest, &clusters[place].entries)
     if isLatest, differs || !EntryVersion.agree(clusters[place].versions, views[number].versions) {
       violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
     }
-    if topology.index > clusters[place].latest?.index ?? LogIndex(0) { adopt(topology, changed, place, number) }
-    if topology.isWritten { clusters[place].isWritten = true }
   }
 
   /// Notes who owns a partition in an epoch: nobody else may.
@@ -307,12 +317,21 @@ struct Checker {
   }
 
   /// Takes the topology that a node has as the cluster's latest.
-  private mutating func adopt(_ topology: Topology, _ changed: ChangedPartitions, _ place: Int, _ number: Int) {
+  private mutating func adopt(
+    _ topology: Topology, _ changed: ChangedPartitions, isSweep: Bool, _ place: Int, _ number: Int
+  ) {
     // Whatever changed since the node was looked at last changed since the cluster's latest at most so long ago.
     var changed = changed
-    while let partition = changed.popFirst() {
+    func take(_ partition: Int) {
       clusters[place].entries[partition] = topology.partitions[partition]
       clusters[place].versions[partition] = views[number].versions[partition]
+    }
+    while let partition = changed.popFirst() { take(partition) }
+    if isSweep, !EntryVersion.agree(clusters[place].versions, views[number].versions) {
+      for partition in 0..<partitionCount
+      where clusters[place].versions[partition] != views[number].versions[partition] {
+        take(partition)
+      }
     }
     clusters[place].latest = topology.withoutEntries
     clusters[place].voters = topology.voters

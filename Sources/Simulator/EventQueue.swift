@@ -15,6 +15,9 @@ struct Event {
   let from: Int32
   /// The payload's place, or the incarnation that is meant.
   let detail: Int32
+
+  /// Whether it happens before another.
+  func precedes(_ other: Event) -> Bool { time == other.time ? order < other.order : time < other.time }
 }
 
 /// A binary heap of events, with the datagrams that are under way.
@@ -67,31 +70,35 @@ struct EventQueue {
     return first
   }
 
-  private func precedes(_ a: Event, _ b: Event) -> Bool { a.time == b.time ? a.order < b.order : a.time < b.time }
+  // Both in place, without a check of each access.
 
   private mutating func rise(_ start: Int) {
-    var index = start
-    let event = heap[index]
-    while index > 0 {
-      let parent = (index - 1) / 2
-      if !precedes(event, heap[parent]) { break }
-      heap[index] = heap[parent]
-      index = parent
+    heap.withUnsafeMutableBufferPointer { heap in
+      var index = start
+      let event = heap[index]
+      while index > 0 {
+        let parent = (index - 1) / 2
+        if !event.precedes(heap[parent]) { break }
+        heap[index] = heap[parent]
+        index = parent
+      }
+      heap[index] = event
     }
-    heap[index] = event
   }
 
   private mutating func sink() {
-    var index = 0
-    let event = heap[0]
-    while true {
-      var child = 2 * index + 1
-      if child >= heap.count { break }
-      if child + 1 < heap.count, precedes(heap[child + 1], heap[child]) { child += 1 }
-      if !precedes(heap[child], event) { break }
-      heap[index] = heap[child]
-      index = child
+    heap.withUnsafeMutableBufferPointer { heap in
+      var index = 0
+      let event = heap[0]
+      while true {
+        var child = 2 * index + 1
+        if child >= heap.count { break }
+        if child + 1 < heap.count, heap[child + 1].precedes(heap[child]) { child += 1 }
+        if !heap[child].precedes(event) { break }
+        heap[index] = heap[child]
+        index = child
+      }
+      heap[index] = event
     }
-    heap[index] = event
   }
 }

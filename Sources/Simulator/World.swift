@@ -283,15 +283,13 @@ package struct World {
   private mutating func deliver(_ datagram: [UInt8], to number: Int, from: Int) {
     guard hosts[number].isUp else { return }
     let clock = World.clock(hosts[number].offset, hosts[number].drift, now)
-    let before = hosts[number].control!.ignored
-    hosts[number].control!.receive(datagram, from: World.address(from), clock, &chances[number])
-    if options.isHostile || hosts[number].incarnation > 1 {
-      let isOutsiders = from == hosts.count
-      // What is stored is read in place; a copy of the node would cost more than the step.
-      if hosts[number].control!.restart == nil {
-        let (id, ignored) = (hosts[number].control!.identity.id, hosts[number].control!.ignored)
-        checker.delivered(datagram, number, id, ignored, before: before, isOutsiders: isOutsiders, key, now)
-      }
+    let control = hosts[number].control!
+    let isHostile = options.isHostile || hosts[number].incarnation > 1
+    let before = isHostile ? control.ignored : IgnoredDatagrams()
+    control.receive(datagram, from: World.address(from), clock, &chances[number])
+    if isHostile, control.restart == nil {
+      checker.delivered(
+        datagram, number, control.id, control.ignored, before: before, isOutsiders: from == hosts.count, key, now)
     }
     afterStep(number)
   }
@@ -299,10 +297,13 @@ package struct World {
   /// Carries out what a node wants, looks at it, and sets its alarm.
   mutating func afterStep(_ number: Int) {
     if !ambushes.isEmpty { watchAmbushes(number) }
-    swap(&scratch, &hosts[number].control!.effects)
+    let control = hosts[number].control!
+    swap(&scratch, &control.effects)
     var restart: RestartReason?
     var hasChanged = false
-    for effect in scratch {
+    // Taken from the end, so that none is copied.
+    if scratch.count > 1 { scratch.reverse() }
+    while let effect = scratch.popLast() {
       switch effect {
       case .send(let address, let datagram):
         checker.sent(datagram, number)
@@ -318,7 +319,6 @@ package struct World {
       case .restart(let reason): restart = reason
       }
     }
-    scratch.removeAll(keepingCapacity: true)
     checker.look(at: number, hosts, hasChanged: hasChanged, now)
     if let restart {
       if let machine = hosts[number].machine { return beginStop(number, machine, restart) }
@@ -326,7 +326,7 @@ package struct World {
     }
     if let machine = hosts[number].machine { publish(number, machine) }
     let wake = max(
-      World.time(hosts[number].offset, hosts[number].drift, hosts[number].control!.standing.deadline), now + 1)
+      World.time(hosts[number].offset, hosts[number].drift, control.deadline), now + 1)
     if wake < hosts[number].wake {
       hosts[number].wake = wake
       queue.push(.wake, at: wake, host: number)

@@ -10,6 +10,9 @@ public let partitionCount = 1024
   /// The partition that holds every key of this hash.
   @inlinable package init(hash: UInt64) { rawValue = UInt16(truncatingIfNeeded: hash >> 54) }
 
+  // Written out, since what the compiler derives isn't inlined into other modules.
+  @inlinable public static func == (a: PartitionID, b: PartitionID) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: PartitionID, b: PartitionID) -> Bool { !(a == b) }
   @inlinable public static func < (a: PartitionID, b: PartitionID) -> Bool { a.rawValue < b.rawValue }
 }
 
@@ -19,7 +22,13 @@ public let partitionCount = 1024
 
   @inlinable package init(_ rawValue: UInt32) { self.rawValue = rawValue }
 
+  // As those of `PartitionID`, and the default comparisons too.
+  @inlinable public static func == (a: Epoch, b: Epoch) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: Epoch, b: Epoch) -> Bool { !(a == b) }
   @inlinable public static func < (a: Epoch, b: Epoch) -> Bool { a.rawValue < b.rawValue }
+  @inlinable public static func > (a: Epoch, b: Epoch) -> Bool { a.rawValue > b.rawValue }
+  @inlinable public static func <= (a: Epoch, b: Epoch) -> Bool { a.rawValue <= b.rawValue }
+  @inlinable public static func >= (a: Epoch, b: Epoch) -> Bool { a.rawValue >= b.rawValue }
 }
 
 /// The position of a record in its partition's log, counted in records from 1; 48 bits.
@@ -28,7 +37,13 @@ public let partitionCount = 1024
 
   @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
 
+  // As those of `Epoch`.
+  @inlinable public static func == (a: Offset, b: Offset) -> Bool { a.rawValue == b.rawValue }
+  @inlinable public static func != (a: Offset, b: Offset) -> Bool { !(a == b) }
   @inlinable public static func < (a: Offset, b: Offset) -> Bool { a.rawValue < b.rawValue }
+  @inlinable public static func > (a: Offset, b: Offset) -> Bool { a.rawValue > b.rawValue }
+  @inlinable public static func <= (a: Offset, b: Offset) -> Bool { a.rawValue <= b.rawValue }
+  @inlinable public static func >= (a: Offset, b: Offset) -> Bool { a.rawValue >= b.rawValue }
 }
 
 /// The token of one write: ETag, watch cursor, read-your-writes token and durability receipt in one.

@@ -19,8 +19,14 @@ struct ClusterParts: ~Copyable {
     var membership = false
   }
 
-  /// What every step uses and leaves behind.
+  /// What every step uses and leaves behind; the control plane's members of these names say what they are.
   struct News {
+    var cluster = ClusterID.none
+    var restart: RestartReason?
+    var mayWantRequest = true
+    var nextHello: UInt64 = 0
+    var nextRequest: UInt64 = 0
+    var leaderlessSince: UInt64?
     var effects: [ClusterEffect] = []
     var standing = ControlPlane.Standing()
     var ignored = IgnoredDatagrams()

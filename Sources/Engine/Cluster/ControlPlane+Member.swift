@@ -328,8 +328,8 @@ extension ControlPlane {
     #if DEBUG
       if parts.hasTopology { parts.topology.mutation = settings.mutation }
     #endif
-    guard let topology else { return }
-    let members = topology.members.compactMap { $0 }
+    guard parts.hasTopology else { return }
+    let members = parts.topology.members.compactMap { $0 }
     let updated = members.map { (id: $0.id, address: $0.peer) }.sorted { $0.id < $1.id }
     guard !updated.elementsEqual(parts.news.addresses, by: ==) else { return }
     parts.news.addresses = updated
@@ -388,9 +388,10 @@ extension ControlPlane {
       leaderlessSince = now
       return
     }
-    if topology?.slot(of: id) == nil {
+    // In place: a copy of the topology costs more than the rest of the step.
+    if !parts.hasTopology || parts.topology.slot(of: id) == nil {
       if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
-    } else if topology?.isWritten == false, !heardOfWrite, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
+    } else if !parts.topology.isWritten, !heardOfWrite, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
       begin(anew: .orphaned)
     }
   }

@@ -21,31 +21,49 @@ package final class ControlPlane {
   /// Where the log, the topology and the view of members are, once they are there; in here they are used in place.
   let parts = ClusterParts()
   /// Its cluster; `.none` while it seeks one.
-  package internal(set) var cluster = ClusterID.none
+  package internal(set) var cluster: ClusterID {
+    get { parts.news.cluster }
+    set { parts.news.cluster = newValue }
+  }
   /// Other clusters of the same name that were heard lately.
   package internal(set) var rivals = Rivals()
   /// It must begin anew under a new id: it does and answers nothing any more.
-  package internal(set) var restart: RestartReason?
+  package internal(set) var restart: RestartReason? {
+    get { parts.news.restart }
+    set { parts.news.restart = newValue }
+  }
 
   var planner = Planner()
   /// Cleared when there was nothing to ask the leader for, until something changes.
-  var mayWantRequest = true
+  var mayWantRequest: Bool {
+    get { parts.news.mayWantRequest }
+    set { parts.news.mayWantRequest = newValue }
+  }
   /// Where others reach this node, as one of them said; a node behind an unspecified address doesn't know.
   var ownAddress: PeerAddress?
-  var nextHello: UInt64 = 0
+  var nextHello: UInt64 {
+    get { parts.news.nextHello }
+    set { parts.news.nextHello = newValue }
+  }
   /// What this node asks of the leader until the topology shows it, and when next.
   package internal(set) var isLeaving = false
   var wantsWritten = false
   var pendingCommand: [UInt8]?
   var wishes: [PartitionWish] = []
   var mapRequests: [MapEntry] = []
-  var nextRequest: UInt64 = 0
+  var nextRequest: UInt64 {
+    get { parts.news.nextRequest }
+    set { parts.news.nextRequest = newValue }
+  }
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false
   /// Partitions that wait for members that are down, as was told last.
   var stalled = 0
   /// Since when no leader was heard.
-  var leaderlessSince: UInt64?
+  var leaderlessSince: UInt64? {
+    get { parts.news.leaderlessSince }
+    set { parts.news.leaderlessSince = newValue }
+  }
 
   /// A node that has just started and seeks a cluster; with a key, among the nodes that have the same one.
   package init(_ identity: NodeIdentity, settings: ClusterSettings, key: BeaconKey? = nil, now: UInt64) {
@@ -265,7 +283,8 @@ package final class ControlPlane {
   /// Whether a datagram names this node; only beacons may be for whoever hears them, of this cluster's name.
   private func isMeantForThisNode(_ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) -> Bool {
     var isMeant = beacon.destination == id
-    if case .hello(let hello) = beacon.body {
+    // Asked first, since what is bound is copied.
+    if beacon.body.kind == .hello, case .hello(let hello) = beacon.body {
       guard hello.nameHash == discovery.nameHash else {
         ignore(.foreign, address, now)
         return false
@@ -286,7 +305,8 @@ package final class ControlPlane {
       ignore(.foreign, address, now)
       return false
     }
-    let home = home(of: beacon.source) ?? self.address(of: beacon.source)
+    let source = beacon.source
+    var home: PeerAddress? { self.home(of: source) ?? self.address(of: source) }
     switch parts.news.replayFilter.take(beacon, from: address, home: home, isProven: key != nil, now) {
     case .fresh: return true
     case .repeated: break
@@ -417,13 +437,13 @@ package final class ControlPlane {
 
   private func sendElection() {
     guard !parts.raft.output.isEmpty else { return }
-    // The two lists change places, so that each keeps its room.
+    // The two lists change places, so that each keeps its room; and it is taken from the end, so that none is copied.
     swap(&parts.news.electionOutput, &parts.raft.output)
-    for (to, message) in parts.news.electionOutput {
+    if parts.news.electionOutput.count > 1 { parts.news.electionOutput.reverse() }
+    while let (to, message) = parts.news.electionOutput.popLast() {
       guard let address = address(of: to) else { continue }
       send(.election(message), cluster: cluster, to: to, at: address)
     }
-    parts.news.electionOutput.removeAll(keepingCapacity: true)
   }
 
   private func sendMembership() {
@@ -434,7 +454,9 @@ package final class ControlPlane {
     }
     guard !parts.membership.output.isEmpty else { return }
     swap(&parts.news.membershipOutput, &parts.membership.output)
-    for (to, address, body) in parts.news.membershipOutput { send(body, cluster: cluster, to: to, at: address) }
-    parts.news.membershipOutput.removeAll(keepingCapacity: true)
+    if parts.news.membershipOutput.count > 1 { parts.news.membershipOutput.reverse() }
+    while let (to, address, body) = parts.news.membershipOutput.popLast() {
+      send(body, cluster: cluster, to: to, at: address)
+    }
   }
 }

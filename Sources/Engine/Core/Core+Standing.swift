@@ -78,7 +78,10 @@ extension Core {
   /// Takes how long the lease lasts, at the start of a turn.
   @inline(__always)
   mutating func renewLease(until end: UInt64) {
-    let hasLease = monotonic < end
+    var hasLease = monotonic < end
+    #if DEBUG
+      if configuration.mutation == .ignoresLease { hasLease = true }
+    #endif
     standing.hasLease = hasLease
     writable = UnsafePointer(hasLease ? standing.owned : standing.none)
     if monotonic >= standing.patience { endPatience() }

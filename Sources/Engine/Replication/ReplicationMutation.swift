@@ -34,6 +34,8 @@
     case expiresEarly
     /// A read that names a revision is answered from what is at hand.
     case forgetsRevision
+    /// An owner takes writes although its lease has run out.
+    case ignoresLease
     /// The answers of a batch come in the opposite order.
     case answersBackwards
   }

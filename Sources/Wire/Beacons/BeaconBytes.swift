@@ -190,7 +190,8 @@ package struct BeaconReader {
     guard remaining == 0 else { throw .malformed }
   }
 
-  private mutating func take(_ wanted: Int) throws(BeaconError) -> UnsafeRawBufferPointer {
+  /// Reads so many bytes, in place.
+  package mutating func take(_ wanted: Int) throws(BeaconError) -> UnsafeRawBufferPointer {
     guard remaining >= wanted else { throw .truncated }
     defer { position += wanted }
     return UnsafeRawBufferPointer(start: base.map { $0 + position }, count: wanted)

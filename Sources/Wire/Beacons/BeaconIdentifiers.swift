@@ -16,6 +16,7 @@
 
   // Written out, since what the compiler derives isn't inlined into other modules.
   @inlinable package static func == (a: NodeID, b: NodeID) -> Bool { a.high == b.high && a.low == b.low }
+  @inlinable package static func != (a: NodeID, b: NodeID) -> Bool { !(a == b) }
 
   /// The order by which the lowest id proposes a founding: as printed.
   @inlinable package static func < (a: NodeID, b: NodeID) -> Bool { a.high == b.high ? a.low < b.low : a.high < b.high }
@@ -35,6 +36,10 @@
   /// No cluster: what a seeker's datagrams carry.
   @inlinable package static var none: ClusterID { ClusterID(high: 0, low: 0) }
 
+  // Written out, as that of `NodeID`.
+  @inlinable package static func == (a: ClusterID, b: ClusterID) -> Bool { a.high == b.high && a.low == b.low }
+  @inlinable package static func != (a: ClusterID, b: ClusterID) -> Bool { !(a == b) }
+
   /// The order by which one of two unwritten rivals gives way.
   @inlinable package static func < (a: ClusterID, b: ClusterID) -> Bool {
     a.high == b.high ? a.low < b.low : a.high < b.high
@@ -50,7 +55,13 @@
   /// The term after this one.
   @inlinable package var next: Term { Term(rawValue &+ 1) }
 
+  // Written out, as that of `NodeID`, and the default comparisons too.
+  @inlinable package static func == (a: Term, b: Term) -> Bool { a.rawValue == b.rawValue }
+  @inlinable package static func != (a: Term, b: Term) -> Bool { !(a == b) }
   @inlinable package static func < (a: Term, b: Term) -> Bool { a.rawValue < b.rawValue }
+  @inlinable package static func > (a: Term, b: Term) -> Bool { a.rawValue > b.rawValue }
+  @inlinable package static func <= (a: Term, b: Term) -> Bool { a.rawValue <= b.rawValue }
+  @inlinable package static func >= (a: Term, b: Term) -> Bool { a.rawValue >= b.rawValue }
 }
 
 /// The place of an entry in the control plane's log, counted from 1; 0 is before the first.
@@ -69,7 +80,13 @@
   /// The place `count` entries on.
   @inlinable package func advanced(by count: Int) -> LogIndex { LogIndex(rawValue &+ UInt64(count)) }
 
+  // As those of `Term`.
+  @inlinable package static func == (a: LogIndex, b: LogIndex) -> Bool { a.rawValue == b.rawValue }
+  @inlinable package static func != (a: LogIndex, b: LogIndex) -> Bool { !(a == b) }
   @inlinable package static func < (a: LogIndex, b: LogIndex) -> Bool { a.rawValue < b.rawValue }
+  @inlinable package static func > (a: LogIndex, b: LogIndex) -> Bool { a.rawValue > b.rawValue }
+  @inlinable package static func <= (a: LogIndex, b: LogIndex) -> Bool { a.rawValue <= b.rawValue }
+  @inlinable package static func >= (a: LogIndex, b: LogIndex) -> Bool { a.rawValue >= b.rawValue }
 }
 
 /// Where a node listens: an IPv6 address, or an IPv4 one in its mapped form (RFC 4291, section 2.5.5.2), and a port.
@@ -104,6 +121,7 @@
   @inlinable package static func == (a: PeerAddress, b: PeerAddress) -> Bool {
     a.low == b.low && a.port == b.port && a.high == b.high
   }
+  @inlinable package static func != (a: PeerAddress, b: PeerAddress) -> Bool { !(a == b) }
 
   @inlinable package static func < (a: PeerAddress, b: PeerAddress) -> Bool {
     (a.high, a.low, a.port) < (b.high, b.low, b.port)

@@ -53,8 +53,8 @@ struct RaftLog: Sendable {
 
   /// The voters in force after the last entry: those of the last entry of their kind.
   var voters: [NodeID] {
-    for entry in entries.reversed() where entry.kind == .voters { return RaftLog.voters(entry.payload) }
-    return startVoters
+    let index = votersIndex
+    return index > start ? RaftLog.voters(self[index].payload) : startVoters
   }
 
   /// The voters in force before the entry at `index`, which must be kept.

@@ -43,15 +43,15 @@ struct ReplayFilter: Sendable {
   /// Judges a datagram, and remembers it.
   ///
   /// - Parameters:
-  ///   - home: where the topology has its sender, if it does.
+  ///   - home: where the topology has its sender, if it does; asked for where it matters.
   ///   - isProven: its seal was right.
   mutating func take(
-    _ beacon: Beacon, from address: PeerAddress, home: PeerAddress?, isProven: Bool, _ now: UInt64
+    _ beacon: Beacon, from address: PeerAddress, home: @autoclosure () -> PeerAddress?, isProven: Bool, _ now: UInt64
   ) -> Verdict {
     let isBeacon = if case .hello = beacon.body { true } else { false }
     let place = place(of: beacon.source, address, now)
     if !isProven {
-      let isElsewhere = senders[place].address != address && address != home
+      let isElsewhere = senders[place].address != address && address != home()
       if isElsewhere, now < senders[place].heard + ClusterLimits.senderSilence { return isBeacon ? .fresh : .forged }
     }
     var isFresh = senders[place].note(beacon.sequence)

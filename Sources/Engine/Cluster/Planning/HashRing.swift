@@ -88,6 +88,7 @@ package struct HashRing: Sendable {
     var result = Assignment(copies: copies, holders: [UInt16](repeating: 0, count: partitionCount * copies))
     guard copies > 0 else { return result }
     var loads = [Int](repeating: 0, count: members.count)
+    let starts = (0..<partitionCount).map { firstPoint(from: HashRing.place(.none, UInt64($0))) }
     // Round by round: first every partition gets its owner, then its first replica, and so on, so that each round can
     // keep its own bound.
     for round in 0..<copies {
@@ -95,7 +96,7 @@ package struct HashRing: Sendable {
       for partition in 0..<partitionCount {
         let start = partition * copies
         let member = next(
-          clockwiseFrom: HashRing.place(.none, UInt64(partition)), avoiding: result.holders[start..<start + round],
+          clockwiseFrom: starts[partition], avoiding: result.holders[start..<start + round],
           loads: loads, capacities: capacities)
         result.holders[start + round] = member
         loads[Int(member)] += 1
@@ -114,17 +115,22 @@ package struct HashRing: Sendable {
     }
   }
 
-  /// The first member clockwise from `place` that isn't avoided and has room; when only avoided ones have room, the
-  /// first that isn't avoided.
-  private func next(
-    clockwiseFrom place: UInt64, avoiding holders: ArraySlice<UInt16>, loads: [Int], capacities: [Int]
-  ) -> UInt16 {
+  /// The first point clockwise from `place`; the number of points when it is the first one of all.
+  private func firstPoint(from place: UInt64) -> Int {
     var low = 0
     var high = points.count
     while low < high {
       let middle = (low + high) / 2
       if points[middle].place < place { low = middle + 1 } else { high = middle }
     }
+    return low
+  }
+
+  /// The first member clockwise from a point that isn't avoided and has room; when only avoided ones have room, the
+  /// first that isn't avoided.
+  private func next(
+    clockwiseFrom low: Int, avoiding holders: ArraySlice<UInt16>, loads: [Int], capacities: [Int]
+  ) -> UInt16 {
     var fallback: UInt16?
     for step in 0..<points.count {
       let index = low + step

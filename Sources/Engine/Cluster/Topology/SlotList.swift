@@ -18,6 +18,15 @@ package struct SlotList: Equatable, Sendable {
     for slot in slots { append(slot) }
   }
 
+  /// The slots whose bytes these are, two each; at most `capacity`.
+  init(littleEndian bytes: UnsafeRawBufferPointer) {
+    precondition(bytes.count <= 2 * SlotList.capacity, "more than \(SlotList.capacity) slots")
+    for index in 0..<bytes.count / 2 {
+      slots[index] = MemberSlot(littleEndian: bytes.loadUnaligned(fromByteOffset: 2 * index, as: MemberSlot.self))
+    }
+    used = UInt8(bytes.count / 2)
+  }
+
   /// Whether it has no room for another.
   package var isFull: Bool { Int(used) == SlotList.capacity }
 

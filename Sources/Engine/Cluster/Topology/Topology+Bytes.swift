@@ -56,9 +56,7 @@ extension BeaconReader {
 
   /// A list of slots; one that is longer than any may be is malformed.
   mutating func slots() throws(BeaconError) -> SlotList {
-    var slots = SlotList()
-    for _ in 0..<(try count8(atMost: SlotList.capacity)) { slots.append(try u16()) }
-    return slots
+    SlotList(littleEndian: try take(2 * (try count8(atMost: SlotList.capacity))))
   }
 
   fileprivate mutating func partition() throws(BeaconError) -> PartitionID {
@@ -238,8 +236,36 @@ private func decode<Value>(
   return try result.get()
 }
 
+extension PartitionEntry {
+  /// Bytes that it takes in a snapshot at most.
+  fileprivate static let maximumBytes = 30 + 2 * (1 + 2 * SlotList.capacity)
+
+  /// Writes what a snapshot has of it; returns how many bytes that are.
+  fileprivate func write(to place: UnsafeMutableRawPointer, isMutated: Bool) -> Int {
+    var count = 0
+    func word<Word: FixedWidthInteger>(_ value: Word) {
+      place.storeBytes(of: value.littleEndian, toByteOffset: count, as: Word.self)
+      count += MemoryLayout<Word>.size
+    }
+    word(epoch.rawValue)
+    word(version)
+    word(isActive ? 1 : 0 as UInt8)
+    word(replicationFactor)
+    word(owner ?? Topology.noOwner)
+    word(candidate ?? Topology.noOwner)
+    word(isMutated ? 0 : fencedAt.rawValue)
+    word(losses)
+    word(lostBefore.rawValue)
+    word(UInt8(replicas.count))
+    for slot in replicas { word(slot) }
+    word(UInt8(synced.count))
+    for slot in synced { word(slot) }
+    return count
+  }
+}
+
 extension Topology {
-  private static let noOwner = MemberSlot.max
+  fileprivate static let noOwner = MemberSlot.max
   private static let maximumVoters = 16
 
   /// The snapshot: the whole topology in some 30 KB for three copies.
@@ -263,18 +289,14 @@ extension Topology {
     #if DEBUG
       isMutated = mutation == .losesInSnapshots
     #endif
-    for entry in partitions {
-      writer.u32(entry.epoch.rawValue)
-      writer.u32(entry.version)
-      writer.u8(entry.isActive ? 1 : 0)
-      writer.u8(entry.replicationFactor)
-      writer.u16(entry.owner ?? Topology.noOwner)
-      writer.u16(entry.candidate ?? Topology.noOwner)
-      writer.u64(isMutated ? 0 : entry.fencedAt.rawValue)
-      writer.u16(entry.losses)
-      writer.u32(entry.lostBefore.rawValue)
-      writer.slots(entry.replicas)
-      writer.slots(entry.synced)
+    // Entry by entry, since words appended one by one are most of what a snapshot costs.
+    withUnsafeTemporaryAllocation(byteCount: PartitionEntry.maximumBytes, alignment: 8) { room in
+      partitions.withUnsafeBufferPointer { entries in
+        for index in entries.indices {
+          let count = entries[index].write(to: room.baseAddress!, isMutated: isMutated)
+          writer.bytes.append(contentsOf: UnsafeRawBufferPointer(start: room.baseAddress!, count: count))
+        }
+      }
     }
     writer.u16(UInt16(maps.count))
     for map in maps { writer.map(map) }
@@ -341,6 +363,10 @@ extension Topology {
         precondition(
           Int(slot) < members.count && members[Int(slot)] != nil, "partition \(partition) names the empty slot \(slot)")
       }
+      var alone = PartitionSet()
+      alone.insert(partition)
+      precondition(
+        (inactive.first(sharedWith: alone) == nil) == entry.isActive, "partition \(partition) isn't where it is sought")
       if entry.isActive {
         precondition(
           entry.owner.map { entry.synced.contains($0) } == true, "partition \(partition) is active without its owner")

@@ -72,6 +72,16 @@ package struct PartitionEntry: Equatable, Sendable {
   /// majority can have missed, max(1, |S| - Wq + 1) with Wq = rf/2 + 1.
   package var promisesNeeded: Int { max(1, synced.count - Int(replicationFactor) / 2) }
 
+  /// Whether two entries are equal, asked for in place: copies of them would cost more than the comparison.
+  package static func agree(_ a: UnsafePointer<PartitionEntry>, _ b: UnsafePointer<PartitionEntry>) -> Bool {
+    a.pointee.version == b.pointee.version && a.pointee.epoch == b.pointee.epoch
+      && a.pointee.isActive == b.pointee.isActive && a.pointee.replicationFactor == b.pointee.replicationFactor
+      && a.pointee.owner == b.pointee.owner && a.pointee.candidate == b.pointee.candidate
+      && a.pointee.fencedAt == b.pointee.fencedAt && a.pointee.losses == b.pointee.losses
+      && a.pointee.lostBefore == b.pointee.lostBefore && a.pointee.replicas == b.pointee.replicas
+      && a.pointee.synced == b.pointee.synced
+  }
+
   /// Whether it names this slot.
   func names(_ slot: MemberSlot) -> Bool {
     owner == slot || candidate == slot || replicas.contains(slot) || synced.contains(slot)
@@ -107,6 +117,8 @@ package struct Topology: Equatable, Sendable {
   package internal(set) var maps: [MapEntry] = []
   /// By partition.
   package internal(set) var partitions: [PartitionEntry]
+  /// Those that aren't active: few as a rule, so that whoever seeks them need not look at all entries.
+  var inactive = PartitionSet.all
   /// Of which partitions; see `ControlPlane.takeChangedPartitions`.
   var changed = ChangedPartitions()
 
@@ -140,6 +152,7 @@ package struct Topology: Equatable, Sendable {
     self.voters = voters
     self.members = members
     self.partitions = partitions
+    for partition in partitions.indices where partitions[partition].isActive { inactive.remove(partition) }
   }
 
   // MARK: Reading
@@ -156,16 +169,14 @@ package struct Topology: Equatable, Sendable {
   /// tell who has all that was acknowledged.
   package func isStalled(_ entry: PartitionEntry) -> Bool {
     guard !entry.isActive, !entry.synced.isEmpty, !isUntouched(entry) else { return false }
-    let present = entry.synced.filter { slot in members[Int(slot)].map { $0.state != .down } ?? false }
-    return present.count < entry.promisesNeeded
+    var present = 0
+    for slot in entry.synced where members[Int(slot)].map({ $0.state != .down }) ?? false { present += 1 }
+    return present < entry.promisesNeeded
   }
 
   /// How many partitions are stalled; see `isStalled`.
   package var stalledCount: Int {
-    partitions.withUnsafeBufferPointer { entries in
-      // Read in place: most are active, and a copy of an entry costs more than the question.
-      entries.indices.count { !entries[$0].isActive && isStalled(entries[$0]) }
-    }
+    partitions.withUnsafeBufferPointer { entries in inactive.count { isStalled(entries[$0]) } }
   }
 
   /// The slot of a member; nil when it isn't one. Members are few: a scan.

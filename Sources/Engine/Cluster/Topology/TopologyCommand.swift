@@ -237,6 +237,7 @@ extension Topology {
     // One that is fenced is fenced again only to be rid of its candidate.
     guard partitions[partition].isActive || partitions[partition].candidate != nil else { return false }
     partitions[partition].isActive = false
+    inactive.insert(partition)
     partitions[partition].candidate = nil
     partitions[partition].epoch = Epoch(partitions[partition].epoch.rawValue + 1)
     partitions[partition].version += 1
@@ -256,6 +257,7 @@ extension Topology {
     // Before the first owner there is no fence: its epoch is 1.
     if partitions[index].epoch == Epoch(0) { partitions[index].epoch = Epoch(1) }
     partitions[index].isActive = true
+    inactive.remove(index)
     partitions[index].candidate = nil
     partitions[index].owner = activation.owner
     partitions[index].synced = activation.synced
