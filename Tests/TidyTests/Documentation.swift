@@ -1,6 +1,7 @@
 /// Members whose meaning the protocol defines that asks for them; repeating it would say nothing.
 let witnesses: Set<String> = [
-  "==", "<", "hash", "description", "debugDescription", "rawValue", "next", "makeIterator", "encode",
+  "==", "!=", "<", ">", "<=", ">=", "hash", "description", "debugDescription", "rawValue", "next", "makeIterator",
+  "encode",
 ]
 
 /// A public or package declaration on one line of source.

@@ -14,7 +14,9 @@ package struct PartitionSet: Equatable, Sendable {
     return all
   }
 
+  /// Adds a partition.
   package mutating func insert(_ partition: Int) { words[partition / 64] |= 1 << UInt64(partition % 64) }
+  /// Takes one out.
   package mutating func remove(_ partition: Int) { words[partition / 64] &= ~(1 << UInt64(partition % 64)) }
 
   package static func == (a: PartitionSet, b: PartitionSet) -> Bool {
