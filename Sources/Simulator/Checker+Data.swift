@@ -15,13 +15,13 @@ struct DataRecords {
 
   /// Each record that any node ever had, by its place.
   var records: [Place: UInt64] = [:]
-  /// The epoch of each record that was committed, by partition and offset.
+  /// The epoch of each record that was committed, by partition, life (in place of the epoch) and offset.
   var committed: [Place: UInt32] = [:]
   /// Who owned a partition in an epoch.
   var owners: [Place: NodeID] = [:]
   /// Of each host and partition, what was looked at last.
   var seen: [Int: (node: NodeID, state: Core.PartitionState)] = [:]
-  /// Revisions that clients were told are held by a majority.
+  /// Revisions that clients were told are held by a majority, by the same.
   var acknowledged: [Place: UInt32] = [:]
 }
 
@@ -31,8 +31,8 @@ extension Checker {
     let parts = tag.split { $0 == "\"" || $0 == "-" }
     guard parts.count == 3, let partition = Int(parts[0]), let epoch = UInt32(parts[1]), let offset = UInt64(parts[2])
     else { return violate(.answersMakeSense, "the entity tag \(tag)", now) }
-    guard !lost.contains(partition) else { return }
-    let place = DataRecords.Place(cluster: cluster.low, partition: partition, epoch: 0, offset: offset)
+    let life = lives.life(of: partition, cluster, in: epoch)
+    let place = DataRecords.Place(cluster: cluster.low, partition: partition, epoch: life, offset: offset)
     if let other = data.acknowledged.updateValue(epoch, forKey: place), other != epoch {
       violate(.keepsAcknowledged, "\(tag), and before the same offset in epoch \(other)", now)
     }
@@ -48,7 +48,7 @@ extension Checker {
       let id = hosts[number].control!.id
       let cluster = hosts[number].control!.cluster
       guard cluster != .none else { continue }
-      for key in keys where !lost.contains(key.partition) {
+      for key in keys {
         let core = machine.core(of: key.partition)
         let state = machine.cores[core].inspect(key.partition)
         let slot = number * partitionCount + key.partition
@@ -56,8 +56,8 @@ extension Checker {
         var firstUnasked: Offset?
         if let seen = data.seen[slot], seen.node == id {
           if seen.state == state { continue }
-          // What is committed stays as it is.
-          known = seen.state.committed
+          // What is committed stays as it is, in one life.
+          known = lives.latest(of: key.partition, cluster) == nil ? seen.state.committed : .none
           // It was written to since the last look, a tenth of a second ago.
           if state.isOwner, seen.state.isOwner, state.last > seen.state.last, now > 200_000_000,
             lacksQuorum(number, now - 200_000_000)
@@ -104,8 +104,9 @@ extension Checker {
         problems.append((.equalRecords, "partition \(partition), epoch \(epoch.rawValue), offset \(offset.rawValue)"))
       }
       guard offset <= state.committed else { return }
+      let life = lives.life(of: partition, cluster, in: epoch.rawValue)
       let anyEpoch = DataRecords.Place(
-        cluster: cluster.low, partition: partition, epoch: 0, offset: offset.rawValue)
+        cluster: cluster.low, partition: partition, epoch: life, offset: offset.rawValue)
       if let other = data.committed.updateValue(epoch.rawValue, forKey: anyEpoch), other != epoch.rawValue {
         problems.append(
           (

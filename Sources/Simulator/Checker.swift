@@ -11,8 +11,8 @@ struct Checker {
   private(set) var clusters: [ClusterRecord] = []
   var data = DataRecords()
   var hops = HopRecords()
-  /// Partitions that the control plane declared lost.
-  private(set) var lost: Set<Int> = []
+  /// Partitions that the control plane began anew.
+  private(set) var lives = Lives()
   private var views: [NodeView]
   /// When each directed link was open last: answers may go one way now and come the other way later.
   private var lastOpen: [UInt64]
@@ -21,6 +21,9 @@ struct Checker {
   private static let patience: UInt64 = 1_000_000_000
   /// Everybody who ever was, for names.
   private var names: [(id: NodeID, name: String)] = []
+
+  /// The one cluster that took writes; nil if there is none, or more than one.
+  var writtenCluster: ClusterID? { writtenClusters == 1 ? clusters.first { $0.isWritten }?.id : nil }
 
   /// What is known of one cluster.
   struct ClusterRecord {
@@ -286,7 +289,9 @@ struct Checker {
             "partition \(partition) at n\(number): version \(old.version) to \(new.version), "
               + "epoch \(old.epoch.rawValue) to \(new.epoch.rawValue)", now)
         }
-        if entries[partition].losses > 0 { lost.insert(partition) }
+        if entries[partition].losses > 0 {
+          lives.note(partition, of: clusters[place].id, entries[partition].lostBefore.rawValue, now)
+        }
         guard entries[partition].isActive, let owner = entries[partition].owner,
           let id = topology.members[Int(owner)]?.id
         else { continue }

@@ -259,8 +259,9 @@ extension World {
   /// A read that names a revision shows nothing older.
   private mutating func checkMinimum(_ request: Workload.Request, _ answer: HTTPAnswer, _ number: Int) {
     let key = workload.keys[request.key]
-    guard let minimum = request.minimum, !options.mayLoseMajority, !checker.lost.contains(key.partition),
-      checker.writtenClusters < 2, hosts[clients[number].host].control?.cluster == clients[number].seenIn
+    guard let minimum = request.minimum, !options.mayLoseMajority,
+      checker.writtenClusters < 2, hosts[clients[number].host].control?.cluster == clients[number].seenIn,
+      minimum.epoch.rawValue >= checker.lives.latest(of: key.partition, clients[number].seenIn)?.first ?? 0
     else { return }
     if answer.status == 404, key.kind != .register {
       checker.violate(.minimumRevision, "c\(number) saw \(minimum) of \(key.name), and then nothing", now)
@@ -385,9 +386,15 @@ extension World {
     // Two clusters that took writes are two stores.
     guard options.cores > 0, !options.mayLoseMajority, checker.writtenClusters < 2 else { return }
     // What was declared lost, since all that held it were gone for too long, isn't there any more.
-    let lost = Set(workload.keys.filter { checker.lost.contains($0.partition) }.map(\.name))
-    history.operations.removeAll { lost.contains($0.key) }
-    verifySide(except: lost)
+    var begunAnew: Set<String> = []
+    for key in workload.keys {
+      guard let cluster = checker.writtenCluster, let life = checker.lives.latest(of: key.partition, cluster) else {
+        continue
+      }
+      history.keep(life, of: key.name)
+      begunAnew.insert(key.name)
+    }
+    verifySide(except: begunAnew)
     let summary = history.verify()
     switch summary.verdict {
     case .linearizable: break
@@ -397,10 +404,10 @@ extension World {
   }
 
   /// What holds for keys of the cached map, and for values that expire.
-  private mutating func verifySide(except lost: Set<String>) {
+  private mutating func verifySide(except begunAnew: Set<String>) {
     // A calendar counts whole milliseconds.
     let skew = (options.skew + 2) * 1_000_000
-    for key in workload.keys where !lost.contains(key.name) {
+    for key in workload.keys where !begunAnew.contains(key.name) {
       switch key.kind {
       case .cached:
         if let sentence = side.staleRead(of: key.name) {

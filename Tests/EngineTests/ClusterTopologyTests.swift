@@ -38,6 +38,25 @@ import Wire
     topology.checkInvariants()
   }
 
+  @Test("who is down becomes neither owner, candidate nor heir, though it was meant to before its end was in the log")
+  func tooLate() {
+    var topology = three()
+    topology.apply(activation(5, 0, 1, [0, 1, 2]), at: LogIndex(2))
+    topology.apply(activation(6, 0, 1, [0, 1, 2]), at: LogIndex(3))
+    topology.apply(.fence([PartitionID(6)]), at: LogIndex(4))
+    topology.apply(.setState(id(0), .down), at: LogIndex(5))
+    let before = topology.partitions
+    let handOver = TopologyCommand.HandOver(
+      partition: PartitionID(5), epoch: Epoch(1), version: before[5].version, heir: 0)
+    let choice = TopologyCommand.Choice(partition: PartitionID(6), epoch: Epoch(2), candidate: 0)
+    for (place, command) in [activation(7, 0, 0, [0, 1]), .handOver([handOver]), .choose([choice])].enumerated() {
+      #expect(topology.apply(command, at: LogIndex(6 + UInt64(place))) == false)
+    }
+    #expect(topology.partitions == before)
+    #expect(topology.apply(activation(7, 0, 1, [0, 1]), at: LogIndex(9)) == true)
+    topology.checkInvariants()
+  }
+
   @Test("a partition stalls while too few of those that hold it are there, and says what is lost when it begins anew")
   func stalled() {
     var topology = three()

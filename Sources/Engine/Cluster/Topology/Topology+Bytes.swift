@@ -369,7 +369,8 @@ extension Topology {
         (inactive.first(sharedWith: alone) == nil) == entry.isActive, "partition \(partition) isn't where it is sought")
       if entry.isActive {
         precondition(
-          entry.owner.map { entry.synced.contains($0) } == true, "partition \(partition) is active without its owner")
+          entry.owner.map { entry.synced.contains($0) && members[Int($0)]!.state != .down } == true,
+          "partition \(partition) is active without its owner")
         precondition(
           entry.epoch > Epoch(0) && entry.replicationFactor > 0, "partition \(partition) was never activated")
       }

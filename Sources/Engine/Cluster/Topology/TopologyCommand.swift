@@ -210,6 +210,10 @@ extension Topology {
     return true
   }
 
+  /// Whether a member may be made an owner or a candidate. Its end may stand in the log before an entry that was
+  /// planned without knowing. The entry that says that it is down fences what it owns, once: so it must get no more.
+  private func mayLead(_ slot: MemberSlot) -> Bool { members[Int(slot)]?.state != .down }
+
   private func isMember(_ slot: MemberSlot) -> Bool {
     guard Int(slot) < members.count, case .some = members[Int(slot)] else { return false }
     return true
@@ -253,7 +257,9 @@ extension Topology {
   private mutating func activate(_ activation: TopologyCommand.Activation) -> Bool {
     let index = Int(activation.partition.rawValue)
     guard !partitions[index].isActive, partitions[index].epoch == activation.epoch else { return false }
-    guard isSound(activation.synced), activation.synced.contains(activation.owner) else { return false }
+    guard isSound(activation.synced), activation.synced.contains(activation.owner), mayLead(activation.owner) else {
+      return false
+    }
     // Before the first owner there is no fence: its epoch is 1.
     if partitions[index].epoch == Epoch(0) { partitions[index].epoch = Epoch(1) }
     partitions[index].isActive = true
@@ -287,7 +293,7 @@ extension Topology {
     let index = Int(choice.partition.rawValue)
     let entry = partitions[index]
     guard !entry.isActive, entry.epoch == choice.epoch, entry.candidate == nil else { return false }
-    guard entry.synced.contains(choice.candidate) else { return false }
+    guard entry.synced.contains(choice.candidate), mayLead(choice.candidate) else { return false }
     partitions[index].candidate = choice.candidate
     partitions[index].version += 1
     changed.insert(index)
@@ -298,7 +304,9 @@ extension Topology {
     let index = Int(handOver.partition.rawValue)
     let entry = partitions[index]
     guard entry.isActive, entry.epoch == handOver.epoch, entry.version == handOver.version else { return false }
-    guard entry.synced.contains(handOver.heir), entry.owner != handOver.heir else { return false }
+    guard entry.synced.contains(handOver.heir), entry.owner != handOver.heir, mayLead(handOver.heir) else {
+      return false
+    }
     partitions[index].epoch = Epoch(entry.epoch.rawValue + 1)
     partitions[index].owner = handOver.heir
     partitions[index].version += 1
