@@ -36,7 +36,7 @@ build: ## build the release binary, .build/release/kvd
 run: build ## build, start one node on port 3000 and print three commands to try
 	@.ci/start $(ARGS)
 
-test: ## lint, unit tests, release build, end-to-end, conformance and contract tests, short fuzzing (about 20 minutes)
+test: ## lint, unit tests, release build, end-to-end, conformance and contract tests, short fuzzing (about 25 minutes)
 	@.ci/install test
 	@.ci/test
 
