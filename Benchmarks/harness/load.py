@@ -27,6 +27,7 @@ class Load:
     batch: int | None = None
     prefix: str = "key-"
     sliding: bool = False
+    to_owners: bool = False
     warmup: str = "200ms"
 
     def but(self, **changes):
@@ -43,7 +44,7 @@ class Load:
             "batch": self.batch, "wait": self.wait,
         }
         texts = [text for name, value in options.items() if value is not None for text in (f"--{name}", str(value))]
-        return texts + ["--sliding"] * self.sliding
+        return texts + ["--sliding"] * self.sliding + ["--to-owners"] * self.to_owners
 
 
 # The share of time that a server waited for its core, in each run so far: what else ran there disturbed it.
@@ -72,7 +73,7 @@ def fill(server, load, on=machine.LOAD_CORE):
     """Writes each key of the load once."""
     protocol = None if load.protocol == "binary" else load.protocol
     arguments = load.but(protocol=protocol, workload="put", pipeline=1, rate=None, records=None, answer=None,
-                         batch=None, sliding=False, distribution="uniform").arguments(server)
+                         batch=None, sliding=False, distribution="uniform", to_owners=False).arguments(server)
     bench([*arguments, "--fill", "--duration", "0s"], on)
 
 

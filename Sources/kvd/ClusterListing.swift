@@ -84,7 +84,7 @@ extension ClusterReport.Member {
 
 extension JSONValue {
   /// The member of this name.
-  fileprivate subscript(name: String) -> JSONValue? {
+  subscript(name: String) -> JSONValue? {
     var members = members()
     while let member = members.next() {
       if member.name.plainText == name { return member.value }
@@ -93,7 +93,7 @@ extension JSONValue {
   }
 
   /// A string's text; nil for another kind.
-  fileprivate var plainText: String? {
+  var plainText: String? {
     var bytes: [UInt8] = []
     return string(into: &bytes) ? String(decoding: bytes, as: UTF8.self) : nil
   }

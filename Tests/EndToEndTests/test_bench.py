@@ -93,6 +93,10 @@ class TestAgainstANode:
         written = (report["writeLatency"] or {"count": 0})["count"]
         assert {"get": written == 0, "put": written == 10_000, "mixed": 700 < written < 1300}[workload]
 
+    def test_a_node_that_is_alone_owns_all_keys(self, node):
+        report, = bench(node.url, "--workload", "put", "--records", "1000", "--to-owners")
+        assert report["requests"] == 1000 and is_clean(report)
+
     def test_missing_keys_are_shown(self, node):
         result = run_kvd("bench", "--url", node.url, "--key-prefix", "nothing-", "--records", "100")
         assert result.returncode == 0 and "404: 100" in result.stdout and "100 not 2xx" in result.stdout
@@ -241,7 +245,9 @@ class TestCommandLine:
         (["--workload", "mixed", "--reads", "101"], "reads"), (["--protocol", "smtp"], "smtp"),
         (["--answer", "some"], "answer"), (["--answer", "ack"], "binary"), (["--batch", "0"], "batch"),
         (["--batch", "2"], "binary"), (["-c", "0"], "servers"), (["-c", "1", "--answer", "ack"], "answer"),
-        (["--url", "kvd://127.0.0.1/v1/maps/m"], "path"),
+        (["--url", "kvd://127.0.0.1/v1/maps/m"], "path"), (["--to-owners", "--url", "kvd://127.0.0.1"], "to-owners"),
+        (["--to-owners", "--url", "http://127.0.0.1/v1/maps/m"], "to-owners"), (["--to-owners", "-c", "1"], "to-owners"),
+        (["--to-owners", "--distribution", "sequential"], "to-owners"),
     ])
     def test_what_it_cannot_do_is_named(self, arguments, word):
         result = run_kvd("bench", *arguments)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from node import Node, until
+from node import Node, run_kvd, until
 
 VALUE_SIZES = (0, 1, 4095, 4097, 32768, 70_000, 3_000_000)
 
@@ -63,6 +63,23 @@ def test_any_node_serves_any_key(three):
         answer = three[(number + 1) % 3].call("GET", f"/k{number}?read=linearizable")
         assert (answer.status, answer.body) == (200, f"value {number}".encode())
     assert sum(counter(node, "kvd_relayed_total") for node in three) > 40
+
+
+def test_the_load_generator_asks_the_owner_of_each_key(three):
+    def relayed(*arguments):
+        def count():
+            return sum(counter(node, "kvd_relayed_total") for node in three)
+
+        before = count()
+        run = run_kvd("bench", "--url", three[1].url, "-w", "put", "-r", "3000", "-l", "6", "--json", *arguments)
+        assert run.returncode == 0, run.stderr
+        report = json.loads(run.stdout)
+        assert report["requests"] == 3000 and report["statuses"].keys() <= {"200", "201"}, report
+        return count() - before
+
+    assert relayed("--to-owners") == 0
+    assert relayed("--to-owners", "-k", "1") > 1000, "a node that owns none of the keys has to pass on"
+    assert relayed() > 1000
 
 
 def test_values_of_any_size_pass(three):

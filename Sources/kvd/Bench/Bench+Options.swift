@@ -74,6 +74,11 @@ extension Bench {
       throw wrong("wait", "a number of replicas from 1 to 100, with --protocol resp and --workload put", "\(wait)")
     }
     plan.waits = wait
+    let canAskOwners = wire == .http && target.path == "/" && servers == nil && distribution != "sequential"
+    guard !asksOwners || canAskOwners else {
+      throw ReactorError(
+        .badAddress, "--to-owners takes http://host:port without a path, and uniform keys or those of zipf.")
+    }
     return plan
   }
 

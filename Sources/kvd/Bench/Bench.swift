@@ -27,6 +27,10 @@ struct Bench: ParsableCommand {
   var url: String?
   @Option(name: .customLong("protocol"), help: "http, binary or resp. (default: by the URL)")
   var wire: LoadProtocol?
+  @Flag(
+    name: .customLong("to-owners"),
+    help: "Spread the connections over the cluster's nodes, and ask each for keys that it owns. HTTP only.")
+  var asksOwners = false
   @Option(name: [.short, .long], help: "A list of get, put, mixed.") var workload = "get"
   @Option(help: "Percentage of reads when mixed.") var reads = 90
   @Option(
@@ -93,7 +97,12 @@ struct Bench: ParsableCommand {
   private func run(_ plans: [LoadPlan], _ signals: borrowing SignalSource) throws {
     var rows: [String] = []
     var filled: (keys: Int, valueBytes: Int)?
-    for plan in plans {
+    let owners = asksOwners ? try KeyOwners(asking: plans[0].target) : nil
+    for var plan in plans {
+      if let owners {
+        plan.target = plan.target.spread(over: owners)
+        plan.owners = owners
+      }
       var generator = try LoadGenerator(plan, signals)
       try generator.connect()
       if plan.fills && filled ?? (0, 0) != (plan.keys, plan.valueBytes) {

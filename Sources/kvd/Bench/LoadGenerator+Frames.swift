@@ -128,7 +128,7 @@ extension LoadGenerator {
       while operations < most {
         let isWrite = isWrite(first &+ operations, of: client)
         if isWrite && encoder.hasLargeBody { break }
-        length &+= encoder.encode(isWrite: isWrite, key: nextKey(), to: base + length)
+        length &+= encoder.encode(isWrite: isWrite, key: nextKey(client), to: base + length)
         operations &+= 1
       }
       let id = nextFrame(client, first: first)
@@ -152,7 +152,7 @@ extension LoadGenerator {
   private mutating func sendLongPut(_ client: UnsafeMutablePointer<LoadClient>, number: Int) {
     let base = UnsafeMutableRawPointer(client.pointee.buffer)
     let operation = client.pointee.buffer + FrameLayout.headCount
-    let length = FrameLayout.headCount + encoder.encode(isWrite: true, key: nextKey(), to: operation)
+    let length = FrameLayout.headCount + encoder.encode(isWrite: true, key: nextKey(client), to: operation)
     RecordLayout.seal(
       base + FrameLayout.headCount + encoder.longRecordStart, valueStart: encoder.longValueStart,
       valueHash: encoder.valueHash)

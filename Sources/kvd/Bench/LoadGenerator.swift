@@ -18,7 +18,8 @@ struct LoadFailure: Error, CustomStringConvertible {
 ///
 /// The time is read once a turn: replies that came together carry the same time.
 ///
-/// What the binary protocol does differently is in `LoadGenerator+Frames.swift`.
+/// What the binary protocol does differently is in `LoadGenerator+Frames.swift`, which keys are asked for in
+/// `LoadGenerator+Keys.swift`.
 struct LoadGenerator: ~Copyable {
   /// Bytes that one send of copied requests may have.
   private static let bufferBytes = 64 << 10
@@ -33,7 +34,7 @@ struct LoadGenerator: ~Copyable {
   /// Behind a pointer so that its end has a fixed place in this type's end.
   let loop: UnsafeMutablePointer<Loop>
   let encoder: RequestEncoder
-  private var chooser: KeyChooser
+  var chooser: KeyChooser
   var random: LoadRandom
   private var progress: LoadProgress
   let clients: UnsafeMutablePointer<LoadClient>
@@ -41,6 +42,8 @@ struct LoadGenerator: ~Copyable {
   private let owners: UnsafeMutablePointer<Int32>
   /// Of 100 requests.
   private let reads: UInt64
+  /// Servers between which the connections are divided.
+  let targetCount: Int
   let ringMask: Int
   let bufferRoom: Int
 
@@ -83,6 +86,7 @@ struct LoadGenerator: ~Copyable {
     random = LoadRandom(seed: plan.seed)
     progress = LoadProgress()
     reads = UInt64(plan.workload.reads)
+    targetCount = plan.target.addresses.count
     let deepest = max(plan.pipeline, plan.fills ? plan.fillPipeline : 1)
     let ring = 1 << (Int.bitWidth - (deepest - 1).leadingZeroBitCount)
     ringMask = ring - 1
@@ -331,7 +335,7 @@ struct LoadGenerator: ~Copyable {
   // MARK: Connections
 
   private mutating func open(_ index: Int) throws(ReactorError) {
-    let socket = try loop.pointee.connect(plan.target.addresses[index % plan.target.addresses.count])
+    let socket = try loop.pointee.connect(plan.target.addresses[index % targetCount])
     clients[index].socket = socket
     owners[socket.index] = Int32(index)
   }
@@ -432,13 +436,6 @@ struct LoadGenerator: ~Copyable {
     return reads == 0 || (reads < 100 && random.below(100) >= reads)
   }
 
-  @inline(__always)
-  mutating func nextKey() -> UInt64 {
-    guard nextFill >= 0 else { return chooser.next(&random) }
-    nextFill &+= 1
-    return UInt64(nextFill &- 1)
-  }
-
   /// Encodes queued requests, as many as the buffer has room for, and sends them.
   @inline(__always)
   mutating func pump(_ index: Int) {
@@ -452,7 +449,7 @@ struct LoadGenerator: ~Copyable {
         if count > 0 { break }
         return sendLarge(client)
       }
-      count &+= encoder.encode(isWrite: isWrite, key: nextKey(), to: client.pointee.buffer + count)
+      count &+= encoder.encode(isWrite: isWrite, key: nextKey(client), to: client.pointee.buffer + count)
       client.pointee.queued &-= 1
     }
     send(client, count)
@@ -473,7 +470,7 @@ struct LoadGenerator: ~Copyable {
 
   /// Sends a write whose body isn't copied.
   private mutating func sendLarge(_ client: UnsafeMutablePointer<LoadClient>) {
-    sendLarge(client, head: encoder.encode(isWrite: true, key: nextKey(), to: client.pointee.buffer))
+    sendLarge(client, head: encoder.encode(isWrite: true, key: nextKey(client), to: client.pointee.buffer))
   }
 
   mutating func sendLarge(_ client: UnsafeMutablePointer<LoadClient>, head: Int) {

@@ -31,7 +31,7 @@ enum LoadWorkload: Equatable, Sendable {
 struct LoadTarget: Equatable, Sendable {
   /// As on the command line, for messages.
   let name: String
-  let addresses: [SocketAddress]
+  private(set) var addresses: [SocketAddress]
   /// What the URL's scheme says.
   let wire: LoadProtocol
   /// The authority, for HTTP's Host.
@@ -68,6 +68,13 @@ struct LoadTarget: Equatable, Sendable {
     self.wire = wire
     let path = rest[slash...]
     self.path = path.isEmpty ? "/" : path.hasSuffix("/") ? String(path) : path + "/"
+  }
+
+  /// The same for the owners of keys.
+  func spread(over owners: KeyOwners) -> LoadTarget {
+    var target = self
+    target.addresses = owners.addresses
+    return target
   }
 
   /// Servers on this machine.
@@ -114,6 +121,8 @@ struct LoadPlan: Sendable {
   /// Processes of the server on this machine, whose processor time is reported.
   var serverPIDs: [Int]
   var backend: Backend
+  /// Who is asked for which key, where all connections of the target's addresses aren't asked for any.
+  var owners: KeyOwners?
 
   /// Requests under way on one connection at most, while filling.
   var fillPipeline: Int { valueBytes < RequestEncoder.largeBody ? max(pipeline, 64) : min(pipeline, 2) }
@@ -124,6 +133,7 @@ struct LoadPlan: Sendable {
     if case .mixed(let reads) = workload { text += " (\(reads) % reads)" }
     text += ", \(keys) keys \(distribution.name), \(valueBytes) B values, \(connections) connections"
     text += ", pipeline \(pipeline)" + (slides ? " sliding" : "")
+    if owners != nil { text += " to the keys' owners" }
     if waits > 0 { text += ", each waits for \(waits) replicas" }
     if wire == .binary { text += ", \(batch) a frame, answer \(answer)" }
     return text + (rate.map { ", \(decimal($0, places: 0)) requests/s" } ?? ", closed loop")

@@ -56,6 +56,8 @@ struct RequestEncoder: ~Copyable {
 
   private let read: Template
   private let write: Template
+  /// A key alone.
+  private let key: Template
   /// Whether the template of a write has its value in it, unless that is large.
   private let isWhole: Bool
   /// What follows the head of a write: the value, and what the protocol has behind it.
@@ -67,7 +69,7 @@ struct RequestEncoder: ~Copyable {
 
   init(_ plan: LoadPlan) {
     let (path, host, prefix, valueBytes) = (plan.target.path, plan.target.host, plan.prefix, plan.valueBytes)
-    let key = prefix.utf8.count + RequestEncoder.keyDigits
+    key = Template(prefix, "")
     var value = [UInt8](repeating: 0, count: valueBytes)
     // Letters in an order that neither repeats soon nor compresses well.
     var random = LoadRandom(seed: 1)
@@ -79,8 +81,8 @@ struct RequestEncoder: ~Copyable {
       write = Template(
         "PUT \(path)\(prefix)", " HTTP/1.1\r\nHost: \(host)\r\nContent-Length: \(valueBytes)\r\n\r\n")
     case .resp:
-      read = Template("*2\r\n$3\r\nGET\r\n$\(key)\r\n\(prefix)", "\r\n")
-      write = Template("*3\r\n$3\r\nSET\r\n$\(key)\r\n\(prefix)", "\r\n$\(valueBytes)\r\n")
+      read = Template("*2\r\n$3\r\nGET\r\n$\(key.count)\r\n\(prefix)", "\r\n")
+      write = Template("*3\r\n$3\r\nSET\r\n$\(key.count)\r\n\(prefix)", "\r\n$\(valueBytes)\r\n")
       trailer = [13, 10] + RequestEncoder.wait(plan.waits)
     case .binary:
       read = Template(operation: .get, .reply, prefix: prefix, value: [])
@@ -99,6 +101,7 @@ struct RequestEncoder: ~Copyable {
   deinit {
     read.bytes.deallocate()
     write.bytes.deallocate()
+    key.bytes.deallocate()
     body.deallocate()
   }
 
@@ -127,6 +130,15 @@ struct RequestEncoder: ~Copyable {
     guard isWrite && !hasLargeBody && !isWhole else { return template.count }
     UnsafeMutableRawPointer(bytes + template.count).copyMemory(from: body, byteCount: bodyCount)
     return template.count &+ bodyCount
+  }
+
+  /// The hash of a key, which its partition follows from.
+  @inline(__always)
+  func hash(key number: UInt64) -> UInt64 {
+    UnsafeMutableRawPointer(key.bytes + key.digits).initializeMemory(
+      as: UInt8.self, repeating: UInt8(ascii: "0"), count: RequestEncoder.keyDigits)
+    RequestEncoder.writeDigits(number, to: key.bytes + key.digits)
+    return keyHash(key.bytes, count: key.count, mapCount: 0)
   }
 
   /// What follows a write that waits for replicas, at most a second.
