@@ -14,7 +14,8 @@ PEERS = {"redis": servers.redis, "redis, 1 replica, WAIT 1": clusters.redis_with
          "etcd, 3 nodes": clusters.etcd_nodes}
 NOTE = ("All processes of a cluster share core 0, so that what three machines would do at once happens one after "
         "another here; CPU is that of all of them. etcd keeps its files in memory (tmpfs), its leader takes puts as "
-        "JSON over HTTP from wrk; redis keeps none and confirms with a WAIT behind each SET.")
+        "JSON over HTTP from wrk; redis keeps none and confirms with a WAIT behind each SET. null hands what it "
+        "receives to two followers and answers once one has said that it has it.")
 
 
 class Latency:
@@ -63,8 +64,11 @@ class Latency:
         return result
 
 
-# Keys of all nodes: two of three writes are passed on to their owners.
+# Keys of all nodes: where one of them is asked, two of three writes are passed on to their owners.
 PUT = Load(workload="put", keys=100_000)
+ASKED = "kvd, 3 nodes, one asked"
+OWNERS = "kvd, 3 nodes, owners asked"
+NULL = "null, 3 nodes"
 
 
 # etcd takes as many puts into one round as there are, which come from many clients: with 50 it does a tenth less per
@@ -73,24 +77,32 @@ MANY = 256
 
 
 def contenders(etcd_connections=50):
-    found = {name: Contender(start, {}) for name, start in {**ONE, **PEERS}.items()}
-    found["redis, 1 replica, WAIT 1"] = Contender(PEERS["redis, 1 replica, WAIT 1"], {"wait": 1})
-    found["etcd, 3 nodes"] = Contender(PEERS["etcd, 3 nodes"], {"connections": etcd_connections}, fills=False)
-    return found
+    return {
+        "kvd, 1 node": Contender(servers.kvd, {}),
+        OWNERS: Contender(clusters.kvd_nodes, {"to_owners": True}),
+        ASKED: Contender(clusters.kvd_nodes, {}),
+        NULL: Contender(clusters.null_nodes, {}, fills=False),
+        "redis": Contender(servers.redis, {}),
+        "redis, 1 replica, WAIT 1": Contender(clusters.redis_with_replica, {"wait": 1}),
+        "etcd, 3 nodes": Contender(clusters.etcd_nodes, {"connections": etcd_connections}, fills=False),
+    }
+
+
+def bars(how):
+    """To etcd, whose leader is asked: kvd's owners are what that is, and any node is what a plain HTTP client asks."""
+    return tuple(against(f"PUT, w=majority on 3 nodes, {how}, {asked} asked, to etcd's leader", "etcd, 3 nodes", 20,
+                         mine=mine) for asked, mine in (("owners", OWNERS), ("one node", ASKED)))
+
+
+def throughput(name, how, load, etcd_connections, *notes):
+    return Throughput(name, f"Replicated PUT, 50 connections, {how}", load, contenders(etcd_connections), bars(how),
+                      (NOTE, *notes), first=OWNERS, share=0.5, mark=NULL)
 
 
 CASES = [
     Latency(),
-    Throughput(
-        "replicated-put", "Replicated PUT, 50 connections, one at a time", PUT, contenders(),
-        (against("PUT, w=majority on 3 nodes, one at a time, to etcd on 3 nodes", "etcd, 3 nodes", 20,
-                 mine="kvd, 3 nodes"),),
-        (NOTE,), first="kvd, 3 nodes", share=0.5),
-    Throughput(
-        "replicated-put-p16", "Replicated PUT, 50 connections, 16 pipelined", PUT.but(pipeline=16),
-        contenders(MANY),
-        (against(f"PUT, w=majority on 3 nodes, P=16, to etcd on 3 nodes, {MANY} clients", "etcd, 3 nodes", 20,
-                 mine="kvd, 3 nodes"),),
-        (NOTE, f"Each as it does most: etcd's requests aren't pipelined, as its users' clients don't do that, but come "
-               f"from {MANY} connections."), first="kvd, 3 nodes", share=0.5),
+    throughput("replicated-put", "one at a time", PUT, 50),
+    throughput("replicated-put-p16", "16 pipelined", PUT.but(pipeline=16), MANY,
+               f"Each as it does most: etcd's requests aren't pipelined, as its users' clients don't do that, but come "
+               f"from {MANY} connections."),
 ]

@@ -49,6 +49,8 @@ class Throughput:
     first: str = "kvd"
     # The share of the usual time that a turn takes.
     share: float = 1.0
+    # The server that does nothing but receive and send.
+    mark: str = "null io_uring"
 
     def run(self, options):
         load = self.load.but(keys=options.keys(self.load.keys))
@@ -97,8 +99,8 @@ class Throughput:
         for text, mine, other, target in self.bars:
             if other in figures:
                 result.bars.append(at_least(text, figures[mine].over(figures[other]), target))
-                mark = figures.get("null io_uring")
-                if mark and other != "null io_uring" and result.bars[-1].met is False:
+                mark = figures.get(self.mark)
+                if mark and other != self.mark and result.bars[-1].met is False:
                     result.notes.append(f"{text}: the null server, which does nothing but receive and send, comes to "
                                         f"{mark.over(figures[other]).median:.2f}x.")
         return result

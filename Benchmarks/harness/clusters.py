@@ -124,6 +124,26 @@ def kvd_joining(first, memory="2GiB"):
     return Server("kvd joining", [*command, "--name", "joiner"], port, peer_port=peer, cores=machine.LOAD_CORE)
 
 
+# MARK: null
+
+
+def null_nodes():
+    """The C server with two followers that say that they have what it hands them: what a majority of three costs at
+    least."""
+    ports = [machine.free_port() for _ in range(3)]
+
+    def member(name, port, *role):
+        return lambda: Server(name, [machine.ROOT / ".build/null/null_uring", port, 0, 0, *role], port)
+
+    followers = [member(f"null follower {number}", port, "follow") for number, port in enumerate(ports[1:])]
+    # The leader finds its followers there, and comes first, as whoever takes the load does.
+    leader = member("null leader", ports[0], "lead", *ports[1:])
+    cluster = started("null, 3 nodes", [*followers, leader], lambda _: True)
+    cluster.members.reverse()
+    cluster.url, cluster.port = cluster.members[0].url, cluster.members[0].port
+    return cluster
+
+
 # MARK: redis
 
 

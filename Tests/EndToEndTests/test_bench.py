@@ -246,8 +246,8 @@ class TestCommandLine:
         (["--answer", "some"], "answer"), (["--answer", "ack"], "binary"), (["--batch", "0"], "batch"),
         (["--batch", "2"], "binary"), (["-c", "0"], "servers"), (["-c", "1", "--answer", "ack"], "answer"),
         (["--url", "kvd://127.0.0.1/v1/maps/m"], "path"), (["--to-owners", "--url", "kvd://127.0.0.1"], "to-owners"),
-        (["--to-owners", "--url", "http://127.0.0.1/v1/maps/m"], "to-owners"), (["--to-owners", "-c", "1"], "to-owners"),
-        (["--to-owners", "--distribution", "sequential"], "to-owners"),
+        (["--to-owners", "--url", "http://127.0.0.1/v1/maps/m"], "to-owners"),
+        (["--to-owners", "-c", "1"], "to-owners"), (["--to-owners", "--distribution", "sequential"], "to-owners"),
     ])
     def test_what_it_cannot_do_is_named(self, arguments, word):
         result = run_kvd("bench", *arguments)

@@ -1,10 +1,12 @@
 """A node joins one that holds much: the sender's memory hardly grows, and its clients hardly notice."""
 
 import contextlib
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -19,6 +21,7 @@ HOSTS = 3
 MEBIBYTES = int(os.environ.get("KVD_JOIN_MIB", "256"))
 # From here on a run is long enough, and made on purpose on a machine that does nothing else, to judge latency.
 JUDGED_MEBIBYTES = 1024
+JUDGED_STOLEN = 0.003
 VALUE = 1000
 # The sender has a processor for itself, as it would on a machine of its own; all others share the rest.
 SENDER, *OTHERS = sorted(os.sched_getaffinity(0))
@@ -65,6 +68,32 @@ def apart():
     os.sched_setaffinity(0, before)
 
 
+class Watch:
+    """What share of the time a processor isn't there: on a virtual machine others have it now and then, for some
+    milliseconds, and every latency has that in it. Whoever goes before all others and sleeps a little at a time sees it
+    by being woken late."""
+
+    SCRIPT = """
+import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+began = before = time.monotonic()
+late = 0
+while not signal.sigtimedwait({signal.SIGTERM}, 0.002):
+    now = time.monotonic()
+    late += now - before if now - before > 0.003 else 0
+    before = now
+print(late / (time.monotonic() - began))
+"""
+
+    def __init__(self, processor):
+        self.process = subprocess.Popen([sys.executable, "-c", self.SCRIPT], stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=confined(processor, before=20))
+
+    def stop(self):
+        self.process.terminate()
+        return float(self.process.communicate(timeout=30)[0])
+
+
 class Clients:
     """10,000 reads a second, and beside them a few reads and writes whose latency counts.
 
@@ -94,6 +123,7 @@ class Clients:
         reports = {process: json.loads(text.splitlines()[-1]) for process, text in texts.items()}
         for process in reports:
             assert reports[process]["unanswered"] == reports[process]["brokenConnections"] == 0, reports[process]
+        self.stolen = max(watch.stop() for watch in self.watches)
         return {kind: reports[process] for kind, process in self.probes.items()}
 
 
@@ -109,7 +139,7 @@ def test_a_joiner_costs_its_sender_no_memory_and_its_clients_little_time(cluster
     checked = Load(cluster, client, rate=20, clients=2).start()
     clients = Clients(client, first.url, keys).start()
     lasts(max(3, MEBIBYTES / 200))
-    before = clients.stop()
+    before, stolen = clients.stop(), clients.stolen
     clients.start()
     resident = Resident(first)
     began = time.monotonic()
@@ -117,19 +147,27 @@ def test_a_joiner_costs_its_sender_no_memory_and_its_clients_little_time(cluster
     # The joiner is asked, not the one whose clients wait; and it answers from what it knows.
     until(lambda: second.call("GET", "/readyz").status == 200, "everything is there twice", 60 + MEBIBYTES // 10, 0.2)
     seconds = time.monotonic() - began
-    meanwhile = clients.stop()
+    meanwhile, stolen = clients.stop(), max(stolen, clients.stolen)
     grown = resident.stop()
     checked.stop()
     record_property("mebibytes_grown", grown)
     print(f"{cluster.io}: {MEBIBYTES} MiB joined in {seconds:.1f} s, the sender grew by {grown:.1f} MiB")
+    ratios = {}
     for kind in before:
         rest, beside = (reports[kind]["latency"] for reports in (before, meanwhile))
         times = ", ".join(f"{name} {rest[name] / 1e6:.2f} -> {beside[name] / 1e6:.2f}"
                           for name in ("p50", "p99", "p99.9", "max"))
-        print(f"{kind}, ms: {times}; p99 {beside['p99'] / rest['p99']:.2f}x")
-        assert MEBIBYTES < JUDGED_MEBIBYTES or beside["p99"] <= 2 * rest["p99"]
+        ratios[kind] = beside["p99"] / rest["p99"]
+        print(f"{kind}, ms: {times}; p99 {ratios[kind]:.2f}x")
+    print(f"a processor was away for up to {100 * stolen:.2f} % of the time")
     assert checked.failures == [] and checked.lost([first, second]) == []
     assert grown <= 64
+    if MEBIBYTES < JUDGED_MEBIBYTES:
+        return
+    # One request in a hundred is what a p99 is about.
+    if stolen > JUDGED_STOLEN:
+        pytest.skip(f"the machine is too busy to judge latency: it was away for {100 * stolen:.1f} % of the time")
+    assert all(ratio <= 2 for ratio in ratios.values()), ratios
 
 
 def test_a_joiner_asks_the_owner_until_it_has_its_copy(cluster):

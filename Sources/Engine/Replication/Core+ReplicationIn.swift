@@ -36,27 +36,34 @@ extension Core {
     guard count > 1 else { return }
     for index in 0..<count {
       let id = sections[index].partition
-      desk.fetch(part(id))
+      if sections[index].kind == .append { desk.fetchReplica(part(id)) } else { desk.fetchOwner(part(id)) }
       store.prefetchReplicated(id)
     }
     for index in 0..<count {
       let section = sections[index]
       if section.kind == .append {
         store.prefetchAppend(section.partition, section.payload)
-      } else if section.kind == .acknowledge {
-        store.prefetchVictim(section.partition, section.offset)
+      } else {
+        desk.fetchFollowers(part(section.partition))
       }
+      store.prefetchFirstVictim(section.partition)
     }
-    for index in 0..<count where sections[index].kind == .append {
-      store.prefetchReplaced(sections[index].partition, sections[index].payload)
+    for index in 0..<count {
+      let section = sections[index]
+      if section.kind == .append { store.prefetchReplaced(section.partition, section.payload) }
+      store.prefetchVictimPage(section.partition)
     }
+    for index in 0..<count { store.prefetchVictimSegment(sections[index].partition) }
   }
 
   /// Fetches what operations on replicated partitions of this core will need beside the store.
   func fetchParts(_ operations: UnsafePointer<Operation>, _ fetches: UnsafePointer<Fetch>, _ count: Int) {
     guard desk.parts != nil, count > 1 else { return }
     for index in 0..<count where fetches[index].partition != nil && operations[index].kind.isWrite {
-      desk.fetch(part(operations[index].key.partition))
+      desk.fetchOwner(part(operations[index].key.partition))
+    }
+    for index in 0..<count where fetches[index].partition != nil && operations[index].kind.isWrite {
+      desk.fetchFollowers(part(operations[index].key.partition))
     }
   }
 

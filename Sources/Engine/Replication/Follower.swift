@@ -20,18 +20,22 @@ package struct Follower: Equatable, Sendable {
     case stuck
   }
 
+  // What every acknowledgement and every send needs comes first.
+
   /// Which member.
   package let slot: MemberSlot
   package internal(set) var phase = Phase.idle
+  /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member
+  /// of the synced set. Before, it gets its records as `limits.catchUpRate` permits.
+  package internal(set) var isKeptUp = false
   /// Numbers the stream; answers to an earlier one are ignored.
   package internal(set) var stream: UInt32 = 0
   /// The next record to send.
   package internal(set) var next = Offset.none.next
   /// It holds the owner's log up to here.
   package internal(set) var acked = Offset.none
-  /// Whether it was sent everything at some time since the stream began: from then on it is kept up with like a member
-  /// of the synced set. Before, it gets its records as `limits.catchUpRate` permits.
-  package internal(set) var isKeptUp = false
+  /// When it last got on, by the owner's clock in nanoseconds.
+  package internal(set) var progressAt: UInt64 = 0
   /// Whether it may lack results of writes with an idempotency key: all that are remembered go before further records.
   package internal(set) var lacksResults = false
   /// Whether it says that it is short of memory: what makes a log longer for good is refused meanwhile.
@@ -43,8 +47,6 @@ package struct Follower: Equatable, Sendable {
   /// The last round of reads that it was asked about, and that it has answered.
   package internal(set) var asked: UInt64 = 0
   package internal(set) var confirmed: UInt64 = 0
-  /// When it last got on, by the owner's clock in nanoseconds.
-  package internal(set) var progressAt: UInt64 = 0
 
   init(_ slot: MemberSlot, now: UInt64) {
     self.slot = slot

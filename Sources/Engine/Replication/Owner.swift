@@ -6,25 +6,20 @@ import Wire
 /// own log is its `Replica`'s. Slot.tla: `role` is this, and its `ep`, `ver`, `S`, `rf`, `rem`, `add`, `nrf` are
 /// `epoch`, `version`, `synced`, `replicationFactor` and `pending`; `acks` is `Follower.acked`.
 package struct Owner: Sendable {
+  // What every write and every acknowledgement needs comes first, so that it is in few cache lines.
+
+  /// In which it orders the writes.
+  package let epoch: Epoch
   /// The node itself.
   package let slot: MemberSlot
-  package let epoch: Epoch
   /// False while the fence isn't over: others are brought in step, and nothing is written.
   package private(set) var isActive: Bool
+  package private(set) var replicationFactor: UInt8
   /// The version of the partition's entry that it has learned; a change it asks for is meant for this one.
   package private(set) var version: UInt32
-  /// The synced set S, itself in it.
-  package private(set) var synced: SlotList
-  package private(set) var replicationFactor: UInt8
-  /// The change of S that it asked for and of which it doesn't know whether it was made.
-  package internal(set) var pending: PendingResize?
   /// It gives the partition to this one and takes no writes, until it learns that it did or can't.
   package internal(set) var successor: MemberSlot?
-  var successorSince: UInt64 = 0
-  /// That was asked for: it may be granted any time until the entry has another version, whatever is asked for later.
-  var hasAskedForSuccessor = false
-  /// Everyone who takes its records.
-  package internal(set) var followers: [Follower] = []
+  var isRoundOpen = false
   /// Held by a majority, by the rules below; never goes back.
   package private(set) var committed = Offset.none
   /// The last record that anybody was told, or may be told by a member, is held by two or more.
@@ -33,14 +28,24 @@ package struct Owner: Sendable {
   /// Reads that wait: see `Owner+Reads`. The last round that was begun, and whether it hasn't gone out yet.
   package internal(set) var readers: [Reader] = []
   var round: UInt64 = 0
-  var isRoundOpen = false
-  /// Since when a candidate waits for the others; to be activated in time with what there is.
-  let since: UInt64
-
+  /// The change of S that it asked for and of which it doesn't know whether it was made.
+  package internal(set) var pending: PendingResize?
   #if DEBUG
     /// A planted bug, for tests of the checkers.
     package var mutation: ReplicationMutation?
   #endif
+  /// Everyone who takes its records.
+  package internal(set) var followers: [Follower] = []
+  /// The synced set S, itself in it.
+  package private(set) var synced: SlotList
+
+  // MARK: What is needed less often
+
+  var successorSince: UInt64 = 0
+  /// That was asked for: it may be granted any time until the entry has another version, whatever is asked for later.
+  var hasAskedForSuccessor = false
+  /// Since when a candidate waits for the others; to be activated in time with what there is.
+  let since: UInt64
 
   /// A change of the synced set and the factor that goes with it.
   package struct PendingResize: Equatable, Sendable {

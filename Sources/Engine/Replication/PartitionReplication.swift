@@ -5,15 +5,23 @@ import Wire
 /// Pure: entries of the topology, messages and time go in; `Owner.instruction`, `Replica.takeReply` and `wish` say what
 /// is to go out, when a turn ends. The log is elsewhere: what must be done to it is returned.
 package struct PartitionReplication: Sendable {
-  /// The node's own slot; nil while it is no member.
-  package private(set) var slot: MemberSlot?
+  /// Bytes of a cache line; parts begin with one. Fields come in the order in which they are needed: the replica is the
+  /// first line, the owner begins with the second, and what its writes and acknowledgements need is in `ownerLines`.
+  static let line = 64
+  static let replicaLines = 2
+  static let ownerLines = 3
+  /// Where a part has the address of its followers' list, whose first elements are in the list's first three lines.
+  static let followersOffset =
+    MemoryLayout<PartitionReplication>.offset(of: \.owner)! + MemoryLayout<Owner>.offset(of: \.followers)!
+  static let followersLines = 3
+
+  /// This node's share in the log.
   package internal(set) var replica = Replica()
   /// While this node is the partition's owner or candidate.
   package internal(set) var owner: Owner?
-  /// The entry as it was learned last.
-  package private(set) var entry = PartitionEntry()
+  /// The node's own slot; nil while it is no member.
+  package private(set) var slot: MemberSlot?
   private var hasEntry = false
-
   #if DEBUG
     /// A planted bug, for tests of the checkers.
     package var mutation: ReplicationMutation? {
@@ -23,6 +31,10 @@ package struct PartitionReplication: Sendable {
       }
     }
   #endif
+  /// The entry as it was learned last.
+  package private(set) var entry = PartitionEntry()
+  /// Fills the struct to whole cache lines.
+  private var padding = InlineArray<6, UInt64>(repeating: 0)
 
   package init() {}
 

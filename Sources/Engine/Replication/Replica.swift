@@ -6,23 +6,29 @@ import Wire
 /// be done to it. Slot.tla: `prom` is `promised`, `Promise` is `promise`, `Repl` is `accept`, `Sync` is `open`,
 /// `truncate`, `start` and `accept` together.
 package struct Replica: Sendable {
+  // All but the history is in one cache line.
+
   /// Nothing of an older epoch is taken any more ★.
   package private(set) var promised = Epoch(0)
-  /// The epochs of its log.
-  package private(set) var history = EpochHistory()
+  /// The stream that records are taken from: numbered by its sender, valid for one epoch.
+  package private(set) var streamEpoch = Epoch(0)
+  package private(set) var stream: UInt32 = 0
+  package private(set) var source: MemberSlot?
+  /// Whether the sender knows this log to be the beginning of its own.
+  package private(set) var isStarted = false
   /// The last record it has, as far as it has all before; a range that came counts with what cleaning left out of it.
   package private(set) var last = Offset.none
   /// Records up to here are held by a majority, as the owner said: no failover takes them back.
   package private(set) var committed = Offset.none
-
-  /// The stream that records are taken from: numbered by its sender, valid for one epoch.
-  package private(set) var source: MemberSlot?
-  package private(set) var stream: UInt32 = 0
-  package private(set) var streamEpoch = Epoch(0)
-  /// Whether the sender knows this log to be the beginning of its own.
-  package private(set) var isStarted = false
   /// What to tell the sender when the turn ends.
   package private(set) var reply: Reply?
+  #if DEBUG
+    /// A planted bug, for tests of the checkers. It lies where nothing else would, here and in the owner, so that tests
+    /// have the layout of what is shipped.
+    package var mutation: ReplicationMutation?
+  #endif
+  /// The epochs of its log.
+  package private(set) var history = EpochHistory()
 
   /// What a replica answers, at most once per turn.
   package enum Reply: Equatable, Sendable {
@@ -41,11 +47,6 @@ package struct Replica: Sendable {
     /// It isn't; nothing changed.
     case ignore
   }
-
-  #if DEBUG
-    /// A planted bug, for tests of the checkers.
-    package var mutation: ReplicationMutation?
-  #endif
 
   package init() {}
 

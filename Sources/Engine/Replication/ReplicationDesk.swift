@@ -52,6 +52,7 @@ struct ReplicationDesk: ~Copyable {
   /// By partition of this core; nil while the node was never one of several.
   var parts: UnsafeMutablePointer<PartitionReplication>?
   private(set) var count = 0
+  private let followersOffset = PartitionReplication.followersOffset
   /// This node's slot.
   var slot: MemberSlot?
   /// What all partitions have in common of their surroundings.
@@ -107,7 +108,10 @@ struct ReplicationDesk: ~Copyable {
 
   /// Begins to replicate `count` partitions.
   mutating func begin(_ count: Int) {
-    let parts = UnsafeMutablePointer<PartitionReplication>.allocate(capacity: count)
+    precondition(MemoryLayout<PartitionReplication>.stride % PartitionReplication.line == 0, "parts share cache lines")
+    let bytes = UnsafeMutableRawPointer.allocate(
+      byteCount: count * MemoryLayout<PartitionReplication>.stride, alignment: PartitionReplication.line)
+    let parts = bytes.bindMemory(to: PartitionReplication.self, capacity: count)
     parts.initialize(repeating: PartitionReplication(), count: count)
     self.parts = parts
     self.count = count
@@ -127,14 +131,32 @@ struct ReplicationDesk: ~Copyable {
     for case let peer? in peers { peer.deallocate() }
   }
 
-  /// Fetches a partition's part into the cache: some lines, of which each has what the next message needs.
+  /// Fetches what a follower's part needs into the cache when records come.
   @inline(__always)
-  func fetch(_ part: Int) {
+  func fetchReplica(_ part: Int) { fetch(part, lines: PartitionReplication.replicaLines) }
+
+  /// The same of an owner's part, for a write or an acknowledgement.
+  @inline(__always)
+  func fetchOwner(_ part: Int) { fetch(part, lines: PartitionReplication.ownerLines) }
+
+  /// Then the list of an owner's followers. What is no owner has no list there: then this fetches something else.
+  @inline(__always)
+  func fetchFollowers(_ part: Int) {
     let part = UnsafeRawPointer(parts.unsafelyUnwrapped + part)
+    let list = part.load(fromByteOffset: followersOffset, as: UInt.self)
+    fetch(UnsafeRawPointer(bitPattern: list), lines: PartitionReplication.followersLines)
+  }
+
+  @inline(__always)
+  private func fetch(_ part: Int, lines: Int) { fetch(UnsafeRawPointer(parts.unsafelyUnwrapped + part), lines: lines) }
+
+  @inline(__always)
+  private func fetch(_ address: UnsafeRawPointer?, lines: Int) {
+    guard let address else { return }
     var line = 0
-    while line < MemoryLayout<PartitionReplication>.stride {
-      prefetch(part + line)
-      line &+= 64
+    while line < lines {
+      prefetch(address + line &* PartitionReplication.line)
+      line &+= 1
     }
   }
 

@@ -9,34 +9,58 @@ package struct Waiters: Sendable {
     let token: UInt64
   }
 
-  /// Those at majority are answered in their order: a queue, of which those before `head` are gone.
-  private var majority: [Waiter] = []
-  private var head = 0
+  /// Those at majority are answered in their order. The first one lies in place: most partitions have no other under
+  /// way, and a list is a cache line that nothing else needs. Behind it a queue, of which those before `head` are gone.
+  private var queue: [Waiter] = []
+  private var first: (offset: Offset, token: UInt64)?
+  /// How many there are in the queue.
+  private var queued: UInt32 = 0
+  private var head: UInt32 = 0
   /// The others, each on its own.
   private var others: [Waiter] = []
 
   /// Whether nobody waits.
-  package var isEmpty: Bool { head == majority.count && others.isEmpty }
-  /// Whether anyone waits at another concern than majority.
+  package var isEmpty: Bool { first == nil && others.isEmpty }
+  /// Whether anyone waits at another concern than queue.
   package var hasOthers: Bool { !others.isEmpty }
   /// How many wait.
-  package var count: Int { majority.count - head + others.count }
+  package var count: Int { (first == nil ? 0 : 1) + Int(queued) + others.count }
 
   mutating func add(_ concern: WriteConcern, _ offset: Offset, _ token: UInt64) {
     let waiter = Waiter(offset: offset, concern: concern, token: token)
-    if concern == .majority { majority.append(waiter) } else { others.append(waiter) }
+    if concern != .majority {
+      others.append(waiter)
+    } else if first == nil {
+      first = (offset, token)
+    } else {
+      queue.append(waiter)
+      queued += 1
+    }
   }
 
   mutating func takeMajority(upTo offset: Offset, _ answer: (UInt64) -> Void) {
-    while head < majority.count, majority[head].offset <= offset {
-      answer(majority[head].token)
+    guard let waiter = first, waiter.offset <= offset else { return }
+    answer(waiter.token)
+    first = nil
+    if queued > 0 { takeQueued(upTo: offset, answer) }
+  }
+
+  private mutating func takeQueued(upTo offset: Offset, _ answer: (UInt64) -> Void) {
+    while queued > 0 {
+      let waiter = queue[Int(head)]
       head += 1
+      queued -= 1
+      guard waiter.offset <= offset else {
+        first = (waiter.offset, waiter.token)
+        break
+      }
+      answer(waiter.token)
     }
-    if head == majority.count {
-      majority.removeAll(keepingCapacity: majority.capacity <= 1024)
+    if queued == 0 {
+      queue.removeAll(keepingCapacity: queue.capacity <= 1024)
       head = 0
-    } else if head > 512, head * 2 > majority.count {
-      majority.removeFirst(head)
+    } else if head > 512, Int(head) * 2 > queue.count {
+      queue.removeFirst(Int(head))
       head = 0
     }
   }
@@ -54,7 +78,8 @@ package struct Waiters: Sendable {
 
   /// All that wait, whose outcome nobody will know: the owner is deposed.
   mutating func takeAll(_ answer: (UInt64) -> Void) {
-    for waiter in majority[head...] { answer(waiter.token) }
+    if let first { answer(first.token) }
+    for waiter in queue[Int(head)...] { answer(waiter.token) }
     for waiter in others { answer(waiter.token) }
     self = Waiters()
   }

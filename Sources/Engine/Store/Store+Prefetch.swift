@@ -112,15 +112,14 @@ extension Store {
     return record.matches(map: key.map, mapCount: key.mapCount, key: key.key, keyCount: key.keyCount) ? hint : nil
   }
 
-  /// What records from other nodes, or their acknowledgements, need of their partition.
+  /// What records from other nodes, or their acknowledgements, need of their partition: all but the line that only
+  /// records with an expiry need.
   @inline(__always)
   func prefetchReplicated(_ id: PartitionID) {
     let p = UnsafeRawPointer(partition(id))
-    var line = 0
-    while line < MemoryLayout<Partition>.stride {
-      prefetch(p + line)
-      line &+= 64
-    }
+    prefetch(p)
+    prefetch(p + 64)
+    prefetch(p + 192)
   }
 
   /// Fetches the slots of the first records of a range that came, and what the first of them gets on its way.
@@ -149,12 +148,29 @@ extension Store {
     withUnsafeMutablePointer(to: &fetch) { fetchRecord($0) }
   }
 
-  /// Fetches the segment of what the record at `offset`, which will be committed, replaced.
-  func prefetchVictim(_ id: PartitionID, _ offset: Offset) {
+  /// Fetches what the next record that will be committed replaced: where that is noted,
+  func prefetchFirstVictim(_ id: PartitionID) {
     let p = partition(id)
-    guard p.pointee.committed < offset.rawValue, offset.rawValue < p.pointee.nextOffset else { return }
-    let victim = p.pointee.victims[offset.rawValue]
-    if victim != .none { prefetchSegment(victim.position) }
+    if p.pointee.committed != .max { p.pointee.victims.prefetch(p.pointee.committed &+ 1) }
+  }
+
+  /// then the number of its segment,
+  func prefetchVictimPage(_ id: PartitionID) {
+    guard let position = firstVictim(id) else { return }
+    prefetch(segmentOfPage + Int(position &>> (PageAllocator.pageShift &- 3)))
+  }
+
+  /// and its segment.
+  func prefetchVictimSegment(_ id: PartitionID) {
+    if let position = firstVictim(id) { prefetchSegment(position) }
+  }
+
+  @inline(__always)
+  private func firstVictim(_ id: PartitionID) -> UInt64? {
+    let p = partition(id)
+    guard p.pointee.committed < p.pointee.nextOffset &- 1, p.pointee.victims.places != nil else { return nil }
+    let victim = p.pointee.victims[p.pointee.committed &+ 1]
+    return victim == .none ? nil : victim.position
   }
 
   /// Fourth stage of a write: fetches the segment of the record it replaces.

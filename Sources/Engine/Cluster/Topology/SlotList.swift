@@ -6,8 +6,9 @@ package struct SlotList: Equatable, Sendable {
   /// Slots at most: see `Topology.maximumCopies`.
   package static let capacity = 32
 
-  private var slots = InlineArray<32, MemberSlot>(repeating: 0)
+  // In this order the count is in the cache line of the first slots, which are all that most lists have.
   private var used: UInt8 = 0
+  private var slots = InlineArray<32, MemberSlot>(repeating: 0)
 
   /// No slots.
   package init() {}
