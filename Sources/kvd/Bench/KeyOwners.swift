@@ -2,8 +2,7 @@ import Reactor
 import Wire
 
 /// Which node of a cluster owns each partition, for a load that asks the owner of each key, as a client does that has
-/// the ring. Learned once, from `/v1/ring` of one node: should a partition move later, the node that is asked passes the
-/// request on.
+/// the ring. Learned once, from `/v1/ring` of one node: should a partition move later, whoever is asked passes on.
 struct KeyOwners: Equatable, Sendable {
   /// Where those that own something answer HTTP.
   let addresses: [SocketAddress]
