@@ -113,6 +113,7 @@ class Clients:
 
         self.crowd = [bench("get", 10_000, 16)]
         self.probes = {"reads": bench("get", 200, 4, before=15), "writes": bench("put", 200, 4, before=15)}
+        self.watches = [Watch(processor) for processor in (SENDER, OTHERS[0] if OTHERS else SENDER)]
         return self
 
     def stop(self):
