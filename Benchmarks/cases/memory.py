@@ -18,9 +18,10 @@ class Memory:
             if not options.has(name):
                 continue
             with start() as server:
-                empty = settled_bytes(server.pid)
+                still = options.pick(3, 3, 0.2)
+                empty = settled_bytes(server.pid, still)
                 fill(server, Load(keys=keys))
-                full = settled_bytes(server.pid)
+                full = settled_bytes(server.pid, still)
                 parts = resident_parts(server.pid)
             result.rows.append([name, format_number(empty / 1e6), format_number(full / 1e6), f"{full / raw:.2f}x",
                                 format_number((full - empty) / keys)])
