@@ -80,7 +80,7 @@ began = before = time.monotonic()
 late = 0
 while not signal.sigtimedwait({signal.SIGTERM}, 0.002):
     now = time.monotonic()
-    late += now - before if now - before > 0.003 else 0
+    late += now - before - 0.002 if now - before > 0.003 else 0
     before = now
 print(late / (time.monotonic() - began))
 """
