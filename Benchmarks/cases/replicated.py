@@ -76,7 +76,7 @@ NULL = "null, 3 nodes"
 MANY = 256
 
 
-def contenders(etcd_connections=50):
+def contenders(etcd_connections):
     return {
         "kvd, 1 node": Contender(servers.kvd, {}),
         OWNERS: Contender(clusters.kvd_nodes, {"to_owners": True}),

@@ -21,7 +21,7 @@ package struct Waiters: Sendable {
 
   /// Whether nobody waits.
   package var isEmpty: Bool { first == nil && others.isEmpty }
-  /// Whether anyone waits at another concern than queue.
+  /// Whether anyone waits at another concern than majority.
   package var hasOthers: Bool { !others.isEmpty }
   /// How many wait.
   package var count: Int { (first == nil ? 0 : 1) + Int(queued) + others.count }
