@@ -28,23 +28,12 @@ extension World {
   /// Whether enough holders of each partition are left to answer a fence.
   private func canSpareCopies(_ alive: [NodeID], _ byNewest: Bool) -> Bool {
     let topologies = hosts.compactMap { $0.control?.topology }
-    for topology in topologies {
-      if byNewest, topologies.contains(where: { $0.cluster == topology.cluster && $0.index > topology.index }) {
-        continue
-      }
-      let isAlive = topology.members.map { $0.map { alive.contains($0.id) } ?? false }
-      let areSafe = topology.partitions.withUnsafeBufferPointer { entries in
-        entries.indices.allSatisfy { partition in
-          var left = 0
-          for index in 0..<entries[partition].synced.count where isAlive[Int(entries[partition].synced[index])] {
-            left += 1
-          }
-          return entries[partition].synced.isEmpty || left >= entries[partition].promisesNeeded
-        }
-      }
-      if !areSafe { return false }
+    let counting = topologies.filter { topology in
+      !byNewest || !topologies.contains { $0.cluster == topology.cluster && $0.index > topology.index }
     }
-    return true
+    // What a leader has proposed may be committed after its next pause, by itself or by its successor.
+    let planned = hosts.compactMap { $0.control?.planned }
+    return counting.allSatisfy { $0.canAnswer(alive) } && planned.allSatisfy { $0.canAnswer(alive) }
   }
 
   // MARK: Crashes
@@ -154,5 +143,36 @@ extension World {
   mutating func write() {
     let number = chance.below(hosts.count)
     hosts[number].control?.markWritten()
+  }
+}
+
+extension ControlPlane {
+  /// The topology as it will be if all that this node's log holds is committed; nil if nothing is left to commit.
+  fileprivate var planned: Topology? {
+    guard var topology, let last = raft?.lastIndex, last > topology.index else { return nil }
+    while topology.index < last, let entry = entry(at: topology.index.next) {
+      if entry.kind == .command, let command = try? TopologyCommand(decoding: entry.payload) {
+        topology.apply(command, at: topology.index.next)
+      } else {
+        topology.applyNothing(at: topology.index.next)
+      }
+    }
+    return topology
+  }
+}
+
+extension Topology {
+  /// Whether enough of each synced set are among these nodes to answer a fence.
+  fileprivate func canAnswer(_ alive: [NodeID]) -> Bool {
+    let isAlive = members.map { $0.map { alive.contains($0.id) } ?? false }
+    return partitions.withUnsafeBufferPointer { entries in
+      entries.indices.allSatisfy { partition in
+        var left = 0
+        for index in 0..<entries[partition].synced.count where isAlive[Int(entries[partition].synced[index])] {
+          left += 1
+        }
+        return entries[partition].synced.isEmpty || left >= entries[partition].promisesNeeded
+      }
+    }
   }
 }

@@ -23,9 +23,16 @@ import Testing
 
   /// 930149: a mistake of the checker, which took the removal of an expired value for a client's write; see also
   /// `LeaseTests`. 940094: a founder ended while the first owners were being named, and was named nevertheless.
-  @Test("nor does one whose workload has all kinds of keys", arguments: [930149, 940094] as [UInt64])
+  /// 970197: an operation that had come home and waited there forgot that it had been sent on before.
+  @Test("nor does one whose workload has all kinds of keys", arguments: [930149, 940094, 970197] as [UInt64])
   func pinnedWhole(_ seed: UInt64) {
     #expect(World.run(.wholeSwarm(seed)).violation == nil, "replay it: make simulate ARGS=\(seed)")
+  }
+
+  /// 970178: fate killed one of two that were left of a synced set, since it didn't see what a leader had proposed.
+  @Test("nor do control planes alone", arguments: [970178] as [UInt64])
+  func pinnedControl(_ seed: UInt64) {
+    #expect(World.run(.swarm(seed)).violation == nil, "replay it: make simulate ARGS=\"--control \(seed)\"")
   }
 
   @Test("all invariants hold, and the cluster converges after the faults", arguments: 1...3 as ClosedRange<UInt64>)

@@ -144,7 +144,7 @@ extension Core {
     deferredReads.append(
       DeferredRead(
         token: token, bytes: encoded(operation), revision: operation.pointee.options.minRevision,
-        isForwarded: operation.pointee.isForwarded))
+        isForwarded: operation.pointee.isForwarded, isRetry: operation.pointee.isRetry))
   }
 
   /// Executes the reads whose revision is here now; once per turn.
@@ -175,6 +175,7 @@ extension Core {
       return deliver(answer.target, Outcome(error))
     }
     operation.pointee.isForwarded = read.isForwarded
+    operation.pointee.isRetry = read.isRetry
     execute(operation, for: answer.target)
     scratch.reset()
   }
@@ -187,6 +188,7 @@ struct DeferredRead {
   var bytes: UnsafeMutableRawBufferPointer
   var revision: Revision
   var isForwarded: Bool
+  var isRetry: Bool
 }
 
 extension Problem {

@@ -74,6 +74,9 @@ struct Operation {
   private(set) var isStaged: Bool
   /// Of an operation on a cached key that was sent on: the node that did so; `.max` if it isn't known any more.
   var source: MemberSlot
+  /// This node sent it on once, to one that isn't the owner or was lost before it got it: it does so once more at most,
+  /// whatever happens to it in between.
+  var isRetry: Bool
   var contentType: RecordContentType
   var key: KeyRef
   var body: UnsafeRawBufferPointer
@@ -87,6 +90,7 @@ struct Operation {
     isForwarded = false
     isStaged = false
     source = 0
+    isRetry = false
     contentType = RecordContentType()
     body = UnsafeRawBufferPointer(start: nil, count: 0)
     options = OperationOptions()
@@ -112,6 +116,7 @@ struct Operation {
     hasOptions = false
     isStaged = false
     isForwarded = false
+    isRetry = false
     self.contentType = RecordContentType(code: contentType)
     self.key = key
     self.body = body

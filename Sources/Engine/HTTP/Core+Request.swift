@@ -206,6 +206,7 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.isForwarded = false
+    operation.pointee.isRetry = false
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()
     switch head.pointee.method {

@@ -88,6 +88,7 @@ extension Core {
   ) throws(Problem) {
     operation.pointee.hasOptions = false
     operation.pointee.isForwarded = false
+    operation.pointee.isRetry = false
     operation.pointee.source = .max
     operation.pointee.staged = nil
     operation.pointee.contentType = RecordContentType()

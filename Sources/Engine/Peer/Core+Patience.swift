@@ -111,8 +111,8 @@ extension Core {
       return bytes
     }
     var waiter = HeldOperation(
-      token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded, isRetry: false,
-      bytes: bytes)
+      token: token, partition: key.partition, isForwarded: operation.pointee.isForwarded,
+      isRetry: operation.pointee.isRetry, bytes: bytes)
     if let staged = operation.pointee.staged { waiter.value = .staged(staged) }
     collectedBytes += waiter.valueCount
     keep(waiter)
@@ -184,10 +184,11 @@ extension Core {
       return drop(waiter)
     }
     operation.pointee.isForwarded = waiter.isForwarded
+    operation.pointee.isRetry = waiter.isRetry
     let place = Place(rawValue: place(of: operation))
     if place.rawValue < 0 {
       guard let refusal = refusal(place, operation) else {
-        relay(held: operation, waiter.token, over: place.link!, isRetry: waiter.isRetry)
+        relay(held: operation, waiter.token, over: place.link!)
         return false
       }
       return settle(refusal, waiter)

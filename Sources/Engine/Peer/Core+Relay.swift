@@ -80,19 +80,19 @@ extension Core {
       target, .forward, operation.pointee.kind, operation.pointee.key.partition,
       deadline: deadline(of: operation) + UInt64(limits.linkGrace), now: monotonicMilliseconds,
       outcome: Outcome(status: 504))
-    write(operation, token, to: links[link], isRetry: false)
+    write(operation, token, to: links[link])
   }
 
   /// Sends an operation that waited for a link; `refusal` has let it through.
-  mutating func relay(held operation: UnsafePointer<Operation>, _ token: WaitToken, over link: Int, isRetry: Bool) {
+  mutating func relay(held operation: UnsafePointer<Operation>, _ token: WaitToken, over link: Int) {
     metrics.count(.relayed)
     waiting.change(token, .forward, Outcome(status: 504))
-    write(operation, token, to: links[link], isRetry: isRetry)
+    write(operation, token, to: links[link])
   }
 
   /// Writes an operation into the frame that is open, or into one of its own.
   private mutating func write(
-    _ operation: UnsafePointer<Operation>, _ token: WaitToken, to link: UnsafeMutablePointer<Link>, isRetry: Bool
+    _ operation: UnsafePointer<Operation>, _ token: WaitToken, to link: UnsafeMutablePointer<Link>
   ) {
     let kind = operation.pointee.kind.frameOperation
     let key = operation.pointee.key
@@ -103,13 +103,13 @@ extension Core {
     withUnsafeBytes(of: &delta) { number in
       let body = operation.pointee.kind == .increment ? number : operation.pointee.body
       if operation.pointee.staged != nil || body.count > limits.stagedBody {
-        return writeLong(operation, token, to: link, terms, isRetry: isRetry)
+        return writeLong(operation, token, to: link, terms)
       }
       let room = RequestWriter.room(kind, map: map, key: name, value: body.count, terms: terms)
       let frame = frame(of: link, room: room)
       RequestWriter.write(
         kind, .reply, map: map, key: name, value: body, terms: terms, to: frame.pointee.base + frame.pointee.end)
-      frame.pointee.add(token, room: room, isRetry: isRetry)
+      frame.pointee.add(token, room: room, isRetry: operation.pointee.isRetry)
       link.pointee.bytes += room
     }
     link.pointee.operations += 1
@@ -132,7 +132,7 @@ extension Core {
   /// An operation whose value follows its frame: a staged value is sent from where it is, another is copied once.
   private mutating func writeLong(
     _ operation: UnsafePointer<Operation>, _ token: WaitToken, to link: UnsafeMutablePointer<Link>,
-    _ terms: OperationTerms, isRetry: Bool
+    _ terms: OperationTerms
   ) {
     let key = operation.pointee.key
     let name = UnsafeRawBufferPointer(start: key.key, count: key.keyCount)
@@ -152,7 +152,7 @@ extension Core {
       frame.pointee.block = .allocate(byteCount: max(1, body.count), alignment: 16)
       frame.pointee.block!.copyMemory(from: body.baseAddress!, byteCount: body.count)
     }
-    frame.pointee.add(token, room: count, isRetry: isRetry)
+    frame.pointee.add(token, room: count, isRetry: operation.pointee.isRetry)
     link.pointee.queue.append(frame)
     link.pointee.bytes += frame.pointee.end - FrameLayout.headCount + body.count
   }
@@ -334,10 +334,11 @@ extension Core {
     runBatch()
     let operation = frames.operations  // the batch is empty
     do { try read(attempt.bytes, into: operation) } catch { return answer(attempt.token, Outcome(error)) }
+    operation.pointee.isRetry = true
     let place = Place(rawValue: place(of: operation))
     if place.rawValue < 0 {
       if let refusal = refusal(place, operation) { return refuse(attempt, operation, refusal) }
-      write(operation, attempt.token, to: links[place.link!], isRetry: true)
+      write(operation, attempt.token, to: links[place.link!])
     } else {
       runHere(operation, attempt.token, core: place.rawValue)
     }
