@@ -23,12 +23,17 @@ extension Checker {
       topology.partitions[$0].owner == slot || topology.partitions[$0].synced.contains(slot)
     }
     guard let first = using.first else { return topology.voters.contains(id) ? ", a voter" : "" }
-    let entry = topology.partitions[first]
-    return ", slot \(slot), named by \(using.count) partitions: \(first) \(entry.isActive ? "active" : "fenced") "
+    return ", slot \(slot), named by \(using.count) partitions: " + story(of: first, topology, hosts)
+  }
+
+  /// A partition's entry, and what its owner knows of its copies.
+  private func story(of partition: Int, _ topology: Topology, _ hosts: [Host]) -> String {
+    let entry = topology.partitions[partition]
+    return "\(partition) \(entry.isActive ? "active" : "fenced") "
       + "epoch \(entry.epoch.rawValue) owner \(entry.owner.map { "\($0)" } ?? "none") "
       + "synced \(entry.synced.map { words($0, topology) }) "
       + "replicas \(entry.replicas) factor \(entry.replicationFactor) fenced at \(entry.fencedAt.rawValue) "
-      + hosts.compactMap { $0.machine.flatMap { $0.cores[$0.core(of: first)].account(of: first) } }.joined()
+      + hosts.compactMap { $0.machine.flatMap { $0.cores[$0.core(of: partition)].account(of: partition) } }.joined()
   }
 
   /// What is still missing for the core to be whole; nil when nothing is.
@@ -92,7 +97,7 @@ extension Checker {
       if !entry.isActive { return "partition \(partition) has no owner" }
       if entry.replicas.count != copies || Set(entry.synced) != Set(entry.replicas) || entry.owner != entry.replicas[0]
       {
-        return "partition \(partition) isn't where it should be"
+        return "it isn't where it should be: " + story(of: partition, topology, hosts)
       }
       if Int(entry.replicationFactor) != copies { return "partition \(partition) has another factor" }
     }

@@ -42,7 +42,7 @@ struct OwnerHandOverTests {
     open(&owner, 1)
     #expect(owner.wish(around, last: .none, now: 0) == .handOver(version: 3, to: 1))
     #expect(!owner.canReach(.majority))
-    // It drops something because of its age; the heir doesn't hear of it.
+    // Something was appended nevertheless; the heir doesn't hear of it.
     let last = Offset(1)
     #expect(owner.wish(around, last: last, now: 1) == nil)
     let late = Owner.handOverPatience + 1
@@ -54,6 +54,58 @@ struct OwnerHandOverTests {
     entry.version = 4
     owner.learn(entry)
     #expect(owner.canReach(.majority))
+  }
+
+  @Test("a set that is larger than the factor was meant to be goes on growing after a fence")
+  func factor() {
+    var entry = entry()
+    entry.synced = [0, 1, 2, 3]
+    entry.replicas = [0, 1, 2, 3, 4]
+    entry.isActive = false
+    // One of five isn't active yet, another one leaves.
+    let few = Surroundings(
+      replicas: entry.replicas, replicationFactor: 3, isUp: [true, true, true, true, true],
+      isActive: [true, true, true, false, false])
+    var owner = Owner(0, entry, committed: .none, last: .none, now: 0)
+    owner.setFollowers([1, 2, 3, 4], now: 0)
+    for slot in 1...4 as ClosedRange<MemberSlot> { open(&owner, slot) }
+    #expect(owner.wish(few, last: .none, now: 1) == .activate(replicationFactor: 4, synced: [0, 1, 2, 3]))
+    entry.isActive = true
+    entry.version += 1
+    entry.replicationFactor = 4
+    owner.learn(entry)
+    let all = Surroundings(
+      replicas: entry.replicas, replicationFactor: 5, isUp: few.isUp, isActive: [true, true, true, true, true])
+    #expect(
+      owner.wish(all, last: .none, now: 2) == .resize(version: 4, replicationFactor: 5, synced: [0, 1, 2, 3, 4]))
+  }
+
+  @Test("nothing expires at an owner that asked to be relieved: its heir must have all of the log", arguments: [1, 2])
+  func expiry(cores: Int) {
+    let cluster = TestCluster(3, cores: cores, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    let number = cluster.nodes[0].partition(of: key)
+    #expect(cluster.nodes[0].ask("PUT", "/\(key)?ttl=1s&w=1", body: "v").status == 201)
+    cluster.settle()
+    cluster.apply(.place([.init(partition: PartitionID(UInt16(number)), replicas: [1, 0, 2])]))
+    cluster.publish()
+    func state(_ node: Int) -> Core.PartitionState {
+      let core = (0..<cores).first { cluster.nodes[node].cores[$0].executes(number) }!
+      return cluster.nodes[node].cores[core].inspect(number)
+    }
+    // The owner has asked, and nobody has answered it: the value's time comes.
+    cluster.advance(3_000)
+    #expect(cluster.nodes[0].ask("GET", "/\(key)").status == 404)
+    for node in 0..<3 { #expect(state(node).last == Offset(1)) }
+    cluster.govern()
+    #expect(cluster.topology.partitions[number].owner == 1)
+    // The heir removes it.
+    cluster.advance(1_000)
+    for node in 0..<3 {
+      #expect(state(node).last == Offset(2))
+      #expect(state(node).lastEpoch == cluster.topology.partitions[number].epoch)
+    }
   }
 
   @Test("a member that may answer is removed only when others hold that; a planted bug forgets", arguments: [0, 1])

@@ -25,7 +25,7 @@ import Wire
         let hash = Array(name.utf8).withUnsafeBytes { keyHash($0.baseAddress!, count: $0.count, mapCount: 0) }
         if PartitionID(hash: hash) == partition { keys.append(name) }
       }
-      harness.store.setReplicated(partition, isFollower: false)
+      harness.store.setReplicated(partition, isPassive: false)
       note()
     }
 
@@ -95,7 +95,7 @@ import Wire
     var random = TestRandom(seed: UInt64(100 + seed))
     var owner = Twin(memory: 4 << 20, keys: 40)
     var follower = Twin(memory: 4 << 20, keys: 40)
-    follower.harness.store.setReplicated(follower.partition, isFollower: true)
+    follower.harness.store.setReplicated(follower.partition, isPassive: true)
     var committed: UInt64 = 0
     var list = RecordList()
     for step in 0..<4000 {

@@ -24,7 +24,9 @@ import Testing
   /// 930149: a mistake of the checker, which took the removal of an expired value for a client's write; see also
   /// `LeaseTests`. 940094: a founder ended while the first owners were being named, and was named nevertheless.
   /// 970197: an operation that had come home and waited there forgot that it had been sent on before.
-  @Test("nor does one whose workload has all kinds of keys", arguments: [930149, 940094, 970197] as [UInt64])
+  /// 980001: a partition was activated with more members than its factor, and could never get another one.
+  /// 980095: a value expired at an owner that had asked to hand its partition over.
+  @Test("nor does one whose workload has all kinds of keys", arguments: [930149, 940094, 970197, 980001, 980095] as [UInt64])
   func pinnedWhole(_ seed: UInt64) {
     #expect(World.run(.wholeSwarm(seed)).violation == nil, "replay it: make simulate ARGS=\(seed)")
   }

@@ -60,7 +60,8 @@ extension Core {
     guard desk.parts != nil, let owner = desk.parts![partition - partitions.lowerBound].owner else { return nil }
     let followers = owner.followers.map { "\($0.slot) \($0.phase) at \($0.acked.rawValue)" }.joined(separator: ", ")
     return "last \(inspect(partition).last.rawValue), committed \(owner.committed.rawValue), acknowledged "
-      + "\(owner.acknowledged.rawValue), \(owner.pending == nil ? "" : "asks for another set, ")copies: \(followers)"
+      + "\(owner.acknowledged.rawValue), \(owner.pending == nil ? "" : "asks for another set, ")"
+      + "\(owner.successor.map { "hands over to \($0), " } ?? "")copies: \(followers)"
   }
 
   /// Visits the records of a partition's log that are still there, in order from an offset on, each with what it does

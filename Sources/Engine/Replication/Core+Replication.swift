@@ -65,7 +65,7 @@ extension Core {
     if entry.epoch > epoch && maps.hasCaches { cacheDesk.leftovers.append(part) }
     if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
-    store.setReplicated(id, isFollower: !desk.parts![part].isOwner)
+    updatePassive(part)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if desk.parts![part].owner != nil { connectFollowers(part) }
     desk.touch(part)
@@ -213,9 +213,12 @@ extension Core {
     store.setTombstoneFloor(floor, of: id)
   }
 
-  /// Asks a partition what it wishes for.
+  /// Asks a partition what it wishes for. Once its owner hands it over, nothing may be appended any more, not even what
+  /// the store does by itself: the heir must have all of the log that is handed over ★ (Slot.tla: `StopRule`).
   mutating func updateWish(_ part: Int) {
+    noteOwnRecords(part)
     desk.around.replicas = desk.parts![part].entry.replicas
+    let wasHandingOver = desk.parts![part].isHandingOver
     let wish = desk.parts![part].wish(desk.around, now: monotonic).map {
       PartitionWish(
         partition: PartitionID(UInt16(part + partitions.lowerBound)), epoch: desk.parts![part].entry.epoch, wish: $0)
@@ -224,6 +227,13 @@ extension Core {
       desk.wishes[part] = wish
       desk.hasNewWishes = true
     }
+    if desk.parts![part].isHandingOver != wasHandingOver { updatePassive(part) }
+  }
+
+  /// Lets the store remove what expired or may be evicted where this node decides that.
+  private mutating func updatePassive(_ part: Int) {
+    let decides = desk.parts![part].isOwner && !desk.parts![part].isHandingOver
+    store.setReplicated(PartitionID(UInt16(part + partitions.lowerBound)), isPassive: !decides)
   }
 
   /// What this core's partitions want of the control plane, all of it; nil if that is no news. For

@@ -129,7 +129,7 @@ extension Core {
     noteOwnRecords(part)
     let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
-    if desk.parts![part].owner == nil { store.setReplicated(id, isFollower: true) }
+    if desk.parts![part].owner == nil { store.setReplicated(id, isPassive: true) }
     switch action {
     case .nothing, .append: break
     case .reset:
@@ -211,7 +211,7 @@ extension Core {
     noteOwnRecords(part)
     let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
-    if desk.parts![part].owner == nil { store.setReplicated(section.partition, isFollower: true) }
+    if desk.parts![part].owner == nil { store.setReplicated(section.partition, isPassive: true) }
     guard confirms, desk.peers[Int(slot)]?.isConnected == true else { return }
     makeRoom(24, Int(slot))
     desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)

@@ -58,9 +58,8 @@ extension Owner {
       return .handOver(version: version, to: successor)
     }
     guard now >= successorSince + Owner.handOverPatience else { return nil }
-    // It has fallen behind: what was dropped because of its age, for instance, has not reached it. Who asked must not
-    // go on before it knows that the question is void: it asks for the same entry in a new version ★ (Slot.tla:
-    // `AskCancel`).
+    // It has fallen behind: it began its log anew, for instance. Who asked must not go on before it knows that the
+    // question is void: it asks for the same entry in a new version ★ (Slot.tla: `AskCancel`).
     if hasAskedForSuccessor, !forgetsQuestion {
       pending = PendingResize(removed: nil, added: nil, replicationFactor: replicationFactor)
       return .resize(version: version, replicationFactor: replicationFactor, synced: synced)
@@ -91,7 +90,8 @@ extension Owner {
     let isEnough = inStep.count >= WriteConcern.majority.nodes(copies: Int(factor))
     let isLate = now >= since + (isEnough ? Owner.candidatePatience : 5 * Owner.candidatePatience)
     guard !missing || isLate else { return nil }
-    return .activate(replicationFactor: factor, synced: inStep)
+    // A factor below the number of members would keep the set from ever growing: see `expand`.
+    return .activate(replicationFactor: max(factor, UInt8(inStep.count)), synced: inStep)
   }
 
   /// Whether a follower's acknowledgement is of this epoch: it answered this owner.

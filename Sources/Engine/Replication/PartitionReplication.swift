@@ -50,6 +50,8 @@ package struct PartitionReplication: Sendable {
 
   /// Whether the entry makes this node the owner, lease aside.
   package var isOwner: Bool { owner?.isActive == true }
+  /// Whether it is the owner, and another one is to be that.
+  package var isHandingOver: Bool { owner?.successor != nil }
 
   // MARK: The topology
 

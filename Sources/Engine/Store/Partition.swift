@@ -41,8 +41,8 @@ struct Partition {
   var sweepOutput: Segment.ID = 0
   /// Waiting in the store's queue, and the next one that waits (index + 1; 0 ends the queue).
   var isQueued = false
-  /// Another node decides what expires or is evicted here.
-  var isFollower = false
+  /// Nothing expires or is evicted here by itself: another node decides, or is about to.
+  var isPassive = false
   /// Among the store's `touched`.
   var isTouched = false
   var nextQueued: UInt32 = 0

@@ -136,7 +136,7 @@ extension Store {
     for _ in 0..<2 * partitionTotal {
       let p = partitions + evictionHand
       evictionHand = evictionHand + 1 < partitionTotal ? evictionHand + 1 : 0
-      if p.pointee.isFollower || (p.pointee.count == 0 && p.pointee.sweepNext == 0) { continue }
+      if p.pointee.isPassive || (p.pointee.count == 0 && p.pointee.sweepNext == 0) { continue }
       switch sweep(p, keeping: survival, thorough: true, time: time) {
       case .worked(let work): return work
       case .finished(let work) where work > 0: return work

@@ -107,10 +107,10 @@ extension Store {
     updateDue(p)
   }
 
-  /// Writes the partition's earliest expiry into the tournament: none if another node decides what expires.
+  /// Writes the partition's earliest expiry into the tournament: none if it is passive.
   func updateDue(_ p: UnsafeMutablePointer<Partition>) {
     var node = dueLeaves + (p - partitions)
-    var earliest = p.pointee.isFollower ? .max : min(p.pointee.heap.earliest, p.pointee.oldHeap.earliest)
+    var earliest = p.pointee.isPassive ? .max : min(p.pointee.heap.earliest, p.pointee.oldHeap.earliest)
     while node >= 1 && due[node] != earliest {
       due[node] = earliest
       if node == 1 { return }

@@ -149,7 +149,7 @@ extension Store {
     let (heap, old) = (p.pointee.heap, p.pointee.oldHeap)
     sums.pages += heap.pages + old.pages
     if !heap.isOrdered || !old.isOrdered { return "a heap is out of order" }
-    let earliest = p.pointee.isFollower ? UInt64.max : min(heap.earliest, old.earliest)
+    let earliest = p.pointee.isPassive ? UInt64.max : min(heap.earliest, old.earliest)
     if due[dueLeaves + (p - partitions)] != earliest {
       return "the earliest expiry is not noted"
     }

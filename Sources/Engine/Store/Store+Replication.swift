@@ -12,16 +12,16 @@ extension Store {
   // MARK: Committing
 
   /// Has records of the partition be taken back from now on, down to `committed`; all that are there now are committed
-  /// otherwise.
-  package mutating func setReplicated(_ id: PartitionID, isFollower: Bool) {
+  /// otherwise. A passive partition removes nothing by itself, neither what expired nor what may be evicted.
+  package mutating func setReplicated(_ id: PartitionID, isPassive: Bool) {
     let p = partition(id)
     isReplicated = true
     if p.pointee.committed == .max {
       p.pointee.committed = p.pointee.nextOffset - 1
       p.pointee.tombstoneFloor = p.pointee.nextOffset
     }
-    if p.pointee.isFollower != isFollower {
-      p.pointee.isFollower = isFollower
+    if p.pointee.isPassive != isPassive {
+      p.pointee.isPassive = isPassive
       updateDue(p)
     }
   }
