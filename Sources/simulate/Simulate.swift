@@ -10,7 +10,7 @@ import Simulator
     simulate SEED               runs one seed and prints what happened
     simulate SEED --seeds N     runs N seeds from SEED on
     simulate --time S           runs fresh seeds for S seconds
-    simulate --kept             runs the seeds that once found something, until one finds it again
+    simulate --kept             runs the seeds of all kinds that once found something, until one finds it again
     simulate --harsh …          the same with few keys, busy clients and short lives
     simulate --plain …          the same without batches, caches, times to live, least revisions and ambushes
     simulate --ambush K …       the same with ambushes of one kind, 0 to 4: see `Fate+Ambush`
@@ -33,8 +33,7 @@ import Simulator
     if words.count == 2, words[0] == "--verify" { exit(verify(words[1])) }
     if words == ["--traffic"] { exit(traffic() ? 0 : 1) }
     if words == ["--kept"] {
-      form.isWhole = false
-      exit(run(Sweep(of: SimulationOptions.kept), form, jobs: jobs, budget: nil) ? 0 : 1)
+      exit(runKept(form, jobs: jobs) ? 0 : 1)
     }
     #if DEBUG
       if words.count >= 2, words[0] == "--mutation" {
@@ -54,6 +53,17 @@ import Simulator
     let start = first ?? UInt64(time(nil)) * 100_000
     let sweep = Sweep(from: start, count: count)
     exit(run(sweep, form, jobs: jobs, budget: budget.map { Double($0) }) ? 0 : 1)
+  }
+
+  /// Runs what once found something: whether nothing does any more.
+  private static func runKept(_ form: Form, jobs: Int) -> Bool {
+    var (control, whole, plain) = (form, form, form)
+    control.isWhole = false
+    plain.isPlain = true
+    whole.isPlain = false
+    return run(Sweep(of: SimulationOptions.kept), control, jobs: jobs, budget: nil)
+      && run(Sweep(of: SimulationOptions.keptWhole), whole, jobs: jobs, budget: nil)
+      && run(Sweep(of: SimulationOptions.keptPlain), plain, jobs: jobs, budget: nil)
   }
 
   /// Takes a flag and its number out of the arguments.

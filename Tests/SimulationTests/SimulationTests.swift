@@ -12,31 +12,6 @@ import Testing
     return options
   }
 
-  /// 700142: a partition that was dropped and filled again took bytes inside a record for the next record.
-  /// 700077: a member that was gone and one whose log was of no use kept each other in a synced set.
-  /// 700134: a wrong address in the log kept a voter out without which there was no majority to put it right.
-  @Test("a seed that broke a promise once doesn't any more", arguments: [700142, 700077, 700134] as [UInt64])
-  func pinned(_ seed: UInt64) {
-    let violation = World.run(.wholeSwarm(seed).plain).violation
-    #expect(violation == nil, "replay it: make simulate ARGS=\"--plain \(seed)\"")
-  }
-
-  /// 930149: a mistake of the checker, which took the removal of an expired value for a client's write; see also
-  /// `LeaseTests`. 940094: a founder ended while the first owners were being named, and was named nevertheless.
-  /// 970197: an operation that had come home and waited there forgot that it had been sent on before.
-  /// 980001: a partition was activated with more members than its factor, and could never get another one.
-  /// 980095: a value expired at an owner that had asked to hand its partition over.
-  @Test("nor does one whose workload has all kinds of keys", arguments: [930149, 940094, 970197, 980001, 980095] as [UInt64])
-  func pinnedWhole(_ seed: UInt64) {
-    #expect(World.run(.wholeSwarm(seed)).violation == nil, "replay it: make simulate ARGS=\(seed)")
-  }
-
-  /// 970178: fate killed one of two that were left of a synced set, since it didn't see what a leader had proposed.
-  @Test("nor do control planes alone", arguments: [970178] as [UInt64])
-  func pinnedControl(_ seed: UInt64) {
-    #expect(World.run(.swarm(seed)).violation == nil, "replay it: make simulate ARGS=\"--control \(seed)\"")
-  }
-
   @Test("all invariants hold, and the cluster converges after the faults", arguments: 1...3 as ClosedRange<UInt64>)
   func seeds(_ seed: UInt64) {
     let report = World.run(short(seed))

@@ -129,6 +129,7 @@ extension ControlPlane {
 
   private func receive(_ hello: Hello, _ beacon: Beacon, _ address: PeerAddress, _ now: UInt64) {
     if !hello.isMember {
+      seekerHeard = now
       guard answers(beacon.source), let own = ownHello() else { return }
       return send(.hello(own), cluster: cluster, to: beacon.source, at: address)
     }
@@ -376,8 +377,9 @@ extension ControlPlane {
     if standing.hasLease != before.hasLease { parts.news.effects.append(.event(.lease(standing.hasLease))) }
   }
 
-  /// A member of a cluster never written that can't find its leader, but hears another cluster, has nothing to lose;
-  /// and a newcomer whose leader went away before it had the topology has nothing at all.
+  /// A member of a cluster never written that can't find its leader has nothing to lose: it gives up for another cluster
+  /// that it hears, and for nodes that seek one, which its beacons would keep from founding theirs. A newcomer whose
+  /// leader went away before it had the topology has nothing at all.
   func checkOrphan(_ now: UInt64) {
     guard restart == nil else { return }
     guard parts.raft.leader == nil else {
@@ -391,8 +393,9 @@ extension ControlPlane {
     // In place: a copy of the topology costs more than the rest of the step.
     if !parts.hasTopology || parts.topology.slot(of: id) == nil {
       if now >= since + settings.joinTimeout { begin(anew: .orphaned) }
-    } else if !parts.topology.isWritten, !heardOfWrite, now >= since + settings.orphanTimeout, !rivals.all.isEmpty {
-      begin(anew: .orphaned)
+    } else if !parts.topology.isWritten, !heardOfWrite, now >= since + settings.orphanTimeout {
+      let isSought = seekerHeard.map { now < $0 + settings.seekerSilence } ?? false
+      if isSought || !rivals.all.isEmpty { begin(anew: isLeaving ? .left : .orphaned) }
     }
   }
 }

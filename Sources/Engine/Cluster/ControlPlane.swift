@@ -57,6 +57,8 @@ package final class ControlPlane {
   }
   /// A member said that the cluster took a write, which this node's log doesn't have yet.
   var heardOfWrite = false
+  /// When a node that seeks a cluster was heard last.
+  var seekerHeard: UInt64?
   /// Partitions that wait for members that are down, as was told last.
   var stalled = 0
   /// Since when no leader was heard.
