@@ -16,6 +16,12 @@ extension Checker {
       + "\(raft.applied.rawValue), voters \(voters.joined(separator: " "))\(raft.mayChangeVoters ? "" : ", fixed")"
   }
 
+  /// What a node's vote depends on.
+  private func vote(of raft: Raft) -> String {
+    " (\(raft.role) in term \(raft.term.rawValue), last \(raft.lastTerm.rawValue).\(raft.lastIndex.rawValue), voters "
+      + raft.voters.map(name(of:)).joined(separator: " ") + ")"
+  }
+
   /// What still names a member: why it wasn't removed.
   private func uses(of id: NodeID, _ topology: Topology, _ hosts: [Host]) -> String {
     guard let slot = topology.slot(of: id) else { return "" }
@@ -49,6 +55,7 @@ extension Checker {
         + zip(core, nodes).map { number, node in
           "n\(number): \(node.cluster.description.prefix(4)) of \(node.topology?.memberCount ?? 0)"
             + "\(node.topology?.isWritten == true ? " written" : "") led by \(node.leader.map(name(of:)) ?? "nobody")"
+            + (node.raft.map { vote(of: $0) } ?? "")
         }.joined(separator: ", ")
     }
     if nodes.allSatisfy({ $0.raft == nil }), core.count < options.settings.expect { return nil }

@@ -114,6 +114,8 @@ package struct SimulationOptions: Sendable {
     179_529_454_400_239, 179_529_454_400_321, 179_529_454_401_001, 179_529_454_401_050, 179_529_454_401_528,
     // Fate killed one of two that were left of a synced set, since it didn't see what a leader had proposed.
     970178,
+    // A voter whose removal only it knew of did not campaign, and the others could elect nobody without it.
+    1_010_436,
   ]
 
   /// The same of whole nodes; see `wholeSwarm`.

@@ -160,6 +160,34 @@ import Wire
     #expect(group.nodes[dead].voters == [RaftGroup.id(leader), RaftGroup.id(other)])
   }
 
+  @Test("one that only it knows to be no voter any more leads when nobody else can")
+  func removedInDoubt() throws {
+    var group = RaftGroup(4, voters: 4)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let removed = (leader + 1) % 4
+    let others = [(leader + 2) % 4, (leader + 3) % 4]
+    for other in others { group.cut.formUnion([[leader, other], [other, leader]]) }
+    let rest = (0..<4).filter { $0 != removed }.map { RaftGroup.id($0) }
+    _ = try group.nodes[leader].propose(voters: rest, group.now)
+    group.settle()
+    #expect(!group.nodes[removed].isVoter && others.allSatisfy { group.nodes[$0].voters.count == 4 })
+    group.cutOff(leader)
+    group.run(milliseconds: 5_000)
+    // Its log is longer than theirs, so it votes for neither; and two of three need no vote of its own.
+    #expect(group.nodes[removed].role == .leader && group.nodes[removed].leads(group.now))
+    #expect(group.propose(removed, "goes on") != nil && others.allSatisfy { group.name(at: $0) == "goes on" })
+    #expect(others.allSatisfy { group.nodes[$0].voters == rest })
+    group.nodes[removed].transfer(to: RaftGroup.id(others[0]), group.now)
+    group.run(milliseconds: 3_000)
+    #expect(others.contains { group.nodes[$0].role == .leader } && group.nodes[removed].role == .follower)
+    // It is none of the voters for good now.
+    group.cutOff(others[0])
+    group.cutOff(others[1])
+    group.run(milliseconds: 3_000)
+    #expect(group.nodes[removed].role == .follower)
+  }
+
   @Test("a node that becomes a follower again holds no lease before it has applied what it missed")
   func leaseAgain() throws {
     var group = RaftGroup(4, voters: 3)

@@ -17,15 +17,18 @@ extension Raft {
   var leaseHorizon: UInt64 { settings.stretched(settings.lease) + settings.leaseMargin }
 
   /// The latest time of sending that a majority has answered, the leader itself included.
-  func quorumAcknowledged(_ now: UInt64) -> UInt64 { voters.count < 2 ? now : quorumSend }
+  func quorumAcknowledged(_ now: UInt64) -> UInt64 { isOnlyVoter ? now : quorumSend }
+
+  /// Whether nobody else votes.
+  private var isOnlyVoter: Bool { voters.count < 2 && isVoter }
 
   /// Works `quorumSend` out anew, after an answer or a change of the voters.
   mutating func countQuorum() {
     var times: [UInt64] = []
     for peer in peers where peer.isVoter { times.append(peer.acknowledgedSend) }
     times.sort(by: >)
-    // The leader is one of the majority.
-    let needed = voters.count / 2
+    // The leader is one of the majority, if it is a voter still.
+    let needed = voters.count / 2 + (isVoter ? 0 : 1)
     quorumSend = needed > 0 && needed <= times.count ? times[needed - 1] : 0
   }
 
@@ -49,7 +52,7 @@ extension Raft {
   /// every step, in place.
   mutating func leaseBound(_ now: UInt64) -> UInt64 {
     guard leads(now), applied >= firstIndex else { return leaseEnd }
-    if voters.count < 2 { return .max }
+    if isOnlyVoter { return .max }
     return max(leaseEnd, quorumAcknowledged(now) + settings.shrunk(settings.electionTimeout))
   }
 

@@ -172,10 +172,17 @@ package struct Raft: Sendable {
     if isProposer { electionDeadline = now }
   }
 
-  /// Whether this node may vote and campaign.
+  /// Whether this node's vote counts.
   package var isVoter: Bool {
     for voter in voters where voter == id { return true }
     return false
+  }
+  /// Whether this node campaigns when it hears no leader: a voter does, and one that an entry removed which isn't
+  /// committed. The others may lack that entry, and can then elect nobody else (dissertation, 4.2.2).
+  private var mayCampaign: Bool {
+    if isVoter { return true }
+    guard log.lastIndex > commit, log.votersIndex > commit else { return false }
+    return log.voters(before: log.votersIndex).contains(id)
   }
   /// The last entry, committed or not.
   package var lastIndex: LogIndex { log.lastIndex }
@@ -197,7 +204,7 @@ package struct Raft: Sendable {
       let next = hasBacklog ? min(nextHeartbeat, bulkDue) : nextHeartbeat
       return transferTarget == nil ? next : min(next, transferDeadline)
     }
-    return isVoter || leader != nil ? electionDeadline : .max
+    return mayCampaign || leader != nil ? electionDeadline : .max
   }
 
   /// Lets time pass: heartbeats, campaigns, and a leader's doubt in itself.
@@ -215,7 +222,7 @@ package struct Raft: Sendable {
         if mayRetract { retract(now, &chance) } else { follow(term, leader: nil, now, &chance) }
       }
     } else if now >= electionDeadline {
-      if isVoter {
+      if mayCampaign {
         campaign(pre: true, now, &chance)
       } else {
         leader = nil
@@ -255,7 +262,7 @@ package struct Raft: Sendable {
   mutating func campaign(pre: Bool, forced: Bool = false, _ now: UInt64, _ chance: inout Chance) {
     resetElection(now, &chance)
     leader = nil
-    granted = [id]
+    granted = isVoter ? [id] : []
     round &+= 1
     isForced = forced
     if pre {
@@ -265,7 +272,7 @@ package struct Raft: Sendable {
       term = term.next
       vote = id
     }
-    if isQuorum(1) { return won(now, &chance) }
+    if isQuorum(granted.count) { return won(now, &chance) }
     let request = VoteRequest(
       isPre: pre, isForced: forced, term: pre ? term.next : term, lastIndex: log.lastIndex, lastTerm: log.lastTerm,
       silence: silence(now), round: round)
