@@ -116,6 +116,8 @@ package struct SimulationOptions: Sendable {
     970178,
     // A voter whose removal only it knew of did not campaign, and the others could elect nobody without it.
     1_010_436,
+    // A leader removed one of three voters just when another one died.
+    1_021_734,
   ]
 
   /// The same of whole nodes; see `wholeSwarm`.

@@ -188,6 +188,32 @@ import Wire
     #expect(group.nodes[removed].role == .follower)
   }
 
+  @Test("a removal that would leave the dead in the majority is taken back")
+  func retractRemoval() throws {
+    var group = RaftGroup(3, voters: 3)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let dead = (leader + 1) % 3
+    let silent = (leader + 2) % 3
+    group.cutOff(dead)
+    group.cutOff(silent)
+    #expect(group.propose(leader, "before") != nil)
+    _ = try group.nodes[leader].propose(voters: [RaftGroup.id(leader), RaftGroup.id(dead)], group.now)
+    #expect(group.propose(leader, "behind") != nil)
+    group.run(milliseconds: 2_000)
+    #expect(group.leaders.isEmpty && group.nodes[leader].voters.count == 3)
+    group.cut = []
+    group.cutOff(dead)
+    group.run(milliseconds: 5_000)
+    let next = try #require(group.leaders.first)
+    #expect(group.leaders == [next] && next != dead && group.propose(next, "goes on") != nil)
+    #expect([leader, silent].allSatisfy { group.name(at: $0) == "goes on" })
+    // What was removed by nobody votes again.
+    group.cut = []
+    group.run(milliseconds: 2_000)
+    #expect(group.nodes.allSatisfy { $0.isVoter } && group.name(at: dead) == "goes on")
+  }
+
   @Test("a node that becomes a follower again holds no lease before it has applied what it missed")
   func leaseAgain() throws {
     var group = RaftGroup(4, voters: 3)

@@ -125,6 +125,44 @@ struct CoreRelayTests {
     cluster.checkAtRest()
   }
 
+  @Test("an operation that has come home and must wait there is sent on once more at most", arguments: [nil, 1, 2])
+  func waitedAtHome(seed: UInt64?) {
+    let cluster = TestCluster(3, cores: seed == nil ? 1 : 2, seed: seed, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 1)
+    let partition = PartitionID(UInt16(cluster.nodes[0].partition(of: key)))
+    /// Fences the partition and gives it an owner who has nobody in step, so that it can't take a write.
+    func move(to owner: MemberSlot) {
+      cluster.apply(.fence([partition]))
+      let epoch = cluster.topology.partitions[Int(partition.rawValue)].epoch
+      cluster.apply(.choose([.init(partition: partition, epoch: epoch, candidate: owner)]))
+      cluster.apply(
+        .activate([
+          .init(partition: partition, epoch: epoch, owner: owner, replicationFactor: 3, isLoss: false, synced: [owner])
+        ]))
+      #expect(cluster.topology.partitions[Int(partition.rawValue)].owner == owner)
+    }
+    func refusals(_ node: Int) -> UInt64 {
+      (0..<cluster.nodes[node].count).reduce(0) { $0 + cluster.nodes[node].cores[$1].metrics.value(.wrongOwner) }
+    }
+    move(to: 0)
+    cluster.publish(to: [1, 2])
+    let client = cluster.nodes[0].connect()
+    client.send(request("PUT", "/" + key, body: "v"))
+    cluster.settle()
+    #expect(refusals(1) == 1)
+    cluster.publish(to: [0])
+    cluster.settle()
+    #expect(client.takeAnswers().isEmpty)
+    // Only this node knows of the next owner, who therefore refuses.
+    move(to: 2)
+    cluster.publish(to: [0])
+    cluster.advance(1_000)
+    #expect(client.takeAnswers().map(\.status) == [503])
+    #expect(refusals(2) == 1)
+    cluster.checkAtRest()
+  }
+
   @Test("one frame per link and turn carries what a turn's clients ask")
   func batching() {
     let cluster = TestCluster(2)

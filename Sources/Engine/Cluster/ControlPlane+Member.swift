@@ -377,9 +377,9 @@ extension ControlPlane {
     if standing.hasLease != before.hasLease { parts.news.effects.append(.event(.lease(standing.hasLease))) }
   }
 
-  /// A member of a cluster never written that can't find its leader has nothing to lose: it gives up for another cluster
-  /// that it hears, and for nodes that seek one, which its beacons would keep from founding theirs. A newcomer whose
-  /// leader went away before it had the topology has nothing at all.
+  /// A member of a cluster never written that can't find its leader has nothing to lose: it gives up for another
+  /// cluster that it hears, and for nodes that seek one, which its beacons would keep from founding theirs. A newcomer
+  /// whose leader went away before it had the topology has nothing at all.
   func checkOrphan(_ now: UInt64) {
     guard restart == nil else { return }
     guard parts.raft.leader == nil else {

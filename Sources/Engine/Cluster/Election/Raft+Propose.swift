@@ -61,22 +61,22 @@ extension Raft {
     return index
   }
 
-  /// Whether this leader was the only voter and is stuck at making another the second one, of which it has heard
-  /// nothing since: it died, or can't be reached.
+  /// Whether this leader has changed the voters and the change isn't committed: those that it counts on now may be dead
+  /// already.
   var mayRetract: Bool {
     let index = log.votersIndex
-    return role == .leader && index > commit && voters.count == 2 && log.term(at: index) == term
-      && log.voters(before: index) == [id]
+    return role == .leader && index > commit && log.term(at: index) == term
   }
 
-  /// Takes back the entry that would make another the second voter, so that the first one isn't stuck for good when its
-  /// first companion dies early. No configuration in force can elect anyone without this node's vote, which it gives to
-  /// itself in the next term; and what it drops was of its own term and committed by nobody, since only this leader
-  /// could have.
+  /// A leader that has lost its majority takes back an uncommitted change of the voters, and all entries behind it, so
+  /// that a change which came too late doesn't stop the rest for good: the first companion of a lone voter died early,
+  /// or of three one died while another one was removed. It may: nobody but itself counted on its copy of them, so this
+  /// is what a leader does that ends before it has written its own entries down, while they were under way already
+  /// (dissertation, 10.2.1); and in its term it never leads again.
   mutating func retract(_ now: UInt64, _ chance: inout Chance) {
     log.truncate(from: log.votersIndex)
     voters = log.voters
-    campaign(pre: false, now, &chance)
+    if voters == [id] { campaign(pre: false, now, &chance) } else { follow(term, leader: nil, now, &chance) }
   }
 
   /// Hands the leadership to a voter, once it has the whole log (dissertation, 3.10). Until then nothing is proposed;
