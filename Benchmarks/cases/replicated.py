@@ -95,14 +95,15 @@ def bars(how):
 
 
 def throughput(name, how, load, etcd_connections, *notes):
-    return Throughput(name, f"Replicated PUT, 50 connections, {how}", load, contenders(etcd_connections), bars(how),
+    return Throughput(name, f"Replicated PUT, {how}", load, contenders(etcd_connections), bars(how),
                       (NOTE, *notes), first=OWNERS, share=0.5, mark=NULL)
 
 
 CASES = [
     Latency(),
-    throughput("replicated-put", "one at a time", PUT, 50),
-    throughput("replicated-put-p16", "16 pipelined", PUT.but(pipeline=16), MANY,
+    throughput("replicated-put", "50 connections, one at a time", PUT, 50),
+    throughput("replicated-put-many", f"{MANY} connections, one at a time", PUT.but(connections=MANY), MANY),
+    throughput("replicated-put-p16", "50 connections, 16 pipelined", PUT.but(pipeline=16), MANY,
                f"Each as it does most: etcd's requests aren't pipelined, as its users' clients don't do that, but come "
                f"from {MANY} connections."),
 ]

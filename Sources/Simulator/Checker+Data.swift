@@ -53,7 +53,6 @@ extension Checker {
         let state = machine.cores[core].inspect(key.partition)
         let slot = number * partitionCount + key.partition
         var known = Offset.none
-        var firstUnasked: Offset?
         if let seen = data.seen[slot], seen.node == id {
           if seen.state == state { continue }
           // What is committed stays as it is, in one life.
@@ -62,7 +61,8 @@ extension Checker {
           if state.isOwner, seen.state.isOwner, state.last > seen.state.last, now > 200_000_000,
             lacksQuorum(number, now - 200_000_000)
           {
-            firstUnasked = seen.state.last.next
+            // What it removes by itself, since it expired, counts too.
+            violate(.noLeaseWithoutQuorum, "\(name(of: id)) took a write of partition \(key.partition)", now)
           }
         }
         data.seen[slot] = (id, state)
@@ -77,27 +77,18 @@ extension Checker {
               now)
           }
         }
-        let expired = look(
-          at: &machine.cores[core], key.partition, from: min(known, state.last).next, state, firstUnasked, id, cluster,
-          now)
-        // What expires an owner removes by itself, lease or not: no client is told, and those that take the record from
-        // it are of its epoch still. Everything else was a client's.
-        if let firstUnasked, firstUnasked.rawValue + expired <= state.last.rawValue {
-          violate(.noLeaseWithoutQuorum, "\(name(of: id)) took a write of partition \(key.partition)", now)
-        }
+        look(at: &machine.cores[core], key.partition, from: min(known, state.last).next, state, id, cluster, now)
       }
     }
   }
 
-  /// Looks at a log from a record on; how many records from `firstUnasked` on remove what expired.
+  /// Looks at a log from a record on.
   private mutating func look(
-    at core: inout Core, _ partition: Int, from first: Offset, _ state: Core.PartitionState, _ firstUnasked: Offset?,
-    _ id: NodeID, _ cluster: ClusterID, _ now: UInt64
-  ) -> UInt64 {
+    at core: inout Core, _ partition: Int, from first: Offset, _ state: Core.PartitionState, _ id: NodeID,
+    _ cluster: ClusterID, _ now: UInt64
+  ) {
     var problems: [(Violation.Invariant, String)] = []
-    var expired: UInt64 = 0
-    core.visitLog(of: partition, from: first) { epoch, offset, kind, digest in
-      if kind == .expire, let firstUnasked, offset >= firstUnasked { expired += 1 }
+    core.visitLog(of: partition, from: first) { epoch, offset, digest in
       let place = DataRecords.Place(
         cluster: cluster.low, partition: partition, epoch: epoch.rawValue, offset: offset.rawValue)
       if let other = data.records.updateValue(digest, forKey: place), other != digest {
@@ -125,7 +116,6 @@ extension Checker {
       }
     }
     if let (invariant, detail) = problems.first { violate(invariant, "\(detail), at \(name(of: id))", now) }
-    return expired
   }
 
   /// Copies that should be equal and aren't; nil when all are.

@@ -129,6 +129,21 @@ class TestAgainstANode:
 
 class TestReplies:
     @pytest.mark.parametrize("io", BACKENDS)
+    def test_all_connections_may_break_at_once(self, io):
+        end, rounds = b"Connection: close", []
+        together = threading.Barrier(20, action=lambda: rounds.append(1))
+
+        def answer(head):
+            if len(rounds) == 20:
+                return http_answer()
+            together.wait(30)
+            return end
+
+        with Scripted(answer, lambda data: [data] if data != end else []) as server:
+            report, = bench(server.url, "--io", io, "-l", "20", "--records", "1000", "-w", "get", "--warmup", "0s")
+        assert (report["requests"], report["unanswered"], report["brokenConnections"]) == (600, 400, 400)
+
+    @pytest.mark.parametrize("io", BACKENDS)
     def test_replies_may_be_cut_anywhere(self, io):
         numbers = iter(range(10_000))
 

@@ -64,10 +64,10 @@ extension Core {
       + "\(owner.successor.map { "hands over to \($0), " } ?? "")copies: \(followers)"
   }
 
-  /// Visits the records of a partition's log that are still there, in order from an offset on, each with what it does
-  /// and a digest of its bytes.
+  /// Visits the records of a partition's log that are still there, in order from an offset on, each with a digest of
+  /// its bytes.
   package mutating func visitLog(
-    of partition: Int, from first: Offset, _ visit: (Epoch, Offset, RecordKind, UInt64) -> Void
+    of partition: Int, from first: Offset, _ visit: (Epoch, Offset, UInt64) -> Void
   ) {
     var list = RecordList()
     var next: Offset? = first
@@ -76,7 +76,7 @@ extension Core {
       next = store.scan(PartitionID(UInt16(partition)), from: from, maximumBytes: 1 << 20, into: &list)
       for index in 0..<list.count {
         let record = list[index]
-        visit(record.epoch, record.offset, record.kind, xxh3(record.base, count: record.length, seed: 0))
+        visit(record.epoch, record.offset, xxh3(record.base, count: record.length, seed: 0))
       }
     }
   }

@@ -83,6 +83,8 @@ extension Core {
       if configuration.mutation == .ignoresLease { hasLease = true }
     #endif
     standing.hasLease = hasLease
+    // What the store removes by itself is a write like any other.
+    store.isPassive = !hasLease
     writable = UnsafePointer(hasLease ? standing.owned : standing.none)
     if monotonic >= standing.patience { endPatience() }
   }

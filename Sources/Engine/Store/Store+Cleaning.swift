@@ -71,7 +71,7 @@ extension Store {
         dequeue()
       }
     }
-    return queueHead != 0 || due[1] <= now || (evicts && !evictionIsStuck && !fits(headroomPages))
+    return queueHead != 0 || nextExpiry <= now || (evicts && !evictionIsStuck && !fits(headroomPages))
   }
 
   // MARK: Making room
@@ -132,6 +132,7 @@ extension Store {
   /// One step of the hand over all logs: a segment of the next partition. Answers the work done; 0 when there was
   /// nothing to evict anywhere.
   private mutating func evict(_ survival: Survival, time: UInt64) -> Int {
+    if isPassive { return 0 }
     // Twice around: the first time may only end the laps that are under way.
     for _ in 0..<2 * partitionTotal {
       let p = partitions + evictionHand

@@ -3,7 +3,7 @@ import Wire
 extension Store {
   /// The earliest expiry of any record, or of one that was replaced since; milliseconds since 1970, `UInt64.max` for
   /// none. When `maintain` has something to do.
-  package var nextExpiry: UInt64 { due[1] }
+  package var nextExpiry: UInt64 { isPassive ? .max : due[1] }
 
   /// Notes that a record with this expiry became alive. `isKnown`: it replaces one with the same expiry, whose entry
   /// serves it too.
@@ -122,7 +122,7 @@ extension Store {
   /// Removes expired keys, with tombstones, until none is left or `budget` bytes of work are done. Answers the work.
   mutating func expireDue(now: UInt64, budget: Int) -> Int {
     var work = 0
-    while due[1] <= now && work < budget {
+    while nextExpiry <= now && work < budget {
       var node = 1
       while node < dueLeaves { node = due[2 * node] <= due[2 * node + 1] ? 2 * node : 2 * node + 1 }
       work += expireFirst(partitions + (node - dueLeaves), now: now)

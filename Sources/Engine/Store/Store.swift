@@ -60,6 +60,8 @@ package struct Store: ~Copyable {
   let firstPartition: Int
   let partitionTotal: Int
   let evicts: Bool
+  /// No partition removes anything by itself, neither what expired nor what may be evicted; see `Partition.isPassive`.
+  package var isPassive = false
   let processPages: Int
   let segmentLimit: Int
   let maximumValue: Int

@@ -374,8 +374,8 @@ struct LoadGenerator: ~Copyable {
 
   /// The socket is gone, and with it what it had of the send buffer: a new connection takes its place.
   private mutating func closed(_ socket: SocketID) {
-    let index = Int(owners[socket.index])
-    owners[socket.index] = -1
+    // Of several that are gone at once, the first one's successor may have got another's slot: only the id is its own.
+    guard let index = (0..<plan.connections).first(where: { clients[$0].socket == socket }) else { return }
     clients[index].isSending = false
     do throws(ReactorError) { try open(index) } catch { failure = LoadFailure(description: error.sentence) }
   }
