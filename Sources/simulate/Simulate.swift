@@ -25,6 +25,7 @@ import Simulator
     var words = Array(CommandLine.arguments.dropFirst())
     let jobs = take("--jobs", &words).map { Int(clamping: $0) } ?? Processors.current().usable
     let form = Form(&words)
+    Underway.tellAtTheEnd()
     if words.count >= 3, words[0] == "--calm", let hosts = Int(words[1]), let seconds = UInt64(words[2]) {
       let clients = words.count > 3 ? Int(words[3]) ?? 4 : 4
       let isTraced = words.last == "--trace"

@@ -38,12 +38,14 @@ final class Team: Sendable {
     return team.sweep.withLock { $0 }
   }
 
-  private func work() {
+  private func work(job: Int) {
     let pool = MemoryPool()
     while let turn = take() {
       let options = options(turn.seed)
       let began = Clock.seconds(CLOCK_THREAD_CPUTIME_ID)
+      Underway.note(turn.seed, job: job)
       let report = World.run(options, pool: pool)
+      Underway.note(nil, job: job)
       let busy = Clock.seconds(CLOCK_THREAD_CPUTIME_ID) - began
       sweep.withLock { sweep in
         let failures = sweep.finish(turn, options, report, busy: UInt64(busy * 1e9))
@@ -62,13 +64,13 @@ final class Team: Sendable {
 
   /// Works with so many threads, of which this one is the last.
   private func work(jobs: Int) {
-    guard jobs > 1 else { return work() }
+    guard jobs > 1 else { return work(job: 0) }
     do {
-      let thread = try Thread.start(name: "simulate") { self.work() }
+      let thread = try Thread.start(name: "simulate") { self.work(job: jobs - 1) }
       work(jobs: jobs - 1)
       thread.join()
     } catch {
-      work()
+      work(job: 0)
     }
   }
 }

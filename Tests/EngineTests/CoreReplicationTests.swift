@@ -375,6 +375,38 @@ struct CoreReplicationTests {
     #expect(other.takeAnswers().map(\.text) == ["4", "2", "1", "3", "5"])
   }
 
+  @Test("a refusal is remembered with its sentence, and said again after a failover", arguments: [1, 2])
+  func refusalAfterFailover(cores: Int) {
+    let cluster = TestCluster(3, cores: cores, factor: 3)
+    cluster.settle()
+    let key = cluster.key(of: 0)
+    func ask(_ client: TestClient) {
+      client.send(request("PUT", "/\(key)", ["If-None-Match: *", "Idempotency-Key: a"], Array("w".utf8)))
+      client.send(request("POST", "/\(key)?op=incr", ["Idempotency-Key: b"]))
+      client.send(request("DELETE", "/none-\(key)", ["Idempotency-Key: c"]))
+    }
+    let client = cluster.nodes[0].connect()
+    put(client, key, "v")
+    ask(client)
+    cluster.settle()
+    let first = client.takeAnswers().dropFirst()
+    #expect(first.map(\.status) == [412, 409, 404] && first.allSatisfy { $0.text.contains("detail") })
+    cluster.kill(0)
+    cluster.apply(.setState(NodeID(high: 1, low: 7), .down))
+    cluster.publish()
+    for _ in 0..<6 {
+      cluster.govern()
+      cluster.advance(200)
+    }
+    for node in cluster.nodes[1...] {
+      let other = node.connect()
+      ask(other)
+      cluster.settle()
+      let again = other.takeAnswers()
+      #expect(again.map(\.status) == first.map(\.status) && again.map(\.text) == first.map(\.text))
+    }
+  }
+
   @Test("a write that is refused for what it found waits until that can't be taken back")
   func refusedForUncommitted() {
     let cluster = TestCluster(3, factor: 3)

@@ -157,6 +157,20 @@ struct Outcome {
 
   init(status: UInt16) { self.status = status }
 
+  /// Of one that failed: the sentence that says why. Empty if another node refused without one.
+  var sentence: UnsafeRawBufferPointer {
+    let detail = problem.detail
+    guard detail.utf8CodeUnitCount > 0 else { return value }
+    return UnsafeRawBufferPointer(start: detail.utf8Start, count: detail.utf8CodeUnitCount)
+  }
+
+  /// What another node or a retry must be told of it beside the status: the value, unless it is read from the log, or
+  /// the sentence.
+  var essence: UnsafeRawBufferPointer {
+    if status >= 400 && !showsValue { return sentence }
+    return isInLog ? UnsafeRawBufferPointer(start: nil, count: 0) : value
+  }
+
   init(_ problem: Problem) {
     status = problem.status
     self.problem = problem

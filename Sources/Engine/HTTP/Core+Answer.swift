@@ -166,19 +166,22 @@ extension Core {
     }
   }
 
+  /// What is said for another node that refused something without a sentence.
+  private static let noReason = Problem(500, "The node that refused this said no reason.")
+
   @inline(never)
   private mutating func writeProblem(
     _ connection: UnsafeMutablePointer<Connection>, _ chunk: UnsafeMutablePointer<Chunk>, _ style: AnswerStyle,
     _ outcome: Outcome
   ) {
     let status = HTTPStatus(rawValue: outcome.status) ?? .internalServerError
+    let given = outcome.sentence.isEmpty ? Outcome(Core.noReason).sentence : outcome.sentence
+    let text = given.baseAddress!.assumingMemoryBound(to: UInt8.self)
     let isFixed = outcome.problem.detail.utf8CodeUnitCount > 0
-    let text =
-      isFixed ? outcome.problem.detail.utf8Start : outcome.value.baseAddress?.assumingMemoryBound(to: UInt8.self)
-    let count = isFixed ? outcome.problem.detail.utf8CodeUnitCount : min(outcome.value.count, 300)
+    let count = isFixed ? given.count : min(given.count, 300)
     // A sentence is short, so that escaped it still fits a page behind the head.
     withUnsafeTemporaryAllocation(byteCount: Wire.Problem.maximumCount(detail: count), alignment: 8) { room in
-      let bodyCount = Wire.Problem.write(status, detail: text!, count, into: room.baseAddress!)
+      let bodyCount = Wire.Problem.write(status, detail: text, count, into: room.baseAddress!)
       var head = ResponseHead(status)
       head.contentLength = bodyCount
       head.contentType = ContentType.problem

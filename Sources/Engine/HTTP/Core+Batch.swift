@@ -209,9 +209,7 @@ extension Core {
     }
     if outcome.status >= 400 {
       appendJSON(",\"detail\":", to: &text)
-      let detail = outcome.problem.detail
-      let fixed = UnsafeRawBufferPointer(start: detail.utf8Start, count: detail.utf8CodeUnitCount)
-      Wire.appendJSONString(fixed.isEmpty ? outcome.value : fixed, to: &text)
+      Wire.appendJSONString(outcome.sentence, to: &text)
     } else {
       if outcome.hasRevision {
         appendJSON(",\"etag\":\"", to: &text)

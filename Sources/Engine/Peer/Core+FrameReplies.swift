@@ -34,10 +34,7 @@ extension Core {
     var kind = ResultBody.nothing
     if outcome.status >= 400 {
       kind = .sentence
-      let detail = outcome.problem.detail
-      if detail.utf8CodeUnitCount > 0 {
-        body = UnsafeRawBufferPointer(start: detail.utf8Start, count: detail.utf8CodeUnitCount)
-      }
+      body = outcome.sentence
     } else if outcome.status == 200 && isRecord {
       kind = .record
     } else if body.count > 0 {

@@ -231,6 +231,7 @@ extension Core {
   private mutating func remember(_ section: SectionView, _ slot: MemberSlot, _ part: Int) {
     guard desk.parts![part].replica.isListening(section.epoch, stream: section.stream) else { return }
     var outcome = Outcome(status: section.status)
+    if outcome.status >= 400 { outcome.problem = Problem(outcome.status, "") }
     outcome.value = section.resultValue
     if section.offset > .none {
       outcome.hasRevision = true

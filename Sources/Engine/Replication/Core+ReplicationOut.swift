@@ -236,11 +236,11 @@ extension Core {
   /// failover.
   mutating func replicate(resultOf options: OperationOptions, _ partition: PartitionID, _ outcome: Outcome) {
     let part = part(partition)
-    guard desk.parts![part].owner != nil, outcome.value.count <= limits.copiedValue || outcome.isInLog else { return }
+    guard desk.parts![part].owner != nil, outcome.essence.count <= limits.copiedValue else { return }
     let result = ReplicatedResult(
       key: [UInt8](options.idempotencyKey), fingerprint: options.fingerprint, time: wall, status: outcome.status,
       offset: outcome.hasRevision ? outcome.revision.offset : .none,
-      value: outcome.isInLog ? [] : [UInt8](outcome.value))
+      value: [UInt8](outcome.essence))
     desk.results[part, default: []].append(result)
     desk.touch(part)
   }

@@ -53,7 +53,7 @@ struct Dedup {
     limits: Limits
   ) {
     var kept = outcome
-    let value = outcome.isInLog ? [] : [UInt8](outcome.value)
+    let value = [UInt8](outcome.essence)
     kept.value = UnsafeRawBufferPointer(start: nil, count: 0)
     kept.isInLog = false
     if kept.contentType.literalCount > 0 { kept.contentType = RecordContentType() }
