@@ -42,6 +42,15 @@ extension Checker {
       + hosts.compactMap { $0.machine.flatMap { $0.cores[$0.core(of: partition)].account(of: partition) } }.joined()
   }
 
+  /// Whether these are what is left of a cluster that was never written, and lost its majority to nodes that left for
+  /// good without a leader to take their votes: they give it up for the next node that seeks a cluster.
+  private func waitsForNewcomers(_ nodes: [ControlPlane]) -> Bool {
+    guard nodes.allSatisfy({ $0.isWritten == false }) else { return false }
+    let newest = nodes.compactMap(\.raft).max { ($0.lastTerm, $0.lastIndex) < ($1.lastTerm, $1.lastIndex) }
+    guard let voters = newest?.voters else { return false }
+    return voters.count { voter in nodes.contains { $0.id == voter } } <= voters.count / 2
+  }
+
   /// What is still missing for the core to be whole; nil when nothing is.
   func missing(_ core: [Int], _ hosts: [Host], _ now: UInt64) -> String? {
     let nodes = core.compactMap { hosts[$0].control }
@@ -59,6 +68,7 @@ extension Checker {
         }.joined(separator: ", ")
     }
     if nodes.allSatisfy({ $0.raft == nil }), core.count < options.settings.expect { return nil }
+    if hosts.contains(where: \.isRetired), waitsForNewcomers(nodes) { return nil }
     var leader: ControlPlane?
     for (number, node) in zip(core, nodes) {
       guard node.topology != nil, let raft = node.raft else { return "n\(number) has no cluster" }

@@ -118,6 +118,8 @@ package struct SimulationOptions: Sendable {
     1_010_436,
     // A leader removed one of three voters just when another one died.
     1_021_734,
+    // Voters that were leaving: gave up a cluster, which then had too few of them; kept the others from founding one.
+    1_061_290, 1_071_523,
   ]
 
   /// The same of whole nodes; see `wholeSwarm`.
