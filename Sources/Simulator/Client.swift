@@ -12,6 +12,8 @@ struct Client {
   var received: [UInt8] = []
   var request: Workload.Request?
   var call: UInt64 = 0
+  /// Whether the host's cluster had taken a write then.
+  var askedWritten = false
   /// The number of the alarm that counts.
   var alarm = 0
   /// The newest committed revision of each key that it saw, and of which cluster.
@@ -123,11 +125,21 @@ extension World {
     let request = clients[number].request!
     clients[number].phase = .waiting
     clients[number].call = now
+    clients[number].askedWritten = isInWritten(number)
     let patience = [300_000_000, 2 * World.second, 8 * World.second][chance.below(3)]
     alarm(number, at: now + patience + chance.below(patience))
     checker.asked(request, clients[number].host)
     push(clients[number].pipe, 0, .bytes, workload.bytes(request))
   }
+
+  /// Whether the client's host is in a cluster that took a write. One that never did, founded by some that heard nobody
+  /// else, has nothing to say of what is in another; what it said may arrive when its nodes are in that one.
+  private func isInWritten(_ number: Int) -> Bool {
+    hosts[clients[number].host].control?.topology?.isWritten == true
+  }
+
+  /// Whether what a client reads counts: its host was in such a cluster from the question to the answer.
+  private func isOfWritten(_ number: Int) -> Bool { clients[number].askedWritten && isInWritten(number) }
 
   /// Leaves a connection.
   private mutating func hangUp(_ number: Int) {
@@ -178,8 +190,7 @@ extension World {
     if request.setsMap { return rest(number) }
     if !request.parts.isEmpty { return takeBatch(answer, request, number) }
     var outcome = History.Operation.Outcome(status: answer.status, isWrite: request.kind != .get)
-    // A cluster that never took a write, founded by some that heard nobody else, has nothing to say.
-    if request.kind == .get, hosts[clients[number].host].control?.topology?.isWritten != true { outcome = .refused }
+    if request.kind == .get, !isOfWritten(number) { outcome = .refused }
     report.answers[answer.status, default: 0] += 1
     if [400, 405, 409, 413, 414, 415, 422, 431].contains(answer.status) {
       checker.violate(.answersMakeSense, "\(answer.status) \(String(decoding: answer.body, as: UTF8.self))", now)
@@ -225,7 +236,7 @@ extension World {
         checker.violate(.answersMakeSense, "\(status) in a batch: \(text)", now)
       }
       var outcome = History.Operation.Outcome(status: status, isWrite: isWrite)
-      if !isWrite, hosts[clients[number].host].control?.topology?.isWritten != true { outcome = .refused }
+      if !isWrite, !isOfWritten(number) { outcome = .refused }
       if case .done = outcome, answer.status == 200 {
         var value: String?
         switch part.kind {

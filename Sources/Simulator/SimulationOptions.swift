@@ -136,6 +136,9 @@ package struct SimulationOptions: Sendable {
     980001,
     // A value expired at an owner that had asked to hand its partition over.
     980095,
+    // What a cluster that never took a write had said of a key arrived when its node was in another cluster: the
+    // checker's mistake.
+    1_300_022,
   ]
 
   /// The same of whole nodes of which clients ask simple things; see `plain`.

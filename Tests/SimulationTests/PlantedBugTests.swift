@@ -149,7 +149,8 @@
       Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 2), catchers: [.keepsAcknowledged]),
       Rule(mutation: .takesOldEpochs, options: .ambushed(2, 1), catchers: [.keepsAcknowledged]),
       Rule(mutation: .choosesEarly, options: .ambushed(3, 1), catchers: [.keepsAcknowledged]),
-      Rule(mutation: .shrinksEarly, options: .ambushed(4, 1), catchers: [.keepsAcknowledged]),
+      // What was acknowledged is gone, or something else is committed in its place.
+      Rule(mutation: .shrinksEarly, options: .ambushed(4, 1), catchers: [.keepsAcknowledged, .equalRecords]),
     ]
 
     /// What clients are promised beside.

@@ -55,6 +55,17 @@ def watch(processor):
     return Process("watch", begin=confined(processor, before=20))
 
 
+@contextlib.contextmanager
+def watching(processors):
+    """A list that has, once the body is left, the spans of time in which each of these processors was away."""
+    watches = [watch(processor) for processor in processors]
+    absences = []
+    try:
+        yield absences
+    finally:
+        absences += [process.stop() for process in watches]
+
+
 def probe(host, address, workload, rate, keys, begin):
     """Reads (`get`) or writes (`put`) of keys of `kvd bench`: each `[due, seconds]`, until `stop`."""
     return Process("probe", *address, workload, rate, keys, host=host, begin=begin)
@@ -133,8 +144,11 @@ def _probe(is_over, host, port, workload, rate, keys):
 def _main(kind, *arguments):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
+    parent = os.getppid()
+
     def is_over(seconds):
-        return signal.sigtimedwait({signal.SIGTERM}, seconds) is not None
+        # Nobody reads what an orphan found.
+        return signal.sigtimedwait({signal.SIGTERM}, seconds) is not None or os.getppid() != parent
 
     print("begins", flush=True)
     print(json.dumps(_watch(is_over) if kind == "watch" else _probe(is_over, *arguments)))

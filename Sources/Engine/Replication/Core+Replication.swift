@@ -166,7 +166,7 @@ extension Core {
       return
     }
     desk.parts![part].owner!.waiters.add(concern, revision.offset, token.rawValue)
-    desk.touch(part)
+    desk.touchWritten(part)
   }
 
   // MARK: Time
@@ -184,7 +184,7 @@ extension Core {
       for part in parts { moveFloor(part) }
       parts.removeAll(keepingCapacity: true)
     }
-    desk.takeAwake(&parts)
+    desk.takeAwake(&parts, now: monotonic)
     for part in parts {
       let last = desk.parts![part].replica.last
       let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
@@ -192,10 +192,12 @@ extension Core {
         desk.parts![part].owner!.retry(after: ReplicationDesk.patience, last: last, now: monotonic)
         desk.parts![part].owner!.askAgain()
         connectFollowers(part)
-        desk.touch(part)
+        desk.touchWritten(part)
       }
       updateWish(part)
-      if !isSettled || desk.wishes[part] != nil { desk.stayAwake(part) }
+      let wishes = desk.wishes[part] != nil
+      let isCalm = !wishes && desk.parts![part].owner?.isCalm != false
+      desk.looked(at: part, isSettled: isSettled && !wishes, isCalm: isCalm)
     }
     parts.removeAll(keepingCapacity: true)
     swap(&parts, &desk.spareParts)

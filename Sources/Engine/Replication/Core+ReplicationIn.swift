@@ -75,7 +75,10 @@ extension Core {
 
   private mutating func take(_ section: SectionView, from slot: MemberSlot) {
     let part = part(section.partition)
-    desk.touch(part)
+    switch section.kind {
+    case .append, .acknowledge, .result, .invalidate, .invalidated: desk.touchWritten(part)
+    case .open, .truncate, .start, .position, .refuse, .confirm, .confirmed: desk.touch(part)
+    }
     switch section.kind {
     case .open: handle(.open, section, slot, part)
     case .truncate:

@@ -17,7 +17,7 @@ extension Core {
     var parts: [Int] = []
     swap(&parts, &desk.spareParts)
     store.takeTouched(&parts)
-    for part in parts { desk.touch(part) }
+    for part in parts { desk.touchWritten(part) }
     parts.removeAll(keepingCapacity: true)
     for part in desk.backlog { desk.touch(part) }
     for part in desk.stalled { desk.touch(part) }
@@ -242,7 +242,7 @@ extension Core {
       offset: outcome.hasRevision ? outcome.revision.offset : .none,
       value: [UInt8](outcome.essence))
     desk.results[part, default: []].append(result)
-    desk.touch(part)
+    desk.touchWritten(part)
   }
 
   /// Sends what was written in this turn; a follower whose link takes nothing now gets all that is remembered later.

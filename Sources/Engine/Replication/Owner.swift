@@ -105,6 +105,13 @@ package struct Owner: Sendable {
       && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
   }
 
+  /// Whether every follower is of S and streams, all of S follow, and nothing is to change or to be read: only time, or
+  /// news of another kind than writes and their acknowledgements, gives the owner more to do than to send them.
+  var isCalm: Bool {
+    isActive && pending == nil && successor == nil && readers.isEmpty && followers.count + 1 == synced.count
+      && followers.allSatisfy { $0.phase == .streaming && !$0.lacksResults && synced.contains($0.slot) }
+  }
+
   // MARK: What counts
 
   /// The follower that is this member.

@@ -27,4 +27,13 @@ struct PartitionList {
     for part in parts { isIn[part] = false }
     swap(&parts, &list)
   }
+
+  /// Moves all to another list.
+  mutating func move(to other: inout PartitionList) {
+    for part in parts {
+      isIn[part] = false
+      other.insert(part)
+    }
+    parts.removeAll(keepingCapacity: true)
+  }
 }

@@ -71,6 +71,13 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that time alone may change. At the last tick nothing was wished for of any other, and every follower of
   /// those had everything; whatever happens to one touches it.
   private var awake = PartitionList()
+  /// Partitions that were calm at the last tick: members, followers and owner are what they should be, nothing is
+  /// wished for and no read waits. Writes and their acknowledgements change nothing of that.
+  private var isCalm: [Bool] = []
+  /// Calm ones that were written to since they were looked at. Time may change these too, but only once a follower has
+  /// owed an acknowledgement for `patience`: so they are looked at less often, for each look fetches all that is known
+  /// of a partition, and hundreds are written to between two ticks.
+  private var written = PartitionList()
   /// Partitions that were touched since removals that nobody lacks any more were let go.
   private var changed = PartitionList()
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
@@ -93,6 +100,8 @@ struct ReplicationDesk: ~Copyable {
   /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
   /// more are let go.
   var nextTick = UInt64.max
+  /// The same for calm partitions.
+  var nextCalmTick: UInt64 = 0
   var nextFloor: UInt64 = 0
   var records = RecordList()
   /// What was received and not yet told, and since when (monotonic nanoseconds); 0 for nothing.
@@ -102,6 +111,7 @@ struct ReplicationDesk: ~Copyable {
   /// Sections whose partitions are fetched together.
   static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
+  static var calmTick: UInt64 { 250_000_000 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
   static var syncInterval: UInt64 { 5_000_000_000 }
@@ -118,6 +128,8 @@ struct ReplicationDesk: ~Copyable {
     dirty = PartitionList(below: count)
     awake = PartitionList(below: count, isFull: true)
     changed = awake
+    isCalm = [Bool](repeating: false, count: count)
+    written = dirty
     catchingUp = dirty
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
@@ -160,21 +172,40 @@ struct ReplicationDesk: ~Copyable {
     }
   }
 
-  /// The partition has something to say when the turn ends.
+  /// Something happened to the partition: it may have something to say when the turn ends, and something to wish for.
+  @inline(__always)
   mutating func touch(_ part: Int) {
     dirty.insert(part)
-    awake.insert(part)
     changed.insert(part)
+    isCalm[part] = false
+    awake.insert(part)
+  }
+
+  /// The same, but all that happened is that records came or were acknowledged.
+  @inline(__always)
+  mutating func touchWritten(_ part: Int) {
+    dirty.insert(part)
+    changed.insert(part)
+    if isCalm[part] { written.insert(part) } else { awake.insert(part) }
   }
 
   /// The partitions that time may change, in their order, in `list`, which is empty; none of them is noted any more.
-  mutating func takeAwake(_ list: inout [Int]) {
+  /// Calm ones only when it is time for them.
+  mutating func takeAwake(_ list: inout [Int], now: UInt64) {
+    if now >= nextCalmTick {
+      nextCalmTick = now + ReplicationDesk.calmTick
+      written.move(to: &awake)
+    }
     awake.take(into: &list)
     list.sort()
   }
 
-  /// Time may change the partition still.
-  mutating func stayAwake(_ part: Int) { awake.insert(part) }
+  /// The partition was looked at. Time may change it still if not all of it is settled.
+  mutating func looked(at part: Int, isSettled: Bool, isCalm: Bool) {
+    self.isCalm[part] = isCalm
+    if isSettled { return }
+    if isCalm { written.insert(part) } else { awake.insert(part) }
+  }
 
   /// The same of those that were touched since this was asked last.
   mutating func takeChanged(_ list: inout [Int]) {
