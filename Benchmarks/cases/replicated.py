@@ -13,8 +13,8 @@ ONE = {"kvd, 1 node": servers.kvd, "kvd, 3 nodes": clusters.kvd_nodes}
 PEERS = {"redis": servers.redis, "redis, 1 replica, WAIT 1": clusters.redis_with_replica,
          "etcd, 3 nodes": clusters.etcd_nodes}
 NOTE = ("All processes of a cluster share core 0, so that what three machines would do at once happens one after "
-        "another here; CPU is that of all of them. etcd keeps its files in memory (tmpfs), its leader takes puts as "
-        "JSON over HTTP from wrk; redis keeps none and confirms with a WAIT behind each SET.")
+        "another here; CPU is that of all of them. etcd keeps its files in memory (tmpfs) and takes puts as JSON over "
+        "HTTP from wrk; redis keeps none and confirms with a WAIT behind each SET.")
 NULL_NOTE = "null hands what it receives to two followers and answers once one has said that it has it."
 
 
@@ -35,8 +35,9 @@ class Latency:
                 "kvd, 3 nodes, key of the node asked": ("kvd, 3 nodes", load.but(prefix=cluster.prefix(True))),
                 "kvd, 3 nodes, key of another": ("kvd, 3 nodes", load.but(prefix=cluster.prefix(False))),
                 **{name: (name, load) for name in PEERS if name in running}}
-            if "redis, 1 replica, WAIT 1" in loads:
-                loads["redis, 1 replica, WAIT 1"] = ("redis, 1 replica, WAIT 1", load.but(wait=1))
+            for name, change in (("redis, 1 replica, WAIT 1", {"wait": 1}), ("etcd, 3 nodes", {"to_owners": True})):
+                if name in loads:
+                    loads[name] = (name, load.but(**change))
             reports = {name: [] for name in loads}
             for _ in range(options.rounds):
                 for name, (server, own) in loads.items():
@@ -69,6 +70,9 @@ PUT = Load(workload="put", keys=100_000)
 ASKED = "kvd, 3 nodes, one asked"
 OWNERS = "kvd, 3 nodes, owners asked"
 NULL = "null, 3 nodes"
+# Its leader owns all keys.
+ETCD_LEADER = "etcd, 3 nodes, leader asked"
+ETCD = "etcd, 3 nodes, all asked"
 
 
 # etcd takes as many puts into one round as there are, which come from many clients: with 50 it does a tenth less per
@@ -84,14 +88,17 @@ def contenders(etcd_connections):
         NULL: Contender(clusters.null_nodes, {}, fills=False),
         "redis": Contender(servers.redis, {}),
         "redis, 1 replica, WAIT 1": Contender(clusters.redis_with_replica, {"wait": 1}),
-        "etcd, 3 nodes": Contender(clusters.etcd_nodes, {"connections": etcd_connections}, fills=False),
+        ETCD_LEADER: Contender(clusters.etcd_nodes, {"connections": etcd_connections, "to_owners": True}, fills=False),
+        ETCD: Contender(clusters.etcd_nodes, {"connections": etcd_connections}, fills=False),
     }
 
 
 def bars(how):
-    """To etcd, whose leader is asked: kvd's owners are what that is, and any node is what a plain HTTP client asks."""
-    return tuple(against(f"PUT, w=majority on 3 nodes, {how}, {asked} asked, to etcd's leader", "etcd, 3 nodes", 20,
-                         mine=mine) for asked, mine in (("owners", OWNERS), ("one node", ASKED)))
+    """To etcd, asked alike: who asks kvd's owners to whoever asks the leader; and plain HTTP clients, two of three of
+    whose writes must be passed on in either cluster."""
+    return tuple(against(f"PUT, w=majority on 3 nodes, {how}, {asked} asked, to etcd's {others}", other, 20, mine=mine)
+                 for asked, mine, others, other in (("owners", OWNERS, "leader", ETCD_LEADER),
+                                                    ("one node", ASKED, "nodes, asked alike", ETCD)))
 
 
 def throughput(name, how, load, etcd_connections, *notes):

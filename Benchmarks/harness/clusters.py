@@ -4,6 +4,7 @@ etcd. They take turns there, so that a round trip through them takes the sum of 
 import base64
 import http.client
 import json
+import math
 import os
 import re
 import resource
@@ -178,10 +179,11 @@ def resp(port, *commands):
 
 class EtcdCluster(Cluster):
     """Takes puts as its users send them over HTTP: JSON with key and value in base64. wrk sends them, as `kvd bench`
-    doesn't speak that."""
+    doesn't speak that: to the leader, which owns all keys, or to all members alike, as clients that know nothing of
+    leaders are spread."""
 
     def has_leader(self):
-        """Whether one leads; the load goes there from then on."""
+        """Whether one leads; a load for owners goes there from then on."""
         for member in self.members:
             status = self.ask(member, "/v3/maintenance/status")
             if status.get("leader") and status["leader"] == status["header"]["member_id"]:
@@ -201,12 +203,15 @@ class EtcdCluster(Cluster):
 
     def load(self, load, seconds, on):
         """A report like that of `kvd bench`."""
+        asked = [self.url] if load.to_owners else [member.url for member in self.members]
         script = machine.WORK / "etcd.lua"
-        script.write_text(etcd_script(load))
+        script.write_text(etcd_script(load, [int(url.rsplit(":", 1)[1]) for url in asked]))
+        # As many from each thread, each of which has a member of its own.
+        connections = len(asked) * math.ceil(load.connections / len(asked))
         before = sum(map(machine.cpu_seconds, self.pids))
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = machine.pinned(on, ["wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "-s",
-                                      script, self.url])
+        command = machine.pinned(on, ["wrk", f"-t{len(asked)}", f"-c{connections}", f"-d{max(1, round(seconds))}s",
+                                      "-s", script, self.url])
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if "Socket errors" in out or "Non-2xx" in out:
@@ -219,8 +224,8 @@ class EtcdCluster(Cluster):
                 "latency": {"p50": 1000 * p50, "p99": 1000 * p99}}
 
 
-def etcd_script(load, bodies=10_000):
-    """For wrk: puts of keys in no order, a new one each time until the script's are used up."""
+def etcd_script(load, ports, bodies=10_000):
+    """For wrk: puts of keys in no order, a new one each time until the script's are used up; a thread for each port."""
     value = base64.b64encode(b"v" * load.value).decode()
     count = min(load.keys, bodies)
     return f"""
@@ -237,6 +242,11 @@ local function base64(text)
     end
   end
   return table.concat(out)
+end
+local ports, threads = {{{', '.join(map(str, ports))}}}, 0
+function setup(thread)
+  threads = threads + 1
+  thread.addr = wrk.lookup("127.0.0.1", ports[threads])[1]
 end
 local requests, next = {{}}, 0
 function init()
@@ -258,7 +268,7 @@ end
 
 
 def etcd_nodes(count=3):
-    """Nodes of etcd with their data in memory (tmpfs), so that no disk is waited for; the leader takes the load."""
+    """Nodes of etcd with their data in memory (tmpfs), so that no disk is waited for."""
     folder = Path(tempfile.mkdtemp(prefix="kvd-bench-", dir="/dev/shm"))
     ports = [(machine.free_port(), machine.free_port()) for _ in range(count)]
     members = ",".join(f"e{number}=http://127.0.0.1:{peer}" for number, (_, peer) in enumerate(ports))
