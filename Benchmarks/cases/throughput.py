@@ -47,8 +47,9 @@ class Throughput:
     bars: tuple = ()
     notes: tuple = ()
     first: str = "kvd"
-    # The share of the usual time that a turn takes.
+    # The share of the usual time that a turn takes, and how many times the usual rounds there are.
     share: float = 1.0
+    times: int = 1
     # The server that does nothing but receive and send.
     mark: str = "null io_uring"
 
@@ -65,7 +66,7 @@ class Throughput:
                     if contender.fills:
                         fill(servers[contender.start], load.but(**contender.load))
             running = {name: servers[contender.start] for name, contender in contenders.items()}
-            for _ in range(options.rounds):
+            for _ in range(options.rounds * self.times):
                 for name, contender in contenders.items():
                     reports[name].append(measure(running[name], load.but(**contender.load),
                                                  self.share * options.seconds))
