@@ -9,6 +9,27 @@ struct CoreReplicationTests {
     client.send(request("PUT", "/\(key)\(query)", body: value))
   }
 
+  @Test("frames' answers that are due late in a turn leave with it, also while others still wait")
+  func lateReplies() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let client = FrameClient(cluster.nodes[0])
+    cluster.hold(0, 1)
+    cluster.hold(0, 2)
+    for (n, timeout) in [300, 300, 2_000, 300].enumerated() {
+      var step = FrameClient.Step(operation: .put, answer: .reply, key: cluster.key(of: 0, n), value: [1])
+      step.terms.concern = FrameConcern(write: .majority, read: .local, timeout: UInt32(timeout))
+      client.client.send(client.request([step]))
+    }
+    cluster.settle()
+    #expect(client.take() == [])
+    cluster.advance(320)
+    #expect(client.statuses() == [504, 504, 504])
+    cluster.advance(1_700)
+    #expect(client.statuses() == [504])
+    cluster.checkAtRest()
+  }
+
   @Test("a write is answered when a majority has it, and all have it soon", arguments: [nil, 1, 2, 3])
   func majority(seed: UInt64?) {
     let cluster = TestCluster(3, cores: seed == nil ? 1 : 2, seed: seed, factor: 3)

@@ -285,6 +285,7 @@ package struct Core: ~Copyable {
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
+    sealReply()  // what was answered since the batch; a flush would leave it behind
     flushDirty()
     if !borrowers.isEmpty { lendToBorrowers() }
     discardSurplus()

@@ -34,6 +34,7 @@ extension Core {
 
   /// Flushes every connection that has something new, once per turn.
   mutating func flushDirty() {
+    assert(frames.reply == nil, "a REPLY isn't sealed")
     var position = 0
     while position < dirty.count {
       let connection = connections + Int(dirty[position])
