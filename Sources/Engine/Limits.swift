@@ -94,6 +94,9 @@ package struct Limits: Sendable, Equatable {
   package var abandonAfter = 600_000
   /// How long a node that was told to stop waits for the others to take over what it has.
   package var leaveTimeout = 5_000
+  /// How long a node that has left its cluster still answers on idle connections, so that their clients hear that they
+  /// should go elsewhere.
+  package var leaveGrace = 250
   /// How long a shutdown waits for what is in flight.
   package var shutdownTimeout = 10_000
 
@@ -192,6 +195,7 @@ extension Limits {
     Limit("lingerTimeout", \.lingerTimeout, 1...604_800_000),
     Limit("clusterWait", \.clusterWait, 1...604_800_000),
     Limit("leaveTimeout", \.leaveTimeout, 1...604_800_000),
+    Limit("leaveGrace", \.leaveGrace, 0...604_800_000),
     Limit("evictAfter", \.evictAfter, 1_000...604_800_000),
     Limit("abandonAfter", \.abandonAfter, 1_000...604_800_000),
     Limit("shutdownTimeout", \.shutdownTimeout, 1...604_800_000),

@@ -13,6 +13,7 @@ struct CoreThread: ~Copyable {
   private var loop: Loop
   private var core: Core
   private var isStopping = false
+  private var isAccepting = true
   private var hasDrained = false
   private var hasSignal = false
   /// The control plane; of core 0 alone.
@@ -57,6 +58,7 @@ struct CoreThread: ~Copyable {
   private mutating func turn() {
     var deadline = min(core.deadline, stopDeadline)
     if let cluster { deadline = min(deadline, hasNews ? 0 : cluster.deadline) }
+    if isAccepting && core.closesIdle { deadline = 0 }
     if deadline != 0 && post.count > 1 {
       loop.announceSleep()
       if core.hasMail || post.hasMail { deadline = 0 }
@@ -209,15 +211,18 @@ struct CoreThread: ~Copyable {
   private mutating func stop() {
     if !isStopping {
       isStopping = true
-      loop.stopAccepting()
       core.beginShutdown()
       stopDeadline = Clock.monotonic() + UInt64(shared.settings.limits.shutdownTimeout) * 1_000_000
+    }
+    if core.closesIdle && isAccepting {  // and what has connected by now is told to go elsewhere
+      isAccepting = false
+      loop.stopAccepting()
     }
     if Clock.monotonic() >= stopDeadline {
       core.closeAll()
       stopDeadline = .max
     }
-    if !hasDrained && core.openConnections == 0 {
+    if !hasDrained && !isAccepting && core.openConnections == 0 {
       hasDrained = true
       shared.drained.add(1, ordering: .acquiringAndReleasing)
       shared.wakeOthers(than: index)

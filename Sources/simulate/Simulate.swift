@@ -39,7 +39,12 @@ import Simulator
     #if DEBUG
       if words.count >= 2, words[0] == "--mutation" {
         let isTraced = words.last == "--trace"
-        exit(hunt(words[1], form, seeds: words.dropFirst(2).first, jobs: jobs, isTraced: isTraced) ? 0 : 1)
+        let seeds = words.dropFirst(2).compactMap { UInt64($0) }
+        guard words.count == 2 + seeds.count + (isTraced ? 1 : 0), seeds.count < 2 || seeds[1] <= seeds[0] else {
+          print(usage)
+          exit(2)
+        }
+        exit(hunt(words[1], form, seeds: seeds, jobs: jobs, isTraced: isTraced) ? 0 : 1)
       }
     #endif
     let count = take("--seeds", &words)
@@ -128,8 +133,9 @@ import Simulator
   }
 
   #if DEBUG
-    /// Looks for a seed that shows a planted bug, in builds that have some to plant; traced, at the last one only.
-    private static func hunt(_ name: String, _ form: Form, seeds: String?, jobs: Int, isTraced: Bool) -> Bool {
+    /// Looks for a seed that shows a planted bug, in builds that have some to plant, up to the first of two numbers and
+    /// from the second one on; traced, at the last one only.
+    private static func hunt(_ name: String, _ form: Form, seeds: [UInt64], jobs: Int, isTraced: Bool) -> Bool {
       let control = Mutation.allCases.first { "\($0)" == name }
       let data = ReplicationMutation.allCases.first { "\($0)" == name }
       guard control != nil || data != nil else {
@@ -142,9 +148,9 @@ import Simulator
         options.replicationMutation = data
         return options
       }
-      let last = seeds.flatMap { UInt64($0) } ?? 200
+      let last = seeds.first ?? 200
       if isTraced { for line in World.run(options(last), trace: true).trace { print(line) } }
-      let first = isTraced ? last : 1
+      let first = isTraced ? last : seeds.dropFirst().first ?? 1
       let sweep = Team.run(
         Sweep(from: first, count: last - first + 1, stopsAtFailure: true), jobs: jobs, options: options)
       guard let failure = sweep.failures.first else {

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 
 from latency import percentile, undisturbed, watching
 from load import Load
@@ -42,3 +45,37 @@ def test_all_nodes_are_restarted_under_load(cluster, record_property):
     assert load.lost([cluster.nodes[host] for host in hosts]) == []
     # The aim is 50 ms; the bound leaves room for a machine that does other things as well.
     assert worst < 250
+
+
+@contextmanager
+def hogs(count):
+    """So many processes that only compute."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_starved_node_leaves_without_a_failed_request(cluster):
+    """Each node in turn hardly gets a processor while it leaves: all that may happen in between does."""
+    hosts = cluster.network.hosts[:3]
+    cluster.start(hosts)
+    until(lambda: cluster.is_balanced([cluster.nodes[host] for host in hosts]), "a balanced cluster", 15)
+    with hogs(len(os.sched_getaffinity(0))):
+        load = Load(cluster, cluster.network.hosts[3], rate=800, clients=16).start()
+        lasts(1)
+        for host in hosts:
+            node = cluster.nodes[host]
+            for thread in os.listdir(f"/proc/{node.process.pid}/task"):
+                os.setpriority(os.PRIO_PROCESS, int(thread), 10)
+            node.send_signal(signal.SIGTERM)
+            assert node.wait(40) == 0
+            cluster.start([host])
+            until(lambda: cluster.is_balanced([cluster.nodes[host] for host in hosts]), "a balanced cluster", 40)
+        load.stop()
+    print(f"{cluster.io}: {load.summary()}")
+    assert load.failures == [], "\n".join(what for _, what in load.failures[:20])
+    assert load.lost([cluster.nodes[host] for host in hosts]) == []

@@ -200,6 +200,7 @@ struct CoreTimeTests {
     node.settle()
     let answers = late.takeAnswers()
     #expect(answers.map(\.status) == [503])
+    #expect(answers.first?.text.contains("going down") == true)
     #expect(answers.map(\.closes) == [true])
     node.advance(2_500)
     for core in 0..<2 { #expect(node.cores[core].openConnections == 0) }

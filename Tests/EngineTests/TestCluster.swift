@@ -141,6 +141,14 @@ final class TestCluster {
   /// Makes a change the control plane's; nodes hear of it by `publish`.
   func apply(_ command: TopologyCommand) { topology.apply(command, at: topology.index.next) }
 
+  /// The cluster goes on without a member that owns and holds nothing any more.
+  func remove(_ node: Int) {
+    let id = NodeID(high: UInt64(node + 1), low: 7)
+    topology.apply(voters: topology.voters.filter { $0 != id }, at: topology.index.next)
+    apply(.removeMember(id))
+    precondition(topology.slot(of: id) == nil, "n\(node) still has something")
+  }
+
   /// The node is gone from one instant to the next; the others' connections to it break.
   func kill(_ node: Int) {
     dead.insert(node)

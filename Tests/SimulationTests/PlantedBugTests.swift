@@ -144,13 +144,12 @@
 
     /// Those that the protocol marks ★; each is found by the first seeds of these options.
     static let rules: [Rule] = [
-      Rule(mutation: .keepsIdentity, options: .harsh(16), catchers: [.keepsAcknowledged]),
+      Rule(mutation: .keepsIdentity, options: .harsh(55), catchers: [.keepsAcknowledged]),
       Rule(mutation: .activatesEarly, options: .ambushed(0, 1), catchers: [.keepsAcknowledged]),
-      Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 2), catchers: [.keepsAcknowledged]),
+      Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 11), catchers: [.keepsAcknowledged]),
       Rule(mutation: .takesOldEpochs, options: .ambushed(2, 1), catchers: [.keepsAcknowledged]),
       Rule(mutation: .choosesEarly, options: .ambushed(3, 1), catchers: [.keepsAcknowledged]),
-      // What was acknowledged is gone, or something else is committed in its place.
-      Rule(mutation: .shrinksEarly, options: .ambushed(4, 1), catchers: [.keepsAcknowledged, .equalRecords]),
+      Rule(mutation: .shrinksEarly, options: .ambushed(4, 1), catchers: [.keepsAcknowledged]),
     ]
 
     /// What clients are promised beside.

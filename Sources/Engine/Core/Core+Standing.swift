@@ -159,7 +159,7 @@ extension Core {
     let mayKnowMore = standing.gate != .open || routes.table[Int(partition.rawValue)].owner != Routes.own
     if operation.pointee.isForwarded && mayKnowMore { return wrongOwner(partition) }
     guard let view = standing.view, let topology = view.topology, !view.isForming else { return Outcome(.seeking) }
-    guard standing.hasLease else { return Outcome(.readOnly) }
+    guard standing.hasLease else { return Outcome(cutOff) }
     let entry = topology.partitions[Int(partition.rawValue)]
     guard topology.isWritten else { return Outcome(.notYetWritable) }
     guard entry.isActive, let owner = entry.owner, let member = topology.members[Int(owner)] else {
@@ -172,6 +172,11 @@ extension Core {
     outcome.value = scratch.copy(Array(sentence.utf8))
     return outcome
   }
+}
+
+extension Core {
+  /// What a write is told that this node must not take.
+  var cutOff: Problem { isWindingDown ? .goingDown : .readOnly }
 }
 
 extension Problem {

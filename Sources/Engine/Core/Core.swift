@@ -170,8 +170,8 @@ package struct Core: ~Copyable {
   var hasMaintenance = false
   /// Bytes of bodies being collected in memory, over all connections.
   var collectedBytes = 0
-  /// No new requests: the node is going down.
-  package private(set) var isShuttingDown = false
+  /// How the node goes down; see `Core+Shutdown`.
+  var shutdown = Shutdown()
   /// The node leaves its cluster and stops then.
   var isLeaving = false
   /// Whether each answer tells its client to go on elsewhere, so that no request is under way to a node that stops.
@@ -282,6 +282,7 @@ package struct Core: ~Copyable {
     if desk.parts != nil { turnReplication() }
     if !copyRequests.isEmpty { settleCopies() }
     if !links.isEmpty { turnLinks() }
+    if isShuttingDown && !closesIdle { lookForLast() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
     releaseForeign()
     writeAcks()
@@ -328,7 +329,7 @@ package struct Core: ~Copyable {
     if nextLinkTick != .max { next = min(next, nextLinkTick * 1_000_000) }
     if !second.isEmpty || !copyRequests.isEmpty || !deferredReads.isEmpty { next = min(next, monotonic + 5_000_000) }
     for pending in pendingSettings { next = min(next, pending.deadline) }
-    next = min(next, held.nextTry)
+    next = min(next, held.nextTry, shutdown.deadline)
     let expiry = store.nextExpiry
     if expiry != .max {
       // A time to live may outlast what nanoseconds can count (584 years): a day at a time is soon enough to look
@@ -346,7 +347,9 @@ package struct Core: ~Copyable {
   package mutating func opened(_ id: ConnectionID, isPeer: Bool = false, isBeyondLimit: Bool = false) {
     let connection = occupy(id)
     if isPeer { becomePeer(connection) }
-    if isShuttingDown || isBeyondLimit || openConnections > limits.connections {
+    if isShuttingDown {
+      fail(connection, .goingDown, route: .other)
+    } else if isBeyondLimit || openConnections > limits.connections {
       fail(connection, .tooManyConnections, route: .other)
     }
     schedule(monotonicMilliseconds + UInt64(limits.idleTimeout))
@@ -426,27 +429,6 @@ package struct Core: ~Copyable {
     abandonBody(connection)
     connection.pointee.input.removeAll()
     effects.append(.close(connection.pointee.id))
-  }
-
-  /// Stops taking requests: idle connections are closed, the others after their last answer.
-  package mutating func beginShutdown() {
-    guard !isShuttingDown else { return }
-    runBatch()
-    isShuttingDown = true
-    forEachConnection { core, connection in
-      guard connection.pointee.state == .open else { return }
-      if core.link(of: connection) != nil { return }  // answers may still come over it
-      if connection.pointee.peer != nil { return core.leave(connection) }
-      let isIdle = connection.pointee.phase == .idle && connection.pointee.input.isEmpty
-      if isIdle && connection.pointee.output.isEmpty { core.close(connection) }
-    }
-  }
-
-  /// Closes what is left when a shutdown has waited long enough.
-  package mutating func closeAll() {
-    forEachConnection { core, connection in
-      if connection.pointee.state != .closing { core.close(connection) }
-    }
   }
 
   /// Visits every connection that isn't free.

@@ -17,7 +17,7 @@ extension Core {
     guard let view = standing.view else { return setAlone(map, name, settings, entry) }
     guard let topology = view.topology, !view.isForming else { throw .seeking }
     guard settings.replicas <= UInt16(topology.copies) else { throw .tooManyReplicas }
-    guard standing.hasLease else { throw .readOnly }
+    guard standing.hasLease else { throw cutOff }
     guard pendingSettings.count < ClusterLimits.mapRequests else { throw .overloaded }
     settings.version = maps.settings(of: map).version
     let gather = Gather(entry, kind: .settings, expected: 1)

@@ -172,9 +172,14 @@ extension Core {
   /// since closing with unread input would reset the connection and could destroy the answer (RFC 9112 section 9.6).
   private mutating func finishIfLast(_ connection: UnsafeMutablePointer<Connection>) {
     let isIdle = connection.pointee.body == nil && connection.pointee.input.isEmpty
+    if let peer = connection.pointee.peer, !connection.pointee.isLast, !connection.pointee.hasEnded {
+      // Answers may still come over a link; others are told the last request that was executed.
+      if isShuttingDown && peer.pointee.link < 0 { leave(connection) }
+      return
+    }
     let isLast =
       connection.pointee.isLast
-      || (!connection.pointee.isBlocked && (connection.pointee.hasEnded || (isShuttingDown && isIdle)))
+      || (!connection.pointee.isBlocked && (connection.pointee.hasEnded || (closesIdle && isIdle)))
     guard isLast, connection.pointee.output.gaps == 0 else { return }
     if connection.pointee.hasEnded { return close(connection) }
     abandonBody(connection)

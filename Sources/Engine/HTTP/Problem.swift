@@ -102,6 +102,7 @@ extension Problem {
   static var overloaded: Problem {
     Problem(503, "Not applied: this node has too much work waiting. Try again shortly.")
   }
+  static var goingDown: Problem { Problem(503, "Not applied: this node is going down. Ask another one.") }
   static var tooManyConnections: Problem {
     Problem(503, "This node has as many connections as it takes (limits.connections). Try again shortly.")
   }

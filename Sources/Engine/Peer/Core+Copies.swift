@@ -68,7 +68,9 @@ extension Core {
     let all = copyRequests
     copyRequests = []
     for request in all {
-      if request.isGrant ? holds(request.revision) : hasReached(request.revision) {
+      // Where there is no copy any more, nobody reads here what is older than the write.
+      let isNeedless = isShuttingDown || !routes.table[Int(request.revision.partition.rawValue)].isReadable
+      if request.isGrant ? holds(request.revision) : isNeedless || hasReached(request.revision) {
         if Int(request.sender) == index {
           finishCopy(request.token)
         } else {

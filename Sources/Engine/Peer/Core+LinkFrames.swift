@@ -13,6 +13,7 @@ extension Core {
     case .reply:
       takeReply(frame, connection, link)
       link.pointee.trim()
+      endIfRemoved(link)
     case .close:
       guard CloseFrame.read(frame) != nil else { return refuse(connection, .malformed) }
       logClosed(frame, link)
@@ -82,6 +83,12 @@ extension Core {
     ProofFrame.write(handshake.code(.proof, key), to: chunk.end, bindings.toNode)
     didWriteFrame(connection, chunk, ProofFrame.frameCount)
     return true
+  }
+
+  /// A link to a node that isn't a member any more ends with the last answer.
+  @inline(__always)
+  private mutating func endIfRemoved(_ link: UnsafeMutablePointer<Link>) {
+    if !link.pointee.isWanted && link.pointee.isAnswered { lose(link.pointee.index, .removed) }
   }
 
   // MARK: Results
@@ -208,7 +215,10 @@ extension Core {
     }
     value.filled += used
     link.pointee.value = value
-    if value.filled == value.count { finishValue(value, connection, link) }
+    if value.filled == value.count {
+      finishValue(value, connection, link)
+      endIfRemoved(link)
+    }
     return used
   }
 

@@ -83,10 +83,20 @@ extension Core {
     nextLinkTick = 0
   }
 
-  /// The node isn't a member any more.
-  mutating func removeLink(_ link: Int) {
-    links[link].pointee.isWanted = false
-    lose(link, .removed)
+  /// The node isn't a member any more. Nothing else is asked of it, but a node that leaves has perhaps executed what it
+  /// was asked before: its answers may be on their way, behind the news.
+  mutating func removeLink(_ index: Int) {
+    let link = links[index]
+    link.pointee.isWanted = false
+    for frame in link.pointee.queue {
+      link.pointee.bytes -= frame.pointee.end - FrameLayout.headCount + frame.pointee.valueCount
+      link.pointee.operations -= frame.pointee.remaining
+      end(frame, isUnexecuted: true)
+    }
+    link.pointee.queue = []
+    link.pointee.since = monotonicMilliseconds
+    nextLinkTick = min(nextLinkTick, deadline(of: link))
+    if link.pointee.state != .up || link.pointee.isAnswered { lose(index, .removed) }
   }
 
   // MARK: Time
@@ -95,9 +105,9 @@ extension Core {
   mutating func tickLinks() {
     let now = monotonicMilliseconds
     var next = UInt64.max
-    for link in links where link.pointee.isWanted {
+    for link in links where link.pointee.isWanted || link.pointee.connection != nil {
       tick(link, now)
-      next = min(next, deadline(of: link))
+      if link.pointee.isWanted || link.pointee.connection != nil { next = min(next, deadline(of: link)) }
     }
     nextLinkTick = next
   }
@@ -113,6 +123,9 @@ extension Core {
       if now >= link.pointee.since + UInt64(limits.linkGreeting) { lose(link.pointee.index, .silent) }
     case .up:
       if now >= link.pointee.heard + UInt64(limits.linkSilence) { return lose(link.pointee.index, .silent) }
+      if !link.pointee.isWanted, now >= link.pointee.since + UInt64(limits.shutdownTimeout) {
+        return lose(link.pointee.index, .removed)
+      }
       let last = max(link.pointee.heard, link.pointee.pinged)
       guard now >= last + UInt64(limits.linkPing), let connection = connection(link.pointee.connection!),
         let peer = connection.pointee.peer
@@ -131,6 +144,7 @@ extension Core {
     case .up:
       min(
         link.pointee.heard + UInt64(limits.linkSilence),
+        link.pointee.isWanted ? .max : link.pointee.since + UInt64(limits.shutdownTimeout),
         max(link.pointee.heard, link.pointee.pinged) + UInt64(limits.linkPing))
     }
   }
@@ -166,6 +180,7 @@ extension Core {
   mutating func lose(_ index: Int, _ loss: LinkLoss, executed: UInt64? = nil) {
     let link = links[index]
     let id = link.pointee.connection
+    if !link.pointee.isAnswered && executed == nil { logLost(link, loss) }
     if link.pointee.state == .up {
       metrics.count(.linksLost)
       link.pointee.failures = 0
@@ -206,6 +221,23 @@ extension Core {
       }
     }
     drop(frame)
+  }
+
+  /// Some that wait will be told that the outcome of what they asked is unknown: the log says why.
+  @inline(never)
+  private mutating func logLost(_ link: UnsafeMutablePointer<Link>, _ loss: LinkLoss) {
+    guard configuration.logLevel <= .notice else { return }
+    var line: [UInt8] = []
+    appendJSON("\"message\":\"link lost with operations under way\",\"type\":\"LINK\",\"node\":", to: &line)
+    appendJSONString("\(link.pointee.node)", to: &line)
+    appendJSON(",\"reason\":", to: &line)
+    appendJSONString("\(loss)", to: &line)
+    appendJSON(",\"operations\":", to: &line)
+    appendJSONInteger(Int64(link.pointee.operations), to: &line)
+    appendJSON(",\"silent\":", to: &line)
+    appendJSONInteger(Int64(monotonicMilliseconds - min(link.pointee.heard, monotonicMilliseconds)), to: &line)
+    let text = logScratch.copy(line)
+    effects.append(.log(.notice, text.baseAddress!, count: text.count))
   }
 
   /// Milliseconds before the next attempt: exponential with a cap, half of it by chance, so that nodes that lost each

@@ -14,13 +14,13 @@ extension Core {
     let isLater = !held.isEmpty && held.has(operation.pointee.key.partition)
     guard let index = place.link, !isLater else {
       if isStalled(operation.pointee.key.partition) {
-        return Outcome(isRead ? .stalledRead : isCutOff ? .readOnly : .stalled)
+        return Outcome(isRead ? .stalledRead : isCutOff ? cutOff : .stalled)
       }
-      return Outcome(isRead ? .noOwnerRead : isCutOff ? .readOnly : .noOwner)
+      return Outcome(isRead ? .noOwnerRead : isCutOff ? cutOff : .noOwner)
     }
     let link = links[index]
     guard isRead ? canAsk(index) : link.pointee.isUsable else {
-      return Outcome(isRead ? .ownerUnreachableRead : isCutOff ? .readOnly : .ownerUnreachable)
+      return Outcome(isRead ? .ownerUnreachableRead : isCutOff ? cutOff : .ownerUnreachable)
     }
     let size = operation.pointee.body.count + (operation.pointee.staged?.filled ?? 0)
     guard link.pointee.bytes == 0 || link.pointee.bytes + size <= limits.linkBytes,
@@ -321,7 +321,7 @@ extension Core {
       } else if isRefreshed || (age >= UInt64(limits.linkRetry) && routes.version >= attempt.version) {
         run(attempt)
         attempt.bytes.deallocate()
-      } else if age >= UInt64(limits.linkRefresh) {
+      } else if age >= UInt64(limits.linkRefresh) || isShuttingDown {  // then no newer one comes
         answer(attempt.token, Outcome(.ownerMoved))
         attempt.bytes.deallocate()
       } else {

@@ -22,7 +22,7 @@ struct Link {
   /// Its number among the core's links.
   let index: Int
   var state = State.waiting
-  /// The node is still a member; otherwise the slot is free once nothing refers to it.
+  /// The node is still a member; otherwise the link ends with what is under way, and the slot is free then.
   var isWanted = true
   /// The connection, from dialing on.
   var connection: ConnectionID?
@@ -57,6 +57,9 @@ struct Link {
 
   /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be.
   var isUsable: Bool { isWanted && (state == .up || (failures == 0 && address != .none)) }
+
+  /// Whether nothing is waited for.
+  var isAnswered: Bool { operations == 0 && value == nil }
 
   /// The frame of this id that still waits for results.
   func frame(_ id: UInt64) -> UnsafeMutablePointer<LinkFrame>? {

@@ -129,7 +129,7 @@ extension Core {
 
   /// Why a write of this concern isn't applied now; nil if it is.
   mutating func refusal(of concern: WriteConcern, in partition: PartitionID) -> Problem? {
-    guard standing.hasLease else { return .readOnly }
+    guard standing.hasLease else { return cutOff }
     let part = part(partition)
     guard let owner = desk.parts![part].owner, owner.isActive else { return isStalled(partition) ? .stalled : .fenced }
     if owner.successor != nil { return .fenced }
