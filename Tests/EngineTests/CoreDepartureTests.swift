@@ -229,6 +229,19 @@ struct CoreDepartureTests {
     }
   }
 
+  @Test("a shutdown of which everything was closed at once wants no turn by itself")
+  func closedAtOnce() {
+    let node = TestNode()
+    let client = node.connect()
+    node.settle()
+    node.turn(0) { $0.closeAll() }
+    node.turn(0) { $0.beginShutdown() }
+    node.settle()
+    #expect(client.isGone)
+    #expect(node.cores[0].deadline > node.monotonic)
+    node.checkAtRest()
+  }
+
   @Test("turns that bring something don't put the end off for ever")
   func busyShutdown() {
     let node = TestNode()

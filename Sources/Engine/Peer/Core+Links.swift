@@ -59,7 +59,7 @@ extension Core {
 
   /// Makes a link to a member, to be dialed when this turn ends.
   mutating func addLink(to member: Member) -> Int {
-    let free = links.firstIndex { !$0.pointee.isWanted && $0.pointee.connection == nil }
+    let free = links.firstIndex { !$0.pointee.isInUse }
     let index = free ?? links.count
     let fresh = Link(NodeID(high: member.id.high, low: member.id.low), member.peer, index: index)
     if free != nil {
@@ -105,9 +105,9 @@ extension Core {
   mutating func tickLinks() {
     let now = monotonicMilliseconds
     var next = UInt64.max
-    for link in links where link.pointee.isWanted || link.pointee.connection != nil {
+    for link in links where link.pointee.isInUse {
       tick(link, now)
-      if link.pointee.isWanted || link.pointee.connection != nil { next = min(next, deadline(of: link)) }
+      if link.pointee.isInUse { next = min(next, deadline(of: link)) }
     }
     nextLinkTick = next
   }

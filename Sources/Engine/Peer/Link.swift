@@ -58,6 +58,9 @@ struct Link {
   /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be.
   var isUsable: Bool { isWanted && (state == .up || (failures == 0 && address != .none)) }
 
+  /// Whether its slot isn't free: for a member, or for one that has left and still answers.
+  var isInUse: Bool { isWanted || connection != nil }
+
   /// Whether nothing is waited for.
   var isAnswered: Bool { operations == 0 && value == nil }
 
