@@ -92,11 +92,15 @@ def percentile(share, values):
     return values[min(len(values) - 1, math.ceil(share * len(values)) - 1)]
 
 
-def _watch(is_over):
-    # Before everyone, at once: the scheduler would let the others finish their turn. Where that isn't allowed, their
-    # turns count as absences, too.
+def _before_everyone(priority):
+    # At once: the scheduler would let the others finish their turn, however nice they are. Where that isn't allowed,
+    # their turns count as absences, and are in the samples.
     with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+
+
+def _watch(is_over):
+    _before_everyone(2)
     interval = 0.001
     spans = []
     before = time.monotonic()
@@ -113,6 +117,7 @@ def _probe(is_over, host, port, workload, rate, keys):
     # would make a join's share of it look smaller.
     connection = socket.create_connection((host, int(port)), timeout=30)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _before_everyone(1)
     interval, keys = 1 / float(rate), int(keys)
     body = bytes(100)
     samples = []
