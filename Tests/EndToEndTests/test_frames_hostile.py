@@ -24,6 +24,15 @@ def broken(change, at=0, size=1):
     return build
 
 
+def flipped(at):
+    """A put's frame with bits of byte `at` flipped: a checksum is by chance, and may have any byte already."""
+    def build(wire, name):
+        data = bytearray(request(1, [operation(PUT, name, b"broken")], wire.outgoing))
+        data[at] ^= 0x55
+        return bytes(data)
+    return build
+
+
 def sealed(*operations, **fields):
     """A frame of these bytes whose checksum is right."""
     def build(wire, name):
@@ -43,8 +52,8 @@ BAD = {
     "a kind of the other side": ("unknownKind", sealed(kind=REPLY)),
     "a second WELCOME": ("unknownKind", sealed(kind=WELCOME)),
     "reserved flags": ("malformed", broken(b"\x80", 5)),
-    "checksum": ("badChecksum", broken(b"\x55", 9)),
-    "damaged payload": ("badChecksum", broken(b"\x55", 60)),
+    "checksum": ("badChecksum", flipped(9)),
+    "damaged payload": ("badChecksum", flipped(60)),
     "of the other direction": ("badChecksum", lambda wire, name: request(1, [operation(PUT, name)], wire.incoming)),
     "of another connection": ("badChecksum", lambda wire, name: request(1, [operation(PUT, name)], wire.outgoing ^ 1)),
     "a second HELLO": ("badChecksum", lambda wire, name: hello(wire.sender)),
