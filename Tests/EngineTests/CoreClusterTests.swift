@@ -131,6 +131,26 @@ struct CoreClusterTests {
     #expect(node.ask("GET", "/a").status == 404)
   }
 
+  @Test("a node that goes down lets nobody wait for a cluster, and says so", arguments: [true, false])
+  func goingDown(hasCluster: Bool) {
+    let node = TestNode()
+    node.adopt(hasCluster ? view(isWritten: false) : ClusterView(control()))
+    let (early, late) = (node.connect(), node.connect())
+    early.send(request("PUT", "/a", [], Array("1".utf8)))
+    late.send(Array(request("PUT", "/a", [], Array("1".utf8)).dropLast()))
+    node.settle()
+    node.turn(0) { $0.beginShutdown() }
+    late.send(Array("1".utf8))
+    node.settle()
+    for client in [early, late] {
+      let answers = client.takeAnswers()
+      #expect(answers.map(\.status) == [503])
+      #expect(answers.allSatisfy { $0.text.contains("Not applied: this node is going down.") && $0.closes })
+    }
+    #expect(node.writesAskedFor == (hasCluster ? 1 : 0))
+    node.checkAtRest()
+  }
+
   // MARK: Owning
 
   @Test("a write happens only in a partition that the node owns, on whichever core", arguments: [1, 3])

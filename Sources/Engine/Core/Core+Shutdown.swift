@@ -34,6 +34,7 @@ extension Core {
     shutdown.hasBegun = true
     shutdown.graceEnd = isLeaving ? monotonic + UInt64(limits.leaveGrace) * 1_000_000 : 0
     if !closesIdle { shutdown.deadline = 0 }  // else everything was closed at once
+    endPatience()
     forEachConnection { core, connection in
       guard connection.pointee.state == .open else { return }
       // What comes behind the last request that was executed is sent elsewhere by those who sent it.

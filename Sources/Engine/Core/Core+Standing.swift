@@ -96,9 +96,10 @@ extension Core {
     standing.patience = monotonic + UInt64(limits.clusterWait) * 1_000_000
   }
 
-  /// Whoever waited has waited long enough: it is told so.
+  /// Whoever waited has waited long enough, or in vain since the node goes down: it is told so.
   @inline(never)
-  private mutating func endPatience() {
+  mutating func endPatience() {
+    guard standing.gate == .holdsAll || standing.gate == .holdsWrites else { return }
     let wasHoldingAll = standing.gate == .holdsAll
     releaseHeld()
     if wasHoldingAll { standing.gate = .refusesAll }
@@ -139,8 +140,8 @@ extension Core {
   }
 
   private mutating func mustWaitForWrites() -> Bool {
-    // Without a lease it wouldn't be answered.
-    guard standing.hasLease else { return false }
+    // Without a lease it wouldn't be answered, and who goes down asks the cluster for nothing any more.
+    guard standing.hasLease, !isShuttingDown else { return false }
     if !standing.hasAskedForWrites {
       standing.hasAskedForWrites = true
       standing.patience = monotonic + UInt64(limits.clusterWait) * 1_000_000
@@ -158,10 +159,10 @@ extension Core {
     let partition = operation.pointee.key.partition
     let mayKnowMore = standing.gate != .open || routes.table[Int(partition.rawValue)].owner != Routes.own
     if operation.pointee.isForwarded && mayKnowMore { return wrongOwner(partition) }
-    guard let view = standing.view, let topology = view.topology, !view.isForming else { return Outcome(.seeking) }
+    guard let view = standing.view, let topology = view.topology, !view.isForming else { return Outcome(seeking) }
     guard standing.hasLease else { return Outcome(cutOff) }
     let entry = topology.partitions[Int(partition.rawValue)]
-    guard topology.isWritten else { return Outcome(.notYetWritable) }
+    guard topology.isWritten else { return Outcome(isShuttingDown ? .goingDown : .notYetWritable) }
     guard entry.isActive, let owner = entry.owner, let member = topology.members[Int(owner)] else {
       return Outcome(topology.isStalled(entry) ? .stalled : .fenced)
     }
@@ -177,6 +178,8 @@ extension Core {
 extension Core {
   /// What a write is told that this node must not take.
   var cutOff: Problem { isWindingDown ? .goingDown : .readOnly }
+  /// What a request is told that needs a cluster where there is none.
+  var seeking: Problem { isShuttingDown ? .goingDown : .seeking }
 }
 
 extension Problem {

@@ -15,7 +15,7 @@ extension Core {
       throw Problem(400, "mode is replicated for the map default; give a cache a map of its own.")
     }
     guard let view = standing.view else { return setAlone(map, name, settings, entry) }
-    guard let topology = view.topology, !view.isForming else { throw .seeking }
+    guard let topology = view.topology, !view.isForming else { throw seeking }
     guard settings.replicas <= UInt16(topology.copies) else { throw .tooManyReplicas }
     guard standing.hasLease else { throw cutOff }
     guard pendingSettings.count < ClusterLimits.mapRequests else { throw .overloaded }

@@ -25,7 +25,7 @@ extension Core {
     }
     if standing.gate == .refusesAll {
       if let staged { discard(staged.pointee) }
-      return dispatchFailed(.seeking, head.pointee.method)
+      return dispatchFailed(seeking, head.pointee.method)
     }
     let operation = operations + batchCount
     do {
