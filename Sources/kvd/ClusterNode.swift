@@ -80,18 +80,12 @@ final class ClusterNode {
     carryOut(&loop, now)
   }
 
-  /// Does what is due, and tells all cores what changed. Cheap in most turns, in which nothing is due.
-  @inline(__always)
+  /// Does what is due, and tells all cores what changed.
   func turn(_ loop: inout Loop, now: UInt64) {
-    if now >= deadline || hasStepped || shared.wantsWrites.load(ordering: .relaxed)
-      || shared.hasWishes.load(ordering: .relaxed) || shared.hasMapRequests.load(ordering: .relaxed)
-    {
-      step(&loop, now)
-    }
+    if now >= deadline || hasStepped || shared.hasClusterWork { step(&loop, now) }
   }
 
   /// What was sent and received; nil if that may be no news.
-  @inline(__always)
   func takeCounts(_ loop: inout Loop) -> DatagramCounts? {
     guard hasNewCounts else { return nil }
     hasNewCounts = false
@@ -101,7 +95,6 @@ final class ClusterNode {
     return counts
   }
 
-  @inline(never)
   private func step(_ loop: inout Loop, _ now: UInt64) {
     hasNewCounts = true
     guard !shared.isStopping.load(ordering: .relaxed) else { return }

@@ -18,6 +18,8 @@ struct CoreThread: ~Copyable {
   private var hasSignal = false
   /// The control plane; of core 0 alone.
   private var cluster: ClusterNode?
+  /// When the control plane wants its turn (monotonic nanoseconds): 0 once it took something in, `.max` on other cores.
+  private var clusterDeadline = UInt64.max
   /// The number of the view that the engine has.
   private var viewNumber: UInt64 = 0
   /// What the loop calls the listener of the `--peer` port.
@@ -46,6 +48,7 @@ struct CoreThread: ~Copyable {
   mutating func take(_ control: ControlPlane, _ datagrams: consuming DatagramSocket) throws {
     let sockets = try ClusterSockets(datagrams, &loop) { [shared] in shared.log.write(.notice, $0, []) }
     cluster = ClusterNode(control, shared, sockets)
+    clusterDeadline = 0
   }
 
   /// Serves until the node has stopped.
@@ -56,8 +59,8 @@ struct CoreThread: ~Copyable {
   }
 
   private mutating func turn() {
-    var deadline = min(core.deadline, stopDeadline)
-    if let cluster { deadline = min(deadline, hasNews ? 0 : cluster.deadline) }
+    var deadline = min(core.deadline, min(stopDeadline, clusterDeadline))
+    if cluster != nil && hasNews { deadline = 0 }
     if isAccepting && core.closesIdle { deadline = 0 }
     if deadline != 0 && post.count > 1 {
       loop.announceSleep()
@@ -74,8 +77,7 @@ struct CoreThread: ~Copyable {
     core.endTurn()
     carryOut()
     if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
-    cluster?.turn(&loop, now: now)
-    if let counts = cluster?.takeCounts(&loop) { core.datagrams = counts }
+    if now >= clusterDeadline || (cluster != nil && shared.hasClusterWork) { turnCluster(now) }
     if post.count > 1 { sendMail() }
     if now >= forgetsAt {
       forgetsAt = .max
@@ -83,6 +85,15 @@ struct CoreThread: ~Copyable {
     }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
+  }
+
+  /// The control plane does what is due, and is asked when it wants its next turn.
+  @inline(never)
+  private mutating func turnCluster(_ now: UInt64) {
+    guard let cluster else { return }
+    cluster.turn(&loop, now: now)
+    if let counts = cluster.takeCounts(&loop) { core.datagrams = counts }
+    clusterDeadline = cluster.deadline
   }
 
   // MARK: In
@@ -101,8 +112,12 @@ struct CoreThread: ~Copyable {
       shared.connections.subtract(1, ordering: .relaxed)
       core.closed(id)
     case .signal: signalled()
-    case .datagram: cluster?.receive(event, &loop, now: Clock.monotonic())
-    case .woken: cluster?.woken()
+    case .datagram:
+      clusterDeadline = 0
+      cluster?.receive(event, &loop, now: Clock.monotonic())
+    case .woken:
+      clusterDeadline = min(clusterDeadline, cluster == nil ? .max : 0)
+      cluster?.woken()
     case .connected: core.connected(id)
     case .stale, .readable: break
     }
@@ -204,6 +219,7 @@ struct CoreThread: ~Copyable {
       core.closeAll()
     } else {
       hasSignal = true
+      clusterDeadline = 0
       cluster?.leave(&loop, now: Clock.monotonic())
     }
   }

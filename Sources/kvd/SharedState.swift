@@ -144,6 +144,12 @@ final class SharedState: @unchecked Sendable {
     wakers[0].wake()
   }
 
+  /// Whether a core has something for the control plane.
+  @inline(__always) var hasClusterWork: Bool {
+    wantsWrites.load(ordering: .relaxed) || hasWishes.load(ordering: .relaxed)
+      || hasMapRequests.load(ordering: .relaxed)
+  }
+
   /// The settings that were asked for since the last time.
   func takeMapRequests() -> [[UInt8]] {
     guard hasMapRequests.load(ordering: .relaxed), hasMapRequests.exchange(false, ordering: .acquiringAndReleasing)

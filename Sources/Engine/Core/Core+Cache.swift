@@ -88,9 +88,9 @@ extension Core {
     #else
       copies.invalidate(section.hash, now: monotonicMilliseconds)
     #endif
-    guard desk.peers[Int(slot)]?.isConnected == true else { return }
+    guard desk.peers[Int(slot)]?.pointee.isConnected == true else { return }
     makeRoom(24, Int(slot))
-    desk.peers[Int(slot)]!.writer.pointee.round(.invalidated, section.partition, section.epoch, section.round)
+    desk.peers[Int(slot)]!.pointee.writer.pointee.round(.invalidated, section.partition, section.epoch, section.round)
   }
 
   // MARK: At the owner
@@ -152,9 +152,9 @@ extension Core {
   private mutating func say(_ invalidation: Invalidation) {
     let id = PartitionID(UInt16(invalidation.part + partitions.lowerBound))
     for slot in invalidation.slots {
-      guard Int(slot) < desk.peers.count, desk.peers[Int(slot)]?.isConnected == true else { continue }
+      guard Int(slot) < desk.peers.count, desk.peers[Int(slot)]?.pointee.isConnected == true else { continue }
       makeRoom(32, Int(slot))
-      desk.peers[Int(slot)]!.writer.pointee.invalidate(
+      desk.peers[Int(slot)]!.pointee.writer.pointee.invalidate(
         id, store.epoch(of: id), number: invalidation.number, hash: invalidation.hash)
     }
   }

@@ -177,6 +177,8 @@ package struct Core: ~Copyable {
   /// Whether each answer tells its client to go on elsewhere, so that no request is under way to a node that stops.
   @inline(__always) var isWindingDown: Bool { isShuttingDown || isLeaving }
   let startedAt: UInt64
+  /// Bytes of memory out of use that are kept from the kernel at most.
+  private let surplusLimit: Int
 
   /// Makes a core whose clock reads `wall` (milliseconds since 1970).
   package init(_ configuration: CoreConfiguration, wall: UInt64) {
@@ -208,6 +210,7 @@ package struct Core: ~Copyable {
     clusterID = selfID
     linkChance = Chance(seed: configuration.nodeID.0 &+ UInt64(configuration.index))
     writable = UnsafePointer(standing.owned)
+    surplusLimit = max(32 << 20, configuration.memoryLimit / 8)
   }
 
   deinit {
@@ -270,8 +273,8 @@ package struct Core: ~Copyable {
   /// Ends the turn: answers what was gathered, flushes outputs, looks at time-outs, and does a slice of maintenance.
   package mutating func endTurn() {
     runBatch()
-    runDeferredLists()
-    resumeBlocked()
+    if !deferredLists.isEmpty { runDeferredLists() }
+    if !blocked.isEmpty { resumeBlocked() }
     if monotonicMilliseconds >= nextSweep { sweepConnections() }
     if waiting.count > 0 { expireWaiting() }
     if !pendingSettings.isEmpty { finishSettings() }
@@ -284,12 +287,12 @@ package struct Core: ~Copyable {
     if !links.isEmpty { turnLinks() }
     if isShuttingDown && !closesIdle { lookForLast() }
     hasMaintenance = store.maintain(now: wall, budget: 256 << 10)
-    releaseForeign()
-    writeAcks()
+    if coreCount > 1 { releaseForeign() }
+    if !frames.ackDue.isEmpty { writeAcks() }
     sealReply()  // what was answered since the batch; a flush would leave it behind
     flushDirty()
     if !borrowers.isEmpty { lendToBorrowers() }
-    discardSurplus()
+    if store.surplusBytes > surplusLimit { discardSurplus() }
     if let range = store.takeWanted() { effects.append(.populate(range)) }
   }
 
@@ -303,7 +306,7 @@ package struct Core: ~Copyable {
   /// Gives memory that went out of use back to the kernel, a few areas per turn, when it is much.
   private mutating func discardSurplus() {
     var left = 4
-    while left > 0, store.surplusBytes > max(32 << 20, configuration.memoryLimit / 8),
+    while left > 0, store.surplusBytes > surplusLimit,
       let range = store.takeDiscardable()
     {
       effects.append(.discard(range))

@@ -72,7 +72,6 @@ extension Core {
 
   /// Goes on with the listings that made room for other work in the last turn.
   mutating func runDeferredLists() {
-    guard !deferredLists.isEmpty else { return }
     let ready = deferredLists
     deferredLists.removeAll()
     for gather in ready {

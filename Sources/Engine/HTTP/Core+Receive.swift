@@ -159,7 +159,6 @@ extension Core {
 
   /// Parses on for the connections whose answers have gone out.
   mutating func resumeBlocked() {
-    guard !blocked.isEmpty else { return }
     let ready = blocked
     blocked.removeAll(keepingCapacity: true)
     for index in ready {

@@ -283,7 +283,6 @@ extension Core {
 
   /// Writes the ACKs of this turn, at most one per connection.
   mutating func writeAcks() {
-    guard !frames.ackDue.isEmpty else { return }
     runBatch()
     var position = 0
     while position < frames.ackDue.count {

@@ -54,6 +54,7 @@ extension Core {
     peer.pointee.isGreeted = true
     enter(connection, .idle)
     link.pointee.state = .up
+    desk.hasLinkNews = true
     if !held.isEmpty { held.nextTry = 0 }
     link.pointee.sessions += 1
     link.pointee.failures = 0

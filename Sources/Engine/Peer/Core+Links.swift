@@ -190,6 +190,7 @@ extension Core {
     }
     link.pointee.connection = nil
     link.pointee.state = .waiting
+    desk.hasLinkNews = true
     link.pointee.since = monotonicMilliseconds
     link.pointee.retryAt = monotonicMilliseconds + backoff(link.pointee.failures)
     nextLinkTick = min(nextLinkTick, link.pointee.retryAt)

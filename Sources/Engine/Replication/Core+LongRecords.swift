@@ -98,7 +98,7 @@ extension Core {
     let section = SectionView(checked: copy + FrameLayout.headCount)
     let record = section.record
     let count = record.length - record.valueStart
-    let slot = desk.parts == nil ? nil : desk.peers.firstIndex { $0?.node == peer.pointee.node }
+    let slot = desk.parts == nil ? nil : desk.peers.firstIndex { $0?.pointee.node == peer.pointee.node }
     var staged: StagedValue?
     let fits = desk.longRecordBytes == 0 || desk.longRecordBytes + count <= limits.longRecordBytes
     if !fits { metrics.count(.overloaded) }

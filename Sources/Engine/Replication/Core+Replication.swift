@@ -19,6 +19,7 @@ extension Core {
     takePeers(members, own: slot)
     for partition in partitions { adopt(topology.partitions[partition], partition, slot) }
     tellSync()
+    desk.hasLinkNews = true
     desk.nextTick = min(desk.nextTick, monotonic + ReplicationDesk.tick)
   }
 
@@ -38,15 +39,15 @@ extension Core {
     for slot in 0..<max(members.count, desk.peers.count) {
       let member = slot < members.count && slot != own.map(Int.init) ? members[slot] : nil
       if slot == desk.peers.count { desk.peers.append(nil) }
-      if let peer = desk.peers[slot], peer.node != member?.id {
-        peer.deallocate()
+      if let peer = desk.peers[slot], peer.pointee.node != member?.id {
+        ReplicationPeer.deallocate(peer)
         desk.peers[slot] = nil
         for part in 0..<partitions.count where desk.parts![part].owner != nil {
           desk.parts![part].owner!.forget(MemberSlot(slot), now: monotonic)
           desk.touch(part)
         }
       }
-      if desk.peers[slot] == nil, let member { desk.peers[slot] = ReplicationPeer(member.id) }
+      if desk.peers[slot] == nil, let member { desk.peers[slot] = ReplicationPeer.allocate(member.id) }
     }
   }
 
@@ -93,27 +94,34 @@ extension Core {
   }
 
   private func isConnected(_ slot: MemberSlot) -> Bool {
-    Int(slot) < desk.peers.count && desk.peers[Int(slot)]?.isConnected == true
+    Int(slot) < desk.peers.count && desk.peers[Int(slot)]?.pointee.isConnected == true
   }
 
-  /// Looks which links came up or were lost since the last turn.
+  /// Whether a member's link is up and its number of connections, if that isn't what owners were told.
+  func linkNews(_ slot: Int) -> (isUp: Bool, session: UInt64)? {
+    guard let peer = desk.peers[slot] else { return nil }
+    let link = slot < routes.linkOfSlot.count ? routes.linkOfSlot[slot] : -1
+    let isUp = link >= 0 && links[link].pointee.state == .up && links[link].pointee.node == peer.pointee.node
+    let session = isUp ? links[link].pointee.sessions : peer.pointee.session
+    return isUp != peer.pointee.isConnected || session != peer.pointee.session ? (isUp, session) : nil
+  }
+
+  /// Tells owners which links came up or were lost since they were told.
+  @inline(never)
   mutating func noteLinks() {
+    desk.hasLinkNews = false
     for slot in desk.peers.indices {
-      guard let peer = desk.peers[slot] else { continue }
-      let link = slot < routes.linkOfSlot.count ? routes.linkOfSlot[slot] : -1
-      let isUp = link >= 0 && links[link].pointee.state == .up && links[link].pointee.node == peer.node
-      let session = isUp ? links[link].pointee.sessions : peer.session
-      guard isUp != peer.isConnected || session != peer.session else { continue }
-      desk.peers[slot]!.pace.reset()
-      if peer.isConnected {
-        peer.writer.pointee.removeAll()
+      guard let peer = desk.peers[slot], let (isUp, session) = linkNews(slot) else { continue }
+      peer.pointee.pace.reset()
+      if peer.pointee.isConnected {
+        peer.pointee.writer.pointee.removeAll()
         for part in 0..<partitions.count where desk.parts![part].owner != nil {
           desk.parts![part].owner!.disconnected(MemberSlot(slot), now: monotonic)
           desk.touch(part)
         }
       }
-      desk.peers[slot]!.isConnected = isUp
-      desk.peers[slot]!.session = session
+      peer.pointee.isConnected = isUp
+      peer.pointee.session = session
       guard isUp else { continue }
       for part in 0..<partitions.count {
         desk.parts![part].owner?.connected(MemberSlot(slot), now: monotonic)

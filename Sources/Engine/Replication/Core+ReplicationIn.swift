@@ -6,7 +6,7 @@ extension Core {
   mutating func takeReplication(_ frame: FrameView, from node: NodeID) -> Bool {
     guard let cursor = try? SectionCursor(frame.payload) else { return false }
     runBatch()
-    guard desk.parts != nil, let slot = desk.peers.firstIndex(where: { $0?.node == node }) else { return true }
+    guard desk.parts != nil, let slot = desk.peers.firstIndex(where: { $0?.pointee.node == node }) else { return true }
     var rest = cursor
     let sections = desk.sections!
     while true {
@@ -98,8 +98,8 @@ extension Core {
     case .acknowledge:
       let isShort = section.flags & SectionLayout.isShort != 0
       desk.parts![part].owner?.note(isShort: isShort, slot, section.epoch, stream: section.stream)
-      if desk.peers[Int(slot)]?.pace.underWay ?? 0 > 0 {
-        desk.peers[Int(slot)]!.pace.acknowledged(part, upTo: section.offset.rawValue, now: monotonic)
+      if desk.peers[Int(slot)]?.pointee.pace.underWay ?? 0 > 0 {
+        desk.peers[Int(slot)]!.pointee.pace.acknowledged(part, upTo: section.offset.rawValue, now: monotonic)
       }
       answered(.acknowledge(section.offset), section, slot, part)
     case .refuse: answered(.refuse(section.markEpoch), section, slot, part)
@@ -149,7 +149,7 @@ extension Core {
     swap(&ledger, &desk.ledger)
     let before = ledger.total
     let epoch = desk.parts![part].replica.promised
-    let owner = desk.parts![part].replica.source.flatMap { desk.peers[Int($0)]?.node } ?? .none
+    let owner = desk.parts![part].replica.source.flatMap { desk.peers[Int($0)]?.pointee.node } ?? .none
     let isDone = store.truncate(id, behind: offset) { record in
       if record.flags & Core.unsafelyAnswered != 0 { ledger.note(record, id, by: epoch, of: owner, now: now) }
     }
@@ -215,9 +215,9 @@ extension Core {
     let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if desk.parts![part].owner == nil { store.setReplicated(section.partition, isPassive: true) }
-    guard confirms, desk.peers[Int(slot)]?.isConnected == true else { return }
+    guard confirms, desk.peers[Int(slot)]?.pointee.isConnected == true else { return }
     makeRoom(24, Int(slot))
-    desk.peers[Int(slot)]!.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
+    desk.peers[Int(slot)]!.pointee.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)
   }
 
   /// Whether this node's log still has the write of a remembered result: one that came here may have been taken back.

@@ -11,24 +11,33 @@ extension Core {
 
   /// Says what the partitions have to say, and answers what may be answered.
   mutating func turnReplication() {
-    noteLinks()
+    if desk.hasLinkNews { noteLinks() }
+    assert(desk.peers.indices.allSatisfy { linkNews($0) == nil }, "a link changed and owners weren't told")
     if monotonic >= desk.nextTick { tickReplication() }
     if store.updateShortage(time: wall) { tellShortage() }
     var parts: [Int] = []
     swap(&parts, &desk.spareParts)
     store.takeTouched(&parts)
-    for part in parts { desk.touchWritten(part) }
-    parts.removeAll(keepingCapacity: true)
-    for part in desk.backlog { desk.touch(part) }
-    for part in desk.stalled { desk.touch(part) }
-    desk.backlog.removeAll(keepingCapacity: true)
-    desk.stalled.removeAll(keepingCapacity: true)
+    if !parts.isEmpty {
+      for part in parts { desk.touchWritten(part) }
+      parts.removeAll(keepingCapacity: true)
+    }
+    if !desk.backlog.isEmpty || !desk.stalled.isEmpty { touchUnfinished() }
     desk.takeDirty(&parts)
     for part in parts { say(part) }
     parts.removeAll(keepingCapacity: true)
     swap(&parts, &desk.spareParts)
     if desk.isCatchingUp { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
+  }
+
+  /// What had more to say than the last turn could take.
+  @inline(never)
+  private mutating func touchUnfinished() {
+    for part in desk.backlog { desk.touch(part) }
+    for part in desk.stalled { desk.touch(part) }
+    desk.backlog.removeAll(keepingCapacity: true)
+    desk.stalled.removeAll(keepingCapacity: true)
   }
 
   /// Tells the owners of all that is copied here that memory is short, or isn't any more.
@@ -47,7 +56,7 @@ extension Core {
     reckonCredit()
     defer { desk.nextCatchUp = nextCatchUp() }
     guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
-    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = false }
+    for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = false }
     var waiting = desk.takeCatchingUp()[...]
     while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
       waiting.removeFirst()
@@ -59,7 +68,7 @@ extension Core {
     for part in served { desk.catchUp(part) }
     desk.hasNewCatchUp = false
     guard !waiting.isEmpty else { return }
-    for slot in desk.peers.indices { desk.peers[slot]?.isAwaited = true }
+    for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = true }
   }
 
   /// One partition's turn; whether it needs another one.
@@ -70,13 +79,13 @@ extension Core {
     var isBehind = false
     for (place, follower) in owner.followers.enumerated() where !owner.isUrgent(place) {
       let slot = Int(follower.slot)
-      guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.isConnected == true,
+      guard follower.phase == .streaming, slot < desk.peers.count, desk.peers[slot]?.pointee.isConnected == true,
         case .append(let stream, let from) = desk.parts![part].owner!.instruction(place, last: last)
       else { continue }
       if follower.lacksResults || !mayCatchUp(slot)
         || sendPaced(part, id, owner.epoch, stream, place, slot, from: from, last: last)
       {
-        desk.peers[slot]!.isAwaited = true
+        desk.peers[slot]!.pointee.isAwaited = true
         isBehind = true
       }
     }
@@ -88,31 +97,32 @@ extension Core {
     _ part: Int, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ place: Int, _ slot: Int, from: Offset,
     last: Offset
   ) -> Bool {
-    let credit = desk.peers[slot]!.credit
+    let credit = desk.peers[slot]!.pointee.credit
     let isBehind = sendRecords(part, id, epoch, stream, place, slot, from: from, last: last, isUrgent: false)
     let end = desk.parts![part].owner!.followers[place].next.previous
-    let bytes = credit - desk.peers[slot]!.credit
-    desk.peers[slot]!.pace.sent(part, upTo: end.rawValue, bytes: bytes, now: monotonic)
+    let bytes = credit - desk.peers[slot]!.pointee.credit
+    desk.peers[slot]!.pointee.pace.sent(part, upTo: end.rawValue, bytes: bytes, now: monotonic)
     return isBehind
   }
 
   /// Gives each member the credit of the time that went by, up to that of some milliseconds.
   private mutating func reckonCredit() {
     for slot in desk.peers.indices {
-      guard let peer = desk.peers[slot], monotonic > peer.creditAt else { continue }
-      desk.peers[slot]!.pace.expire(now: monotonic)
-      let milliseconds = min(monotonic - peer.creditAt, 1_000_000_000) / 1_000_000
+      guard let peer = desk.peers[slot], monotonic > peer.pointee.creditAt else { continue }
+      desk.peers[slot]!.pointee.pace.expire(now: monotonic)
+      let milliseconds = min(monotonic - peer.pointee.creditAt, 1_000_000_000) / 1_000_000
       guard milliseconds > 0 else { continue }
       let earned = limits.catchUpRate * Int(milliseconds) / 1000
-      desk.peers[slot]!.credit = min(peer.credit + earned, Core.catchUp)
-      desk.peers[slot]!.creditAt = monotonic
+      desk.peers[slot]!.pointee.credit = min(peer.pointee.credit + earned, Core.catchUp)
+      desk.peers[slot]!.pointee.creditAt = monotonic
     }
   }
 
-  private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.isAwaited == true }
+  private func isAwaited(_ slot: Int) -> Bool { desk.peers[slot]?.pointee.isAwaited == true }
 
   private func mayCatchUp(_ slot: Int) -> Bool {
-    guard let peer = desk.peers[slot], peer.credit > 0, peer.pace.hasRoom, let connection = replicationConnection(slot)
+    guard let peer = desk.peers[slot], peer.pointee.credit > 0, peer.pointee.pace.hasRoom,
+      let connection = replicationConnection(slot)
     else {
       return false
     }
@@ -126,9 +136,9 @@ extension Core {
     for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
       if mayCatchUp(slot) { return 0 }
       let peer = desk.peers[slot]!
-      if peer.credit <= 0 {
-        let milliseconds = 1 - peer.credit * 1000 / limits.catchUpRate
-        next = min(next, peer.creditAt + UInt64(milliseconds) * 1_000_000)
+      if peer.pointee.credit <= 0 {
+        let milliseconds = 1 - peer.pointee.credit * 1000 / limits.catchUpRate
+        next = min(next, peer.pointee.creditAt + UInt64(milliseconds) * 1_000_000)
       }
     }
     return next
@@ -152,10 +162,10 @@ extension Core {
       let follower = desk.parts![part].owner!.followers[place]
       let slot = Int(follower.slot)
       defer { place += 1 }
-      guard slot < desk.peers.count, let peer = desk.peers[slot], peer.isConnected else { continue }
+      guard slot < desk.peers.count, let peer = desk.peers[slot], peer.pointee.isConnected else { continue }
       if let round = desk.parts![part].owner!.question(place) {
         makeRoom(24, slot)
-        peer.writer.pointee.round(.confirm, id, epoch, round)
+        peer.pointee.writer.pointee.round(.confirm, id, epoch, round)
       }
       if follower.lacksResults && follower.phase == .streaming && !sendRemembered(part, id, epoch, place, slot) {
         isStalled = true
@@ -166,14 +176,14 @@ extension Core {
       case .nothing: continue
       case .open(let stream):
         makeRoom(16, slot)
-        peer.writer.pointee.open(id, epoch, stream: stream)
+        peer.pointee.writer.pointee.open(id, epoch, stream: stream)
       case .truncate(let stream, let bound):
         makeRoom(32, slot)
-        peer.writer.pointee.mark(.truncate, id, epoch, stream: stream, at: bound.epoch, bound.offset)
+        peer.pointee.writer.pointee.mark(.truncate, id, epoch, stream: stream, at: bound.epoch, bound.offset)
       case .start(let stream, let resets, let next):
         makeRoom(24 + 16 * EpochHistory.maximumCount, slot)
         let epochs = desk.parts![part].replica.history.entries.map { (epoch: $0.epoch, first: $0.first) }
-        peer.writer.pointee.start(id, epoch, stream: stream, resets: resets, next: next, epochs: epochs)
+        peer.pointee.writer.pointee.start(id, epoch, stream: stream, resets: resets, next: next, epochs: epochs)
       case .append(let stream, let from):
         guard desk.parts![part].owner!.isUrgent(place) else {
           desk.catchUp(part)
@@ -209,22 +219,22 @@ extension Core {
       let length = record.length
       if record.room > min(store.largestShared, ReplicationPeer.copiedRecord) {
         sendLong(record, from: covered, id, epoch, stream, committed: committed, to: slot)
-        if !isUrgent { desk.peers[slot]!.credit -= length }
+        if !isUrgent { desk.peers[slot]!.pointee.credit -= length }
         covered = record.offset.next
         desk.parts![part].owner!.didSend(place, upTo: record.offset, now: monotonic)
         if record.offset < last, !(isUrgent ? mayTake(slot) : mayCatchUp(slot)) { return true }
         continue
       }
       makeRoom(SectionLayout.appendCount + FrameLayout.padded(length), slot)
-      desk.peers[slot]!.writer.pointee.append(
+      desk.peers[slot]!.pointee.writer.pointee.append(
         record, from: covered, id, epoch, stream: stream, committed: committed)
       covered = record.offset.next
-      if !isUrgent { desk.peers[slot]!.credit -= length }
+      if !isUrgent { desk.peers[slot]!.pointee.credit -= length }
     }
     let end = next?.previous ?? last
     if covered <= end {
       makeRoom(SectionLayout.appendCount, slot)
-      desk.peers[slot]!.writer.pointee.cover(
+      desk.peers[slot]!.pointee.writer.pointee.cover(
         from: covered, to: end, id, epoch, stream: stream, committed: committed)
     }
     desk.parts![part].owner!.didSend(place, upTo: end, now: monotonic)
@@ -275,7 +285,7 @@ extension Core {
     _ result: ReplicatedResult, _ id: PartitionID, _ epoch: Epoch, _ stream: UInt32, _ slot: Int
   ) {
     makeRoom(FrameLayout.padded(SectionLayout.resultCount + result.key.count + result.value.count), slot)
-    let writer = desk.peers[slot]!.writer
+    let writer = desk.peers[slot]!.pointee.writer
     result.key.withUnsafeBytes { key in
       result.value.withUnsafeBytes { value in
         writer.pointee.result(
@@ -288,17 +298,17 @@ extension Core {
   /// A replica's answer to its owner.
   private mutating func answer(_ part: Int, _ id: PartitionID) {
     guard let source = desk.parts![part].replica.source, Int(source) < desk.peers.count,
-      let peer = desk.peers[Int(source)], peer.isConnected
+      let peer = desk.peers[Int(source)], peer.pointee.isConnected
     else { return }
     let (epoch, stream) = (desk.parts![part].replica.streamEpoch, desk.parts![part].replica.stream)
     guard let reply = desk.parts![part].replica.takeReply() else { return }
     makeRoom(32, Int(source))
     switch reply {
     case .position(let end):
-      peer.writer.pointee.mark(.position, id, epoch, stream: stream, at: end.epoch, end.offset)
+      peer.pointee.writer.pointee.mark(.position, id, epoch, stream: stream, at: end.epoch, end.offset)
     case .acknowledge(let offset):
-      peer.writer.pointee.acknowledge(id, epoch, stream: stream, offset, isShort: store.isShort)
-    case .refuse(let promised): peer.writer.pointee.refuse(id, epoch, stream: stream, promised: promised)
+      peer.pointee.writer.pointee.acknowledge(id, epoch, stream: stream, offset, isShort: store.isShort)
+    case .refuse(let promised): peer.pointee.writer.pointee.refuse(id, epoch, stream: stream, promised: promised)
     }
   }
 
@@ -310,8 +320,10 @@ extension Core {
       let id = PartitionID(UInt16(part + partitions.lowerBound))
       store.commit(id, upTo: desk.parts![part].replica.committed)
     }
-    for token in answered { concernMet(WaitToken(rawValue: token)) }
-    answered.removeAll(keepingCapacity: true)
+    if !answered.isEmpty {
+      for token in answered { concernMet(WaitToken(rawValue: token)) }
+      answered.removeAll(keepingCapacity: true)
+    }
     swap(&answered, &desk.spareTokens)
   }
 
@@ -324,7 +336,7 @@ extension Core {
   }
 
   func replicationConnection(_ slot: Int) -> UnsafeMutablePointer<Connection>? {
-    guard let peer = desk.peers[slot], peer.isConnected, slot < routes.linkOfSlot.count else { return nil }
+    guard let peer = desk.peers[slot], peer.pointee.isConnected, slot < routes.linkOfSlot.count else { return nil }
     let link = routes.linkOfSlot[slot]
     guard link >= 0, links[link].pointee.state == .up, let id = links[link].pointee.connection,
       let connection = connection(id), connection.pointee.state == .open
@@ -334,17 +346,17 @@ extension Core {
 
   /// Sees to it that the frame being written has room for a section of `count` bytes.
   mutating func makeRoom(_ count: Int, _ slot: Int) {
-    if desk.peers[slot]!.writer.pointee.room < count { sendFrame(to: slot) }
+    if desk.peers[slot]!.pointee.writer.pointee.room < count { sendFrame(to: slot) }
   }
 
   /// Ends the frame that is being written to a member, if it has anything, and hands it over.
   mutating func sendFrame(to slot: Int) {
-    guard let peer = desk.peers[slot], !peer.writer.pointee.isEmpty else { return }
-    guard let connection = replicationConnection(slot) else { return peer.writer.pointee.removeAll() }
-    let length = peer.writer.pointee.count
-    let base = peer.writer.pointee.base
+    guard let peer = desk.peers[slot], !peer.pointee.writer.pointee.isEmpty else { return }
+    guard let connection = replicationConnection(slot) else { return peer.pointee.writer.pointee.removeAll() }
+    let length = peer.pointee.writer.pointee.count
+    let base = peer.pointee.writer.pointee.base
     FrameLayout.seal(
-      base, length: length, .replicate, count: min(peer.writer.pointee.sections, Int(UInt16.max)), id: 0,
+      base, length: length, .replicate, count: min(peer.pointee.writer.pointee.sections, Int(UInt16.max)), id: 0,
       connection.pointee.peer!.pointee.outgoing)
     // A small frame is copied behind what is there; of a larger one only the head is, and the rest is sent from where
     // it was written.
@@ -352,9 +364,9 @@ extension Core {
     let chunk = reserve(connection, copied)
     chunk.end.copyMemory(from: base, byteCount: copied)
     didWriteFrame(connection, chunk, copied)
-    guard copied < length else { return peer.writer.pointee.removeAll() }
+    guard copied < length else { return peer.pointee.writer.pointee.removeAll() }
     let rest = UnsafeRawBufferPointer(start: base + copied, count: length - copied)
     setTail(chunk, rest, Pin(kind: .frameRest, core: 0, segment: 0), connection)
-    peer.writer.pointee.move(to: frames.givePage())
+    peer.pointee.writer.pointee.move(to: frames.givePage())
   }
 }

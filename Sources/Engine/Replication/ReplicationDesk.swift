@@ -24,15 +24,25 @@ struct ReplicationPeer {
   /// Bytes of a record that is copied into a frame; longer ones are sent from the log.
   static var copiedRecord: Int { 32 << 10 }
 
-  init(_ node: NodeID) {
+  private init(_ node: NodeID) {
     self.node = node
     writer = .allocate(capacity: 1)
     writer.initialize(to: SectionWriter(capacity: ReplicationPeer.frameCount))
   }
 
-  func deallocate() {
-    writer.deinitialize(count: 1)
-    writer.deallocate()
+  /// One with memory of its own: each turn asks for it several times, and a copy would count references.
+  static func allocate(_ node: NodeID) -> UnsafeMutablePointer<ReplicationPeer> {
+    let peer = UnsafeMutablePointer<ReplicationPeer>.allocate(capacity: 1)
+    peer.initialize(to: ReplicationPeer(node))
+    return peer
+  }
+
+  /// Frees what `allocate` made.
+  static func deallocate(_ peer: UnsafeMutablePointer<ReplicationPeer>) {
+    peer.pointee.writer.deinitialize(count: 1)
+    peer.pointee.writer.deallocate()
+    peer.deinitialize(count: 1)
+    peer.deallocate()
   }
 }
 
@@ -60,7 +70,9 @@ struct ReplicationDesk: ~Copyable {
   /// Copies that users asked for.
   var copies = 1
   /// By slot; nil for this node and where nobody is.
-  var peers: [ReplicationPeer?] = []
+  var peers: [UnsafeMutablePointer<ReplicationPeer>?] = []
+  /// Whether a link came up or was lost, or members changed, since owners were told.
+  var hasLinkNews = false
   /// Partitions that have something to say when the turn ends.
   private var dirty = PartitionList()
   /// Memory of lists that every turn has, empty between their uses: of partitions, of those that are to be answered,
@@ -140,7 +152,7 @@ struct ReplicationDesk: ~Copyable {
       parts.deallocate()
     }
     sections?.deallocate()
-    for case let peer? in peers { peer.deallocate() }
+    for case let peer? in peers { ReplicationPeer.deallocate(peer) }
   }
 
   /// Fetches what a follower's part needs into the cache when records come.

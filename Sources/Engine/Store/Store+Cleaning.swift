@@ -49,10 +49,22 @@ extension Store {
 
   /// Background work in bounded slices: expires what is due, evicts ahead of the writes, cleans. A slice exceeds
   /// `budget`, in bytes of log passed, by at most one segment. Answers whether more work waits.
+  @inline(__always)
   package mutating func maintain(now: UInt64, budget: Int) -> Bool {
     // What a sweep copies to gain a byte is live/dead: two bytes at a third dead, one at a half (Rosenblum and
     // Ousterhout 1992). Memory that nobody else wants yet is spent to halve the work.
     cleaningFactor = countedPages * 2 < limitPages ? 2 : 3
+    return needsMaintenance(now) ? work(now: now, budget: budget) : false
+  }
+
+  /// Whether there is anything to do for `maintain`; most turns have nothing.
+  @inline(__always)
+  private func needsMaintenance(_ now: UInt64) -> Bool {
+    queueHead != 0 || nextExpiry <= now || (evicts && !fits(headroomPages))
+  }
+
+  @inline(never)
+  private mutating func work(now: UInt64, budget: Int) -> Bool {
     var left = budget - expireDue(now: now, budget: budget)
     var evictionIsStuck = false
     while left > 0 && !evictionIsStuck && !fits(headroomPages) && evicts {

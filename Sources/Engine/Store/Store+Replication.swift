@@ -328,12 +328,12 @@ extension Store {
 
   // MARK: Reading for others
 
-  /// Adds the partitions, counted from this core's first, that got records since it was asked last to the list.
+  /// Gives the partitions, counted from this core's first, that got records since it was asked last to the list, which
+  /// is empty, and takes over the memory that it has.
   package mutating func takeTouched(_ list: inout [Int]) {
     guard !touched.isEmpty else { return }
     for index in touched { partitions[index].isTouched = false }
-    list.append(contentsOf: touched)
-    touched.removeAll(keepingCapacity: true)
+    swap(&touched, &list)
   }
 
   /// As `scan`; but what was written since `noteScanned` is found without a search, as long as it is in the segment

@@ -83,8 +83,14 @@ extension Store {
 
   /// Looks whether memory is so short that this node's writes are refused, so that those of other nodes that it copies
   /// had better be, too; true if that changed. It lasts until some more is free than was missed.
+  @inline(__always)
   package mutating func updateShortage(time: UInt64) -> Bool {
-    guard isReplicated, !evicts else { return false }
+    guard isReplicated, !evicts, isShort || !fits(1) else { return false }
+    return lookForShortage(time: time)
+  }
+
+  @inline(never)
+  private mutating func lookForShortage(time: UInt64) -> Bool {
     let wasShort = isShort
     isShort = !makeRoom(wasShort ? max(1, copyPages / 4) : 1, time: time)
     return isShort != wasShort
