@@ -6,7 +6,7 @@ extension Core {
   /// Whether this core's copy of a partition has this revision and all before it.
   func hasReached(_ wanted: Revision) -> Bool {
     let partition = wanted.partition
-    guard desk.parts == nil || desk.parts![part(partition)].owner != nil else {
+    guard desk.parts == nil || desk.parts![part(partition)].leads else {
       return LogEnd(epoch: wanted.epoch, offset: wanted.offset) <= desk.parts![part(partition)].replica.end
     }
     return (wanted.epoch, wanted.offset) < (store.epoch(of: partition), store.nextOffset(of: partition))
@@ -48,7 +48,7 @@ extension Core {
 
   private func holds(_ revision: Revision) -> Bool {
     let part = part(revision.partition)
-    return desk.parts![part].owner == nil && desk.parts![part].replica.holds(revision.epoch, revision.offset)
+    return !desk.parts![part].leads && desk.parts![part].replica.holds(revision.epoch, revision.offset)
   }
 
   /// Another core waits for this core's copy.

@@ -135,13 +135,15 @@ extension Core {
   @inline(__always)
   func slot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
     let known = Int(peer.pointee.slot)
-    if known < desk.peers.count, desk.peers[known]?.pointee.node == peer.pointee.node { return peer.pointee.slot }
+    if known < desk.peers.count, let member = desk.peers[known], member.pointee.node == peer.pointee.node {
+      return peer.pointee.slot
+    }
     return findSlot(of: peer)
   }
 
   @inline(never)
   private func findSlot(of peer: UnsafeMutablePointer<PeerState>) -> MemberSlot {
-    peer.pointee.slot = desk.peers.firstIndex { $0?.pointee.node == peer.pointee.node }.map { MemberSlot($0) } ?? .max
+    peer.pointee.slot = desk.peers.firstIndex { $0?.pointee.node == peer.pointee.node }.map(MemberSlot.init) ?? .max
     return peer.pointee.slot
   }
 

@@ -219,7 +219,7 @@ extension Core {
     if frame.kind == .replicate && peer.pointee.isNode {
       let isSound =
         frame.isLong
-        ? beginLongRecord(frame, connection, peer) : takeReplication(frame, from: peer.pointee.node)
+        ? beginLongRecord(frame, connection, peer) : takeReplication(frame, from: peer)
       if !isSound { refuse(connection, .malformed) }
       return
     }

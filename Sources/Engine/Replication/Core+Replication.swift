@@ -42,7 +42,7 @@ extension Core {
       if let peer = desk.peers[slot], peer.pointee.node != member?.id {
         ReplicationPeer.deallocate(peer)
         desk.peers[slot] = nil
-        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+        for part in 0..<partitions.count where desk.parts![part].leads {
           desk.parts![part].owner!.forget(MemberSlot(slot), now: monotonic)
           desk.touch(part)
         }
@@ -68,7 +68,7 @@ extension Core {
     if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     updatePassive(part)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
-    if desk.parts![part].owner != nil { connectFollowers(part) }
+    if desk.parts![part].leads { connectFollowers(part) }
     desk.touch(part)
     updateWish(part)
   }
@@ -77,7 +77,7 @@ extension Core {
   /// cached values. A log that ends behind what its replica believes would take others at the wrong places.
   @inline(__always)
   mutating func noteOwnRecords(_ part: Int) {
-    guard desk.parts![part].owner != nil else { return }
+    guard desk.parts![part].leads else { return }
     let id = PartitionID(UInt16(part + partitions.lowerBound))
     desk.parts![part].appended(upTo: store.nextOffset(of: id).previous)
   }
@@ -115,7 +115,7 @@ extension Core {
       peer.pointee.pace.reset()
       if peer.pointee.isConnected {
         peer.pointee.writer.pointee.removeAll()
-        for part in 0..<partitions.count where desk.parts![part].owner != nil {
+        for part in 0..<partitions.count where desk.parts![part].leads {
           desk.parts![part].owner!.disconnected(MemberSlot(slot), now: monotonic)
           desk.touch(part)
         }
@@ -160,7 +160,7 @@ extension Core {
   /// Whether a revision is held as the concern says.
   mutating func isHeld(by concern: WriteConcern, _ revision: Revision) -> Bool {
     let part = part(revision.partition)
-    guard desk.parts![part].owner != nil, revision.epoch <= desk.parts![part].owner!.epoch else { return false }
+    guard desk.parts![part].leads, revision.epoch <= desk.parts![part].owner!.epoch else { return false }
     desk.parts![part].appended(upTo: store.nextOffset(of: revision.partition).previous)
     let last = desk.parts![part].replica.last
     return desk.parts![part].owner!.isHeld(revision.offset, concern, last: last)
@@ -169,7 +169,7 @@ extension Core {
   /// Has the token answered when the revision is held.
   mutating func notify(_ token: WaitToken, _ revision: Revision, _ concern: WriteConcern) {
     let part = part(revision.partition)
-    guard desk.parts![part].owner != nil else {
+    guard desk.parts![part].leads else {
       concernFailed(token, .ownerDeposed)
       return
     }

@@ -3,10 +3,11 @@ import Wire
 // What comes from other members: sections for this core's partitions, or for another core's.
 extension Core {
   /// Takes a REPLICATE frame whose checksum fits; false if it isn't sound.
-  mutating func takeReplication(_ frame: FrameView, from node: NodeID) -> Bool {
+  mutating func takeReplication(_ frame: FrameView, from peer: UnsafeMutablePointer<PeerState>) -> Bool {
     guard let cursor = try? SectionCursor(frame.payload) else { return false }
     runBatch()
-    guard desk.parts != nil, let slot = desk.peers.firstIndex(where: { $0?.pointee.node == node }) else { return true }
+    let slot = desk.parts == nil ? .max : slot(of: peer)
+    guard slot != .max else { return true }
     var rest = cursor
     let sections = desk.sections!
     while true {
@@ -27,7 +28,7 @@ extension Core {
       }
       guard count > 0 else { return true }
       fetch(sections, count)
-      for index in 0..<count { take(sections[index], from: MemberSlot(slot)) }
+      for index in 0..<count { take(sections[index], from: slot) }
     }
   }
 
@@ -36,13 +37,13 @@ extension Core {
     guard count > 1 else { return }
     for index in 0..<count {
       let id = sections[index].partition
-      if sections[index].kind == .append { desk.fetchReplica(part(id)) } else { desk.fetchOwner(part(id)) }
+      if sections[index].isAppend { desk.fetchReplica(part(id)) } else { desk.fetchOwner(part(id)) }
       store.prefetchReplicated(id)
     }
     for index in 0..<count {
       let section = sections[index]
-      if section.kind == .append {
-        store.prefetchAppend(section.partition, section.payload)
+      if section.isAppend {
+        desk.hashes![index] = store.prefetchAppend(section.partition, section.payload)
       } else {
         desk.fetchFollowers(part(section.partition))
       }
@@ -50,7 +51,7 @@ extension Core {
     }
     for index in 0..<count {
       let section = sections[index]
-      if section.kind == .append { store.prefetchReplaced(section.partition, section.payload) }
+      if section.isAppend && section.hasRecords { store.prefetchReplaced(section.partition, desk.hashes![index]) }
       store.prefetchVictimPage(section.partition)
     }
     for index in 0..<count { store.prefetchVictimSegment(sections[index].partition) }
@@ -75,11 +76,13 @@ extension Core {
 
   private mutating func take(_ section: SectionView, from slot: MemberSlot) {
     let part = part(section.partition)
-    switch section.kind {
-    case .append, .acknowledge, .result, .invalidate, .invalidated: desk.touchWritten(part)
+    let kind = section.kind
+    switch kind {
+    case .acknowledge: desk.touchAcknowledged(part)
+    case .append, .result, .invalidate, .invalidated: desk.touchWritten(part)
     case .open, .truncate, .start, .position, .refuse, .confirm, .confirmed: desk.touch(part)
     }
-    switch section.kind {
+    switch kind {
     case .open: handle(.open, section, slot, part)
     case .truncate:
       handle(.truncate(LogEnd(epoch: section.markEpoch, offset: section.markOffset)), section, slot, part)
@@ -132,7 +135,7 @@ extension Core {
     noteOwnRecords(part)
     let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
-    if desk.parts![part].owner == nil { store.setReplicated(id, isPassive: true) }
+    if !desk.parts![part].leads { store.setReplicated(id, isPassive: true) }
     switch action {
     case .nothing, .append: break
     case .reset:
@@ -214,7 +217,7 @@ extension Core {
     noteOwnRecords(part)
     let confirms = desk.parts![part].confirms(section.epoch) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
-    if desk.parts![part].owner == nil { store.setReplicated(section.partition, isPassive: true) }
+    if !desk.parts![part].leads { store.setReplicated(section.partition, isPassive: true) }
     guard confirms, desk.peers[Int(slot)]?.pointee.isConnected == true else { return }
     makeRoom(24, Int(slot))
     desk.peers[Int(slot)]!.pointee.writer.pointee.round(.confirmed, section.partition, section.epoch, section.round)

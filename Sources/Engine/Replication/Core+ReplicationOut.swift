@@ -42,7 +42,7 @@ extension Core {
 
   /// Tells the owners of all that is copied here that memory is short, or isn't any more.
   private mutating func tellShortage() {
-    for part in 0..<partitions.count where desk.parts![part].owner == nil {
+    for part in 0..<partitions.count where !desk.parts![part].leads {
       desk.parts![part].replica.acknowledgeAgain()
       desk.touch(part)
     }
@@ -148,7 +148,7 @@ extension Core {
 
   private mutating func say(_ part: Int) {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
-    guard desk.parts![part].owner != nil else { return answer(part, id) }
+    guard desk.parts![part].leads else { return answer(part, id) }
     let last = store.nextOffset(of: id).previous
     desk.parts![part].appended(upTo: last)
     settle(part)
@@ -246,7 +246,7 @@ extension Core {
   /// failover.
   mutating func replicate(resultOf options: OperationOptions, _ partition: PartitionID, _ outcome: Outcome) {
     let part = part(partition)
-    guard desk.parts![part].owner != nil, outcome.essence.count <= limits.copiedValue else { return }
+    guard desk.parts![part].leads, outcome.essence.count <= limits.copiedValue else { return }
     let result = ReplicatedResult(
       key: [UInt8](options.idempotencyKey), fingerprint: options.fingerprint, time: wall, status: outcome.status,
       offset: outcome.hasRevision ? outcome.revision.offset : .none,

@@ -48,6 +48,11 @@ package struct PartitionReplication: Sendable {
     package var leads = false
   }
 
+  /// Whether `owner` is there.
+  package var leads: Bool {
+    assert(replica.leads == (owner != nil))
+    return replica.leads
+  }
   /// Whether the entry makes this node the owner, lease aside.
   package var isOwner: Bool { owner?.isActive == true }
   /// Whether it is the owner, and another one is to be that.
@@ -95,6 +100,7 @@ package struct PartitionReplication: Sendable {
       if mutation == .trustsSilence { last = .none }
     #endif
     owner = Owner(own, entry, committed: replica.committed, last: last, now: now)
+    replica.leads = true
     #if DEBUG
       owner!.mutation = mutation
     #endif
@@ -113,10 +119,11 @@ package struct PartitionReplication: Sendable {
   }
 
   private mutating func stepDown(_ change: inout Change, _ deposed: (UInt64) -> Void) {
-    guard owner != nil else { return }
+    guard leads else { return }
     owner!.waiters.takeAll(deposed)
     for reader in owner!.readers { deposed(reader.token) }
     owner = nil
+    replica.leads = false
     replica.stopListening()
     change.isDeposed = true
   }
@@ -139,12 +146,12 @@ package struct PartitionReplication: Sendable {
     _ message: ReplicationMessage, _ epoch: Epoch, stream: UInt32, from source: MemberSlot,
     deposed: (UInt64) -> Void
   ) -> Action {
-    if let owner, epoch > owner.epoch {
+    if leads, epoch > owner!.epoch {
       var change = Change()
       stepDown(&change, deposed)
     }
     // Two can't own one epoch: only a message that lost its way comes here.
-    guard owner == nil else { return .nothing }
+    guard !leads else { return .nothing }
     switch message {
     case .open:
       replica.open(epoch, stream: stream, from: source)
@@ -163,7 +170,7 @@ package struct PartitionReplication: Sendable {
 
   /// An owner asks whether an epoch later than its own was promised here. Whether it wasn't.
   package mutating func confirms(_ epoch: Epoch, deposed: (UInt64) -> Void) -> Bool {
-    if let owner, epoch > owner.epoch {
+    if leads, epoch > owner!.epoch {
       var change = Change()
       stepDown(&change, deposed)
     }
@@ -179,7 +186,7 @@ package struct PartitionReplication: Sendable {
     answer message: ReplicationMessage, _ epoch: Epoch, stream: UInt32, from slot: MemberSlot, keepsFrom: Offset,
     now: UInt64
   ) -> Bool {
-    guard owner != nil, owner!.epoch == epoch else { return false }
+    guard leads, owner!.epoch == epoch else { return false }
     switch message {
     case .position(let end):
       return owner!.receive(
@@ -194,7 +201,7 @@ package struct PartitionReplication: Sendable {
 
   /// Answers those whose writes are held by enough now. Returns whether the majority's watermark moved.
   package mutating func settle(_ answer: (UInt64) -> Void) -> Bool {
-    guard owner != nil else { return false }
+    guard leads else { return false }
     let moved = owner!.updateCommitted(last: replica.last)
     if moved { replica.commit(upTo: owner!.committed) }
     owner!.takeAnswered(last: replica.last, answer)
@@ -208,13 +215,13 @@ package struct PartitionReplication: Sendable {
   package mutating func appended(upTo offset: Offset) { replica.appended(upTo: offset) }
 
   /// The same, if it is the owner.
-  package mutating func appended(ifOwner offset: Offset) { if owner != nil { replica.appended(upTo: offset) } }
+  package mutating func appended(ifOwner offset: Offset) { if leads { replica.appended(upTo: offset) } }
 
   // MARK: Wishes
 
   /// What to ask the control plane for now.
   package mutating func wish(_ around: Surroundings, now: UInt64) -> Wish? {
-    if owner != nil { return owner!.wish(around, last: replica.last, now: now) }
+    if leads { return owner!.wish(around, last: replica.last, now: now) }
     guard let slot, !entry.isActive, entry.epoch > Epoch(0), entry.candidate == nil, entry.synced.contains(slot),
       replica.promised == entry.epoch
     else { return nil }

@@ -22,6 +22,9 @@ package struct Replica: Sendable {
   package private(set) var committed = Offset.none
   /// What to tell the sender when the turn ends.
   package private(set) var reply: Reply?
+  /// Whether this node is the partition's owner or candidate, beside what every message needs: whoever only asks that
+  /// needn't fetch the owner's lines.
+  package internal(set) var leads = false
   #if DEBUG
     /// A planted bug, for tests of the checkers. It lies where nothing else would, here and in the owner, so that tests
     /// have the layout of what is shipped.

@@ -80,6 +80,8 @@ struct ReplicationDesk: ~Copyable {
   var spareParts: [Int] = []
   var spareTokens: [UInt64] = []
   private(set) var sections: UnsafeMutablePointer<SectionView>?
+  /// The hashes of the first records of those.
+  private(set) var hashes: UnsafeMutablePointer<UInt64>?
   /// Partitions that time alone may change. At the last tick nothing was wished for of any other, and every follower of
   /// those had everything; whatever happens to one touches it.
   private var awake = PartitionList()
@@ -144,6 +146,7 @@ struct ReplicationDesk: ~Copyable {
     written = dirty
     catchingUp = dirty
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
+    hashes = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
   deinit {
@@ -152,6 +155,7 @@ struct ReplicationDesk: ~Copyable {
       parts.deallocate()
     }
     sections?.deallocate()
+    hashes?.deallocate()
     for case let peer? in peers { ReplicationPeer.deallocate(peer) }
   }
 
@@ -197,6 +201,13 @@ struct ReplicationDesk: ~Copyable {
   @inline(__always)
   mutating func touchWritten(_ part: Int) {
     dirty.insert(part)
+    touchAcknowledged(part)
+  }
+
+  /// The same, but all that happened is that a follower has more: those who waited for that are answered at once, and
+  /// nothing is left to say when the turn ends.
+  @inline(__always)
+  mutating func touchAcknowledged(_ part: Int) {
     changed.insert(part)
     if isCalm[part] { written.insert(part) } else { awake.insert(part) }
   }

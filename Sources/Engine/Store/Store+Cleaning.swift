@@ -256,11 +256,11 @@ extension Store {
     segment.pointee.flags.insert(.busy)
     var record = self.record(segment.pointee.start)
     let end = record.base + Int(segment.pointee.used)
+    var hash = record.base < end ? record.hash : 0
     while record.base < end {
       let room = record.room
-      fetchAhead(p, of: record, room: room, end: end)
+      let nextHash = fetchAhead(p, of: record, room: room, end: end)
       if record.isPut {
-        let hash = record.hash
         if let slot = self.slot(p, hash, position(record)) {
           let keep = survives(slot, survival) || !evictOne(p, slot, record, time: time)
           if keep {
@@ -276,6 +276,7 @@ extension Store {
         p.pointee.forgotten = max(p.pointee.forgotten, record.offset.rawValue)
       }
       record = RecordView(record.base + room)
+      hash = nextHash
     }
     if let spare { pages.free(spare.lowerBound, count: spare.count) }
     // The survivors' room is counted in the output; the source goes as a whole.
@@ -288,17 +289,18 @@ extension Store {
   }
 
   /// Fetches the slot of the next record, and some of the log behind it: segments are short, and where one begins the
-  /// processor doesn't yet know which way it is read.
+  /// processor doesn't yet know which way it is read. Returns the next record's hash.
   @inline(__always)
   private func fetchAhead(
     _ p: UnsafeMutablePointer<Partition>, of record: RecordView, room: Int, end: UnsafeRawPointer
-  ) {
+  ) -> UInt64 {
     prefetch(record.base + 512)
     prefetch(record.base + 576)
     let next = record.base + room
-    guard next < end else { return }
-    prefetch(
-      p.pointee.slots + TableLayout.home(tag: TableLayout.tag(RecordView(next).hash), capacity: p.pointee.capacity))
+    guard next < end else { return 0 }
+    let hash = RecordView(next).hash
+    prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
+    return hash
   }
 
   private func survives(_ slot: UnsafeMutablePointer<Slot>, _ survival: Survival) -> Bool {

@@ -122,10 +122,10 @@ extension Store {
     prefetch(p + 192)
   }
 
-  /// Fetches the slots of the first records of a range that came, and what the first of them gets on its way.
-  func prefetchAppend(_ id: PartitionID, _ records: UnsafeRawBufferPointer) {
+  /// Fetches the slot of the first record of a range that came, and what it gets on its way. Returns its hash.
+  func prefetchAppend(_ id: PartitionID, _ records: UnsafeRawBufferPointer) -> UInt64 {
     let p = partition(id)
-    guard records.count > 0 else { return }
+    guard records.count > 0 else { return 0 }
     let hash = RecordView(records.baseAddress!).hash
     let slot = p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity)
     prefetch(slot)
@@ -133,12 +133,11 @@ extension Store {
     if p.pointee.committed != .max {
       p.pointee.victims.prefetch(RecordView(records.baseAddress!).offset.rawValue)
     }
+    return hash
   }
 
-  /// Then what they replace, and where they go.
-  func prefetchReplaced(_ id: PartitionID, _ records: UnsafeRawBufferPointer) {
-    guard records.count > 0 else { return }
-    let hash = RecordView(records.baseAddress!).hash
+  /// Then what the record of this hash replaces, and where it goes.
+  func prefetchReplaced(_ id: PartitionID, _ hash: UInt64) {
     let p = partition(id)
     var fetch = Fetch.none
     fetch.partition = p

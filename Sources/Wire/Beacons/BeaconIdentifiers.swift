@@ -1,10 +1,10 @@
 /// One process: 128 random bits drawn at every start, so that a restarted process is a new node (PROTOCOL: identity).
 ///
 /// A name is only a label; votes, leases and data belong to the id. All zero means nobody, or anybody as a destination.
-@frozen package struct NodeID: Equatable, Hashable, Comparable, Sendable {
+@frozen public struct NodeID: Equatable, Hashable, Comparable, Sendable {
   /// The more significant half, printed first.
-  package let high: UInt64
-  package let low: UInt64
+  public let high: UInt64
+  public let low: UInt64
 
   @inlinable package init(high: UInt64, low: UInt64) {
     self.high = high
@@ -15,11 +15,11 @@
   @inlinable package static var none: NodeID { NodeID(high: 0, low: 0) }
 
   // Written out, since what the compiler derives isn't inlined into other modules.
-  @inlinable package static func == (a: NodeID, b: NodeID) -> Bool { a.high == b.high && a.low == b.low }
-  @inlinable package static func != (a: NodeID, b: NodeID) -> Bool { !(a == b) }
+  @inlinable public static func == (a: NodeID, b: NodeID) -> Bool { a.high == b.high && a.low == b.low }
+  @inlinable public static func != (a: NodeID, b: NodeID) -> Bool { !(a == b) }
 
   /// The order by which the lowest id proposes a founding: as printed.
-  @inlinable package static func < (a: NodeID, b: NodeID) -> Bool { a.high == b.high ? a.low < b.low : a.high < b.high }
+  @inlinable public static func < (a: NodeID, b: NodeID) -> Bool { a.high == b.high ? a.low < b.low : a.high < b.high }
 }
 
 /// One cluster: 128 random bits drawn by whoever proposed its founding. All zero means none yet.
@@ -130,7 +130,7 @@
 
 extension NodeID: CustomStringConvertible {
   /// 32 hexadecimal digits.
-  package var description: String { hexadecimal(high) + hexadecimal(low) }
+  public var description: String { hexadecimal(high) + hexadecimal(low) }
 
   /// The first eight digits: enough for a log line.
   package var short: String { String(hexadecimal(high).prefix(8)) }

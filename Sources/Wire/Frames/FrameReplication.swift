@@ -51,13 +51,13 @@
 ///
 /// In a frame that a long value follows, the only section is an APPEND that ends with the frame, where the value of its
 /// only record starts; its length is then no multiple of 8.
-package enum SectionLayout {
+public enum SectionLayout {
   /// Bytes before what depends on the kind.
-  package static var headCount: Int { 16 }
+  @inlinable package static var headCount: Int { 16 }
   /// Bytes before the records of an APPEND.
-  package static var appendCount: Int { 40 }
+  @inlinable package static var appendCount: Int { 40 }
   /// Bytes before the key of a RESULT.
-  package static var resultCount: Int { 48 }
+  @inlinable package static var resultCount: Int { 48 }
   /// Epochs that a START has at most.
   package static var maximumEpochs: Int { 16 }
   /// The flag of a START whose receiver begins with an empty log.
@@ -102,76 +102,80 @@ package enum SectionLayout {
 }
 
 /// A section somewhere in memory, its fields read where they lie. Made by `SectionCursor`, which has checked it.
-package struct SectionView {
+@frozen public struct SectionView {
   /// Where it starts.
-  package let base: UnsafeRawPointer
+  public let base: UnsafeRawPointer
 
-  init(_ base: UnsafeRawPointer) { self.base = base }
+  @inlinable init(_ base: UnsafeRawPointer) { self.base = base }
 
   /// A section that a cursor has checked, where it was copied to.
-  package init(checked base: UnsafeRawPointer) { self.base = base }
+  @inlinable package init(checked base: UnsafeRawPointer) { self.base = base }
 
-  @inline(__always)
-  private func read<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type, _ offset: Int) -> T {
+  @inlinable @inline(__always)
+  func read<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type, _ offset: Int) -> T {
     T(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: T.self))
   }
 
   /// What it is about.
-  package var partition: PartitionID { PartitionID(read(UInt16.self, 0)) }
+  @inlinable package var partition: PartitionID { PartitionID(read(UInt16.self, 0)) }
   /// nil for one that isn't known; a cursor gives none of these.
-  package var kind: SectionKind { SectionKind(rawValue: read(UInt8.self, 2)).unsafelyUnwrapped }
+  @inlinable package var kind: SectionKind { SectionKind(rawValue: read(UInt8.self, 2)).unsafelyUnwrapped }
+  /// Whether it is an APPEND, which most are.
+  @inlinable package var isAppend: Bool { rawKind == SectionKind.append.rawValue }
   /// By kind; see the article.
-  package var flags: UInt8 { read(UInt8.self, 3) }
+  @inlinable package var flags: UInt8 { read(UInt8.self, 3) }
   /// Bytes of the section, its head included.
-  package var length: Int { Int(read(UInt32.self, 4)) }
+  @inlinable package var length: Int { Int(read(UInt32.self, 4)) }
   /// The epoch under which it was said.
-  package var epoch: Epoch { Epoch(read(UInt32.self, 8)) }
+  @inlinable package var epoch: Epoch { Epoch(read(UInt32.self, 8)) }
   /// The stream that it belongs to, as its sender numbers them.
-  package var stream: UInt32 { read(UInt32.self, 12) }
-  var rawKind: UInt8 { read(UInt8.self, 2) }
+  @inlinable package var stream: UInt32 { read(UInt32.self, 12) }
+  @inlinable var rawKind: UInt8 { read(UInt8.self, 2) }
 
   /// Of TRUNCATE, POSITION and REFUSE: the epoch that it is about.
-  package var markEpoch: Epoch { Epoch(read(UInt32.self, 16)) }
+  @inlinable package var markEpoch: Epoch { Epoch(read(UInt32.self, 16)) }
   /// Of TRUNCATE and POSITION.
-  package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
+  @inlinable package var markOffset: Offset { Offset(read(UInt64.self, 24)) }
   /// Of INVALIDATE: the hash of the key.
-  package var hash: UInt64 { read(UInt64.self, 24) }
+  @inlinable package var hash: UInt64 { read(UInt64.self, 24) }
   /// Of CONFIRM, CONFIRMED, INVALIDATE and INVALIDATED: the number of the question.
-  package var round: UInt64 { read(UInt64.self, 16) }
+  @inlinable package var round: UInt64 { read(UInt64.self, 16) }
   /// Of ACKNOWLEDGE, START, APPEND and RESULT: the offset that comes first.
-  package var offset: Offset { Offset(read(UInt64.self, 16)) }
+  @inlinable package var offset: Offset { Offset(read(UInt64.self, 16)) }
   /// Of APPEND: the last offset.
-  package var end: Offset { Offset(read(UInt64.self, 24)) }
+  @inlinable package var end: Offset { Offset(read(UInt64.self, 24)) }
   /// Of APPEND: how far a majority holds the log.
-  package var committed: Offset { Offset(read(UInt64.self, 32)) }
+  @inlinable package var committed: Offset { Offset(read(UInt64.self, 32)) }
   /// Of START: how many epochs it has.
-  package var epochCount: Int { (length - 24) / 16 }
+  @inlinable package var epochCount: Int { (length - 24) / 16 }
   /// Of START: one of its epochs and the first offset of that; `index` is below `epochCount`.
-  package func epoch(_ index: Int) -> (epoch: Epoch, first: Offset) {
+  @inlinable package func epoch(_ index: Int) -> (epoch: Epoch, first: Offset) {
     (Epoch(read(UInt32.self, 24 + 16 * index)), Offset(read(UInt64.self, 32 + 16 * index)))
   }
   /// Of RESULT: what makes two requests the same.
-  package var fingerprint: UInt64 { read(UInt64.self, 24) }
+  @inlinable package var fingerprint: UInt64 { read(UInt64.self, 24) }
   /// Of RESULT: when it was answered, in milliseconds since 1970.
-  package var time: UInt64 { read(UInt64.self, 32) }
+  @inlinable package var time: UInt64 { read(UInt64.self, 32) }
   /// Of RESULT: the status that was answered.
-  package var status: UInt16 { read(UInt16.self, 40) }
+  @inlinable package var status: UInt16 { read(UInt16.self, 40) }
   /// Of RESULT: the idempotency key.
-  package var resultKey: UnsafeRawBufferPointer {
+  @inlinable package var resultKey: UnsafeRawBufferPointer {
     UnsafeRawBufferPointer(start: base + SectionLayout.resultCount, count: Int(read(UInt16.self, 42)))
   }
   /// Of RESULT: what was answered beside the status.
-  package var resultValue: UnsafeRawBufferPointer {
+  @inlinable package var resultValue: UnsafeRawBufferPointer {
     let start = SectionLayout.resultCount + Int(read(UInt16.self, 42))
     return UnsafeRawBufferPointer(start: base + start, count: Int(read(UInt32.self, 44)))
   }
   /// Of APPEND: the records' bytes.
-  package var payload: UnsafeRawBufferPointer {
+  @inlinable package var payload: UnsafeRawBufferPointer {
     let start = SectionLayout.appendCount
     return UnsafeRawBufferPointer(start: base + start, count: length - start)
   }
+  /// Of APPEND: whether it has any.
+  @inlinable package var hasRecords: Bool { length > SectionLayout.appendCount }
   /// Of APPEND: the first record, which it must have; in a frame that a long value follows it lacks its value here.
-  package var record: RecordView { RecordView(base + SectionLayout.appendCount) }
+  @inlinable package var record: RecordView { RecordView(base + SectionLayout.appendCount) }
 
   /// The only section of a frame that a long value follows, whose checksum fits; nil if it isn't sound. The record's
   /// own checksum can be looked at when the value is there.
@@ -191,9 +195,9 @@ package struct SectionView {
 
 /// Walks over the sections of a REPLICATE frame's payload. The frame's checksum was found to fit; that its sections and
 /// records are whole is checked here, before any of them is used.
-package struct SectionCursor {
-  private var next: UnsafeRawPointer
-  private let end: UnsafeRawPointer
+@frozen public struct SectionCursor {
+  @usableFromInline var next: UnsafeRawPointer
+  @usableFromInline let end: UnsafeRawPointer
 
   /// - Parameter payload: what lies behind the frame's head, at a multiple of 8.
   package init(_ payload: UnsafeRawBufferPointer) throws(CloseReason) {
@@ -212,7 +216,7 @@ package struct SectionCursor {
   }
 
   /// The next section; nil behind the last.
-  package mutating func take() -> SectionView? {
+  @inlinable package mutating func take() -> SectionView? {
     guard next < end else { return nil }
     let section = SectionView(next)
     next += section.length
