@@ -139,6 +139,8 @@ package struct SimulationOptions: Sendable {
     // What a cluster that never took a write had said of a key arrived when its node was in another cluster: the
     // checker's mistake.
     1_300_022,
+    // An owner whose log was a copy didn't know which removals it lacked, and brought an older log in step without.
+    179_543_435_700_445,
   ]
 
   /// The same of whole nodes of which clients ask simple things; see `plain`.

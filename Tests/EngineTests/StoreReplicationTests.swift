@@ -127,6 +127,34 @@ import Wire
     follower.harness.expectSound()
   }
 
+  @Test("a copy knows which removals it may lack: who ends before them begins anew", arguments: 1...8)
+  func removalsOfCopies(seed: Int) throws {
+    var random = TestRandom(seed: UInt64(200 + seed))
+    var owner = Twin(memory: 4 << 20, keys: 40)
+    var behind = Twin(memory: 4 << 20, keys: 40)
+    var copy = Twin(memory: 4 << 20, keys: 40)
+    behind.harness.store.setReplicated(behind.partition, isPassive: true)
+    copy.harness.store.setReplicated(copy.partition, isPassive: true)
+    var list = RecordList()
+    for step in 0..<3000 {
+      try owner.write(&random)
+      owner.harness.store.commit(owner.partition, upTo: Offset(owner.last))
+      owner.harness.store.setTombstoneFloor(Offset(owner.last + 1), of: owner.partition)
+      if random.chance(8) { owner.harness.settle(now: Self.now) }
+      if step == 300 { try pump(&owner, &behind, owner.last, .max, &list) }
+    }
+    #expect(owner.harness.store.removalsKept(from: owner.partition) > Offset(behind.last + 1))
+    copy.harness.store.beginStream(copy.partition, isCopy: true)
+    while copy.last < owner.last { try pump(&owner, &copy, owner.last, 5000, &list) }
+    copy.expect(owner.state, "the copy")
+    if behind.last + 1 < copy.harness.store.removalsKept(from: copy.partition).rawValue {
+      behind.harness.store.reset(behind.partition)
+      behind.harness.store.beginStream(behind.partition, isCopy: true)
+    }
+    while behind.last < copy.last { try pump(&copy, &behind, copy.last, 5000, &list) }
+    behind.expect(owner.state, "what was behind, in step with the copy")
+  }
+
   private func pump(
     _ owner: inout Twin, _ follower: inout Twin, _ committed: UInt64, _ bytes: Int, _ list: inout RecordList
   ) throws {

@@ -143,6 +143,7 @@ extension Core {
     case .truncate(let offset):
       truncate(id, behind: offset, part)
     }
+    if case .start(_, let next, _) = message { store.beginStream(id, isCopy: next == Offset.none.next) }
     return action
   }
 

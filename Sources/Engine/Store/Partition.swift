@@ -45,6 +45,8 @@ struct Partition {
   var isPassive = false
   /// Among the store's `touched`.
   var isTouched = false
+  /// Its log came from another node from the first record on, without what cleaning had taken out there.
+  var isCopy = false
   var nextQueued: UInt32 = 0
 
   // MARK: Expiry

@@ -153,6 +153,8 @@ extension Store {
   /// there too.
   mutating func skip(_ p: UnsafeMutablePointer<Partition>, to offset: UInt64) {
     guard offset > p.pointee.nextOffset else { return }
+    // A removal may have been among them: whoever ends before it wouldn't hear of it from here.
+    if p.pointee.isCopy { p.pointee.forgotten = max(p.pointee.forgotten, offset - 1) }
     var next = max(p.pointee.nextOffset, p.pointee.committed == .max ? offset : p.pointee.committed + 1)
     while next < offset {
       p.pointee.victims.reserve(p.pointee.committed, next)
@@ -161,6 +163,10 @@ extension Store {
     }
     p.pointee.nextOffset = offset
   }
+
+  /// A stream of records begins, from the first one on if `isCopy`: then those that are missing in it may have been
+  /// removals. In any other stream they weren't, since its sender has all removals from where it begins.
+  package mutating func beginStream(_ id: PartitionID, isCopy: Bool) { partition(id).pointee.isCopy = isCopy }
 
   /// Records up to `end` were taken, as far as any were left of them.
   package mutating func cover(_ id: PartitionID, upTo end: Offset) {
