@@ -116,7 +116,7 @@ struct CoreThread: ~Copyable {
       clusterDeadline = 0
       cluster?.receive(event, &loop, now: Clock.monotonic())
     case .woken:
-      clusterDeadline = min(clusterDeadline, cluster == nil ? .max : 0)
+      if cluster != nil { clusterDeadline = 0 }
       cluster?.woken()
     case .connected: core.connected(id)
     case .stale, .readable: break

@@ -133,6 +133,7 @@ extension Core {
     let id = PartitionID(UInt16(part + partitions.lowerBound))
     var deposed: [UInt64] = []
     noteOwnRecords(part)
+    let wasStarted = desk.parts![part].replica.isStarted
     let action = desk.parts![part].receive(message, epoch, stream: stream, from: slot) { deposed.append($0) }
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if !desk.parts![part].leads { store.setReplicated(id, isPassive: true) }
@@ -143,7 +144,10 @@ extension Core {
     case .truncate(let offset):
       truncate(id, behind: offset, part)
     }
-    if case .start(_, let next, _) = message { store.beginStream(id, isCopy: next == Offset.none.next) }
+    // Not one that was ignored: a stream that goes on stays what it is.
+    if case .start(_, let next, _) = message, !wasStarted, desk.parts![part].replica.isStarted {
+      store.beginStream(id, isCopy: next == Offset.none.next)
+    }
     return action
   }
 
