@@ -51,6 +51,17 @@ extension Checker {
     return voters.count { voter in nodes.contains { $0.id == voter } } <= voters.count / 2
   }
 
+  /// Whether a partition waits for good, since too few of those that held it are left, one of which gave up without
+  /// knowing that others were about to write: fate couldn't see that coming, and no copy may begin anew as long as
+  /// another one is there.
+  private func waitsForOrphans(_ topology: Topology) -> Bool {
+    let gaveUp = topology.members.map { $0.map { orphans.contains($0.id) } ?? false }
+    guard gaveUp.contains(true) else { return false }
+    return topology.partitions.contains { entry in
+      topology.isStalled(entry) && entry.synced.contains { gaveUp[Int($0)] }
+    }
+  }
+
   /// What is still missing for the core to be whole; nil when nothing is.
   func missing(_ core: [Int], _ hosts: [Host], _ now: UInt64) -> String? {
     let nodes = core.compactMap { hosts[$0].control }
@@ -81,7 +92,8 @@ extension Checker {
           + "\(raft.applied.rawValue), commit \(raft.commit.rawValue), "
           + "its leader \(raft.leader.map(name(of:)) ?? "nobody") knows of "
           + "\(view.map { "\($0.rawValue)" } ?? "nothing"), "
-          + "leaders \(led), its voters are \(raft.voters.map { name(of: $0) }.joined(separator: " "))"
+          + "leaders \(led); "
+          + zip(core, nodes).map { "n\($0)" + ($1.raft.map { vote(of: $0) } ?? "") }.joined(separator: ", ")
       }
       if raft.role == .leader {
         if leader != nil { return "two lead" }
@@ -96,6 +108,7 @@ extension Checker {
         return "n\(number) is \(topology.member(node.id).map { "\($0.state)" } ?? "no member")"
       }
     }
+    if waitsForOrphans(topology) { return nil }
     // The last one can't leave.
     if nodes.contains(where: { $0.isLeaving }) {
       let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology, hosts))" }

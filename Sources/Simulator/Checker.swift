@@ -19,6 +19,8 @@ struct Checker {
   /// Nodes that ended within `patience`: their last answers may still count.
   private var gone: [(id: NodeID, number: Int, time: UInt64)] = []
   private static let patience: UInt64 = 1_000_000_000
+  /// Members that gave up a cluster which to their knowledge was never written.
+  private(set) var orphans: [NodeID] = []
   /// Everybody who ever was, for names.
   private var names: [(id: NodeID, name: String)] = []
 
@@ -132,6 +134,7 @@ struct Checker {
     case .joined(let cluster):
       views[number].cluster = record(cluster, now)
       views[number].hadQuorum = now
+    case .restarting(.orphaned): orphans.append(control.id)
     default: break
     }
   }

@@ -120,6 +120,10 @@ package struct SimulationOptions: Sendable {
     1_021_734,
     // Voters that were leaving: gave up a cluster, which then had too few of them; kept the others from founding one.
     1_061_290, 1_071_523,
+    // A voter that held the entry of its own removal voted for nobody who lacked it, as all did whom it could reach.
+    179_543_435_700_935, 179_543_435_702_629,
+    // One of three copies died, and one gave up a cluster before it knew of its first write: the checker's mistake.
+    179_543_435_701_565,
   ]
 
   /// The same of whole nodes; see `wholeSwarm`.

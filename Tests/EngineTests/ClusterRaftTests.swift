@@ -160,7 +160,7 @@ import Wire
     #expect(group.nodes[dead].voters == [RaftGroup.id(leader), RaftGroup.id(other)])
   }
 
-  @Test("one that only it knows to be no voter any more leads when nobody else can")
+  @Test("one that only it knows to be no voter any more helps to elect another, or leads, and votes as before")
   func removedInDoubt() throws {
     var group = RaftGroup(4, voters: 4)
     let leader = try group.elect()
@@ -174,18 +174,53 @@ import Wire
     #expect(!group.nodes[removed].isVoter && others.allSatisfy { group.nodes[$0].voters.count == 4 })
     group.cutOff(leader)
     group.run(milliseconds: 5_000)
-    // Its log is longer than theirs, so it votes for neither; and two of three need no vote of its own.
-    #expect(group.nodes[removed].role == .leader && group.nodes[removed].leads(group.now))
-    #expect(group.propose(removed, "goes on") != nil && others.allSatisfy { group.name(at: $0) == "goes on" })
-    #expect(others.allSatisfy { group.nodes[$0].voters == rest })
-    group.nodes[removed].transfer(to: RaftGroup.id(others[0]), group.now)
-    group.run(milliseconds: 3_000)
-    #expect(others.contains { group.nodes[$0].role == .leader } && group.nodes[removed].role == .follower)
-    // It is none of the voters for good now.
-    group.cutOff(others[0])
-    group.cutOff(others[1])
-    group.run(milliseconds: 3_000)
-    #expect(group.nodes[removed].role == .follower)
+    // The others lack the entry, and are two of four.
+    let next = try #require(group.leaders.first { $0 != leader })
+    #expect(group.nodes[next].leads(group.now) && group.propose(next, "goes on") != nil)
+    for node in others + [removed] { #expect(group.name(at: node) == "goes on" && group.nodes[node].voters.count == 4) }
+  }
+
+  @Test("one that alone has what was committed before its removal leads, without the removal")
+  func removedWithMore() throws {
+    var group = RaftGroup(3, voters: 3)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let removed = (leader + 1) % 3
+    let other = (leader + 2) % 3
+    group.cut.formUnion([[leader, other], [other, leader]])
+    #expect(group.propose(leader, "committed") != nil && group.name(at: leader) == "committed")
+    _ = try group.nodes[leader].propose(voters: [leader, other].map { RaftGroup.id($0) }, group.now)
+    #expect(group.propose(leader, "behind") != nil)
+    group.cutOff(leader)
+    group.run(milliseconds: 5_000)
+    #expect(group.nodes[removed].role == .leader && group.name(at: other) == "committed")
+    #expect(group.propose(removed, "goes on") != nil && group.name(at: other) == "goes on")
+    #expect(group.nodes[removed].isVoter && group.nodes[other].voters.count == 3)
+  }
+
+  @Test("one whose removal is committed elects nobody with those who lack it")
+  func removedForGood() throws {
+    var group = RaftGroup(4, voters: 4)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let (removed, informed, other) = ((leader + 1) % 4, (leader + 2) % 4, (leader + 3) % 4)
+    for node in [informed, other] { group.cut.formUnion([[leader, node], [node, leader]]) }
+    let rest = (0..<4).filter { $0 != removed }.map { RaftGroup.id($0) }
+    let index = try group.nodes[leader].propose(voters: rest, group.now)
+    group.settle()
+    group.cut = []
+    group.cutOff(removed)
+    group.cut.formUnion([[leader, other], [other, leader]])
+    group.run(milliseconds: 200)
+    // Two of the three that are left have the entry; the removed one has it too, but doesn't know that.
+    #expect(group.nodes[leader].commit >= index && group.nodes[informed].lastIndex >= index)
+    #expect(!group.nodes[removed].isVoter && group.nodes[removed].commit < index)
+    #expect(group.nodes[other].voters.count == 4)
+    group.cut = []
+    group.cutOff(leader)
+    group.run(milliseconds: 5_000)
+    #expect(group.leaders.filter { $0 != leader } == [informed] && group.nodes[informed].voters == rest)
+    #expect(group.nodes[other].voters == rest && !group.nodes[removed].isVoter)
   }
 
   @Test("a removal that would leave the dead in the majority is taken back")

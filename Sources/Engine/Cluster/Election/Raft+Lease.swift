@@ -27,8 +27,8 @@ extension Raft {
     var times: [UInt64] = []
     for peer in peers where peer.isVoter { times.append(peer.acknowledgedSend) }
     times.sort(by: >)
-    // The leader is one of the majority, if it is a voter still.
-    let needed = voters.count / 2 + (isVoter ? 0 : 1)
+    // The leader is one of the majority.
+    let needed = voters.count / 2
     quorumSend = needed > 0 && needed <= times.count ? times[needed - 1] : 0
   }
 

@@ -74,8 +74,7 @@ extension Raft {
   /// is what a leader does that ends before it has written its own entries down, while they were under way already
   /// (dissertation, 10.2.1); and in its term it never leads again.
   mutating func retract(_ now: UInt64, _ chance: inout Chance) {
-    log.truncate(from: log.votersIndex)
-    voters = log.voters
+    dropVoters(from: log.votersIndex)
     if voters == [id] { campaign(pre: false, now, &chance) } else { follow(term, leader: nil, now, &chance) }
   }
 
@@ -136,6 +135,7 @@ extension Raft {
     precondition(log.start <= log.snapshotIndex && log.snapshotIndex <= applied, "the snapshot isn't what was applied")
     precondition(log.count <= 2 * settings.maximumLog + settings.logTrail + 200, "the log has \(log.count) entries")
     precondition(role != .leader || leader == id, "a leader follows another")
+    precondition(role != .leader || isVoter, "a leader has no vote")
     precondition(peers.isEmpty || role == .leader, "a follower has peers")
   }
 }

@@ -210,7 +210,7 @@ extension Raft {
 
   /// Commits what a majority has, if it is of this term (section 5.4.2).
   mutating func advanceCommit() {
-    var matches: [LogIndex] = isVoter ? [log.lastIndex] : []
+    var matches = [log.lastIndex]
     for peer in peers where peer.isVoter { matches.append(peer.match) }
     matches.sort(by: >)
     var needed = voters.count / 2

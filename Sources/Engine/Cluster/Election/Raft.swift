@@ -177,13 +177,24 @@ package struct Raft: Sendable {
     for voter in voters where voter == id { return true }
     return false
   }
-  /// Whether this node campaigns when it hears no leader: a voter does, and one that an entry removed which isn't
-  /// committed. The others may lack that entry, and can then elect nobody else (dissertation, 4.2.2).
-  private var mayCampaign: Bool {
-    if isVoter { return true }
-    guard log.lastIndex > commit, log.votersIndex > commit else { return false }
-    return log.voters(before: log.votersIndex).contains(id)
+  /// The entry that removed this voter while it isn't known to be committed, and is the last of its kind. This node's
+  /// copies of it and of all behind it never count: it is none of those who commit them. So in an election it may do as
+  /// if they had never reached it, and still be one of the voters before. It must: where the others lack that entry, or
+  /// their leader took it back, they can elect nobody without it, and it may know of entries before that they lack.
+  private var doubtedRemoval: LogIndex? {
+    guard !isVoter, log.lastIndex > commit else { return nil }
+    let index = log.votersIndex
+    return index > commit && log.voters(before: index).contains(id) ? index : nil
   }
+  /// Who this node would have to be elected by; see `doubtedRemoval`.
+  private var electors: [NodeID] { doubtedRemoval.map { log.voters(before: $0) } ?? voters }
+  /// The last entry that counts in an election, and its term.
+  private var electedBy: (index: LogIndex, term: Term) {
+    let last = doubtedRemoval?.previous ?? log.lastIndex
+    return (last, log.term(at: last) ?? log.lastTerm)
+  }
+  /// Whether this node campaigns when it hears no leader.
+  private var mayCampaign: Bool { isVoter || doubtedRemoval != nil }
   /// The last entry, committed or not.
   package var lastIndex: LogIndex { log.lastIndex }
   /// The term of the last entry.
@@ -192,7 +203,6 @@ package struct Raft: Sendable {
   package var logCount: Int { log.count }
   /// The first entry is committed: what earlier terms left is settled, and plans may be made.
   package var isSettled: Bool { role == .leader && commit >= firstIndex }
-  func isQuorum(_ count: Int) -> Bool { count > voters.count / 2 }
 
   mutating func send(_ message: ElectionMessage, to peer: NodeID) { output.append((peer, message)) }
 
@@ -262,7 +272,7 @@ package struct Raft: Sendable {
   mutating func campaign(pre: Bool, forced: Bool = false, _ now: UInt64, _ chance: inout Chance) {
     resetElection(now, &chance)
     leader = nil
-    granted = isVoter ? [id] : []
+    granted = [id]
     round &+= 1
     isForced = forced
     if pre {
@@ -271,12 +281,21 @@ package struct Raft: Sendable {
       role = .candidate
       term = term.next
       vote = id
+      // Whoever leads this term looks anew for what this node has, so here the entries can go.
+      if let removal = doubtedRemoval { dropVoters(from: removal) }
     }
-    if isQuorum(granted.count) { return won(now, &chance) }
+    let (last, electors) = (electedBy, electors)
+    if granted.count > electors.count / 2 { return won(now, &chance) }
     let request = VoteRequest(
-      isPre: pre, isForced: forced, term: pre ? term.next : term, lastIndex: log.lastIndex, lastTerm: log.lastTerm,
+      isPre: pre, isForced: forced, term: pre ? term.next : term, lastIndex: last.index, lastTerm: last.term,
       silence: silence(now), round: round)
-    for voter in voters where voter != id { send(.voteRequest(request), to: voter) }
+    for voter in electors where voter != id { send(.voteRequest(request), to: voter) }
+  }
+
+  /// Drops an uncommitted change of the voters, and all entries behind it.
+  mutating func dropVoters(from index: LogIndex) {
+    log.truncate(from: index)
+    voters = log.voters
   }
 
   /// A majority said yes.
@@ -347,14 +366,15 @@ package struct Raft: Sendable {
 
   private func isUpToDate(_ request: VoteRequest) -> Bool {
     if settings.has(.votesForStaleLogs) { return true }
-    if request.lastTerm != log.lastTerm { return request.lastTerm > log.lastTerm }
-    return request.lastIndex >= log.lastIndex
+    let last = electedBy
+    return (request.lastTerm, request.lastIndex) >= (last.term, last.index)
   }
 
   /// Whether this voter should lead rather than a candidate whose log is equal, having heard the last leader later.
   /// Only for a while, since it may be unable to.
   private func isFresher(than request: VoteRequest, _ now: UInt64) -> Bool {
-    guard isVoter, request.lastTerm == log.lastTerm, request.lastIndex == log.lastIndex else { return false }
+    let last = electedBy
+    guard mayCampaign, request.lastTerm == last.term, request.lastIndex == last.index else { return false }
     let silence = UInt64(silence(now)) * ClusterSettings.millisecond
     // The request was under way for a little.
     return silence < 3 * settings.electionTimeout
@@ -388,8 +408,9 @@ package struct Raft: Sendable {
     guard reply.term <= term else { return follow(reply.term, leader: nil, now, &chance) }
     guard reply.isGranted, reply.round == round, role == (reply.isPre ? .preCandidate : .candidate) else { return }
     // A vote counts only in its own term; a preliminary one was given from any earlier one.
-    guard reply.isPre || reply.term == term, voters.contains(from), !granted.contains(from) else { return }
+    let electors = electors
+    guard reply.isPre || reply.term == term, electors.contains(from), !granted.contains(from) else { return }
     granted.append(from)
-    if isQuorum(granted.count) { won(now, &chance) }
+    if granted.count > electors.count / 2 { won(now, &chance) }
   }
 }

@@ -224,11 +224,6 @@ extension ControlPlane {
       $0.state == .active && !voters.contains($0.id) && isInStep($0.id, now)
         && health(of: $0.id) == .healthy
     }
-    // One that leads although its vote was taken away, since nobody else could, has done its part.
-    if !voters.contains(id) {
-      if let heir = fit.first { parts.raft.transfer(to: heir, now) }
-      return
-    }
     let expired = members.filter { isExpired($0, topology, now) }.map(\.id)
     let wanted = Planner.voterCount(
       members.count { $0.state == .active || $0.state == .down && !expired.contains($0.id) })
