@@ -112,6 +112,8 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case votesTwice
   /// A voter doesn't compare logs.
   case votesForStaleLogs
+  /// A voter does without a change of the voters that isn't committed although it is one of those who commit it.
+  case doubtsAnyChange
   /// An entry counts as committed as soon as the leader has it.
   case commitsEarly
   /// A follower doesn't check that the entry before the new ones is the leader's.

@@ -182,7 +182,7 @@ package struct Raft: Sendable {
   /// if they had never reached it, and still be one of the voters before. It must: where the others lack that entry, or
   /// their leader took it back, they can elect nobody without it, and it may know of entries before that they lack.
   private var doubtedRemoval: LogIndex? {
-    guard !isVoter, log.lastIndex > commit else { return nil }
+    guard !isVoter || settings.has(.doubtsAnyChange), log.lastIndex > commit else { return nil }
     let index = log.votersIndex
     return index > commit && log.voters(before: index).contains(id) ? index : nil
   }
