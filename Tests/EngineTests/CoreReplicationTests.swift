@@ -328,6 +328,23 @@ struct CoreReplicationTests {
     }
   }
 
+  @Test("a start that comes for a stream that goes on changes nothing: a copied log stays one")
+  func startAgain() {
+    let cluster = TestCluster(3, factor: 3)
+    cluster.settle()
+    let node = cluster.nodes[1]
+    let part = (0..<partitionCount).first { node.cores[0].desk.parts![$0].replica.isStarted }!
+    let replica = node.cores[0].desk.parts![part].replica
+    let id = PartitionID(UInt16(part))
+    // It was there from the first record on.
+    #expect(node.cores[0].store.partition(id).pointee.isCopy)
+    for (epoch, stream) in [(replica.streamEpoch, replica.stream), (replica.streamEpoch, replica.stream + 1)] {
+      let start = ReplicationMessage.start(resets: false, next: Offset(7), replica.history)
+      #expect(node.cores[0].receive(start, epoch, stream, replica.source!, part) == .nothing)
+      #expect(node.cores[0].store.partition(id).pointee.isCopy && node.cores[0].desk.parts![part].replica.isStarted)
+    }
+  }
+
   @Test("what only a deposed owner had is taken back when it returns, and is in the ledger")
   func deposed() {
     let cluster = TestCluster(3, factor: 3)
