@@ -196,7 +196,7 @@ struct ReplicationHarness {
       snapshot.entry, slot: nodes[index].slot, around(snapshot), now: now, deposed: { lost.append($0) })
     for token in lost { waiting[token] = nil }
     if change.resetsLog { nodes[index].log = [] }
-    if change.leads {
+    if change.becameOwner {
       let epoch = nodes[index].replication.owner!.epoch
       if let other = ownerOfEpoch[epoch], other != index { fail("two owners of epoch \(epoch.rawValue)") }
       ownerOfEpoch[epoch] = index

@@ -64,8 +64,8 @@ extension Core {
       store.reset(id)
     }
     if entry.epoch > epoch && maps.hasCaches { cacheDesk.leftovers.append(part) }
-    if change.leads { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
-    if change.leads { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
+    if change.becameOwner { cacheDesk.quietUntil[part] = monotonic + UInt64(limits.cacheLease) * 1_000_000 }
+    if change.becameOwner { store.setEpoch(max(store.epoch(of: id), entry.epoch), of: id) }
     updatePassive(part)
     for token in deposed { concernFailed(WaitToken(rawValue: token), .ownerDeposed) }
     if desk.parts![part].leads { connectFollowers(part) }

@@ -45,10 +45,10 @@ package struct PartitionReplication: Sendable {
     /// The node is the owner no more: those who wait won't learn what becomes of their writes.
     package var isDeposed = false
     /// It is the owner now and may write, in this epoch.
-    package var leads = false
+    package var becameOwner = false
   }
 
-  /// Whether `owner` is there.
+  /// Whether `owner` is there: this node is the partition's owner, or the candidate of its fence.
   package var leads: Bool {
     assert(replica.leads == (owner != nil))
     return replica.leads
@@ -85,7 +85,7 @@ package struct PartitionReplication: Sendable {
     if new.isActive ? new.owner == own : new.candidate == own {
       let wasActive = isOwner
       if owner == nil { lead(own, new, now) } else { owner!.learn(new) }
-      change.leads = isOwner && !wasActive
+      change.becameOwner = isOwner && !wasActive
       follow(around, now)
     } else if owner != nil {
       stepDown(&change, deposed)
