@@ -179,7 +179,7 @@ struct OwnerHandOverTests {
     second.fencedAt = LogIndex(9)
     let wanted = Surroundings(
       replicas: [1, 2], replicationFactor: 2, isUp: [true, true, true], isActive: [true, true, true])
-    #expect(heir.adopt(second, slot: 1, wanted, now: 0) { _ in }.leads)
+    #expect(heir.adopt(second, slot: 1, wanted, now: 0) { _ in }.becameOwner)
     // Member 2 doesn't have it yet: member 0 must stay.
     let wish = heir.wish(wanted, now: 0)
     if isPlanted {
