@@ -36,7 +36,9 @@ let rest: [Target] = [
     name: "micro", dependencies: ["Engine", "Wire"], path: "Benchmarks/Micro", swiftSettings: settings),
   .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
   .testTarget(name: "EngineTests", dependencies: ["Engine"], swiftSettings: settings),
-  .testTarget(name: "SimulationTests", dependencies: ["Engine", "Simulator", "simulate"], swiftSettings: settings),
+  .testTarget(
+    name: "SimulationTests", dependencies: ["Engine", "Simulator", "simulate"], exclude: ["Scenarios"],
+    swiftSettings: settings),
   .testTarget(name: "TidyTests", swiftSettings: settings),
 ]
 

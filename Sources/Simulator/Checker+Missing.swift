@@ -51,15 +51,15 @@ extension Checker {
     return voters.count { voter in nodes.contains { $0.id == voter } } <= voters.count / 2
   }
 
-  /// Whether a partition waits for good, since too few of those that held it are left, one of which gave up without
-  /// knowing that others were about to write: fate couldn't see that coming, and no copy may begin anew as long as
-  /// another one is there.
-  private func waitsForOrphans(_ topology: Topology) -> Bool {
-    let gaveUp = topology.members.map { $0.map { orphans.contains($0.id) } ?? false }
-    guard gaveUp.contains(true) else { return false }
-    return topology.partitions.contains { entry in
-      topology.isStalled(entry) && entry.synced.contains { gaveUp[Int($0)] }
+  /// Whether a partition waits for good, since too few of those that held it are left, but would be enough with one that
+  /// gave up without knowing that others were about to write: fate couldn't see that coming, and no copy may begin anew
+  /// as long as another one is there.
+  private func waitsForOrphans(_ entry: PartitionEntry, _ topology: Topology) -> Bool {
+    guard !orphans.isEmpty, topology.isStalled(entry) else { return false }
+    let hadBeenEnough = entry.synced.count { slot in
+      topology.members[Int(slot)].map { $0.state != .down || orphans.contains($0.id) } ?? false
     }
+    return hadBeenEnough >= entry.promisesNeeded
   }
 
   /// What is still missing for the core to be whole; nil when nothing is.
@@ -108,25 +108,40 @@ extension Checker {
         return "n\(number) is \(topology.member(node.id).map { "\($0.state)" } ?? "no member")"
       }
     }
-    if waitsForOrphans(topology) { return nil }
-    // The last one can't leave.
-    if nodes.contains(where: { $0.isLeaving }) {
-      let leaving = nodes.filter(\.isLeaving).map { "\(name(of: $0.id))\(uses(of: $0.id, topology, hosts))" }
-      guard leaving.count < nodes.count else { return nil }
-      return "some are leaving: " + leaving.joined(separator: ", ") + "; " + state(of: leader)
+    return misplaced(core, nodes, leader, topology, hosts)
+  }
+
+  /// The same of members and partitions, once all nodes agree on them. What holds a partition that waits for good stays
+  /// a member, and the ring counts on those that are down.
+  private func misplaced(
+    _ core: [Int], _ nodes: [ControlPlane], _ leader: ControlPlane, _ topology: Topology, _ hosts: [Host]
+  ) -> String? {
+    let excused = topology.partitions.filter { waitsForOrphans($0, topology) }
+    func isExcused(_ id: NodeID) -> Bool {
+      topology.slot(of: id).map { slot in excused.contains { $0.synced.contains(slot) } } ?? false
     }
-    if topology.memberCount != core.count {
-      let odd = topology.members.compactMap { $0 }.filter { member in !nodes.contains { $0.id == member.id } }
+    // The last one can't leave.
+    let leaving = nodes.filter { $0.isLeaving && !isExcused($0.id) }
+    if !leaving.isEmpty {
+      guard leaving.count < nodes.count else { return nil }
+      return "some are leaving: "
+        + leaving.map { "\(name(of: $0.id))\(uses(of: $0.id, topology, hosts))" }.joined(separator: ", ") + "; "
+        + state(of: leader)
+    }
+    let members = topology.members.compactMap { $0 }
+    let odd = members.filter { member in !nodes.contains { $0.id == member.id } && !isExcused(member.id) }
+    if !odd.isEmpty {
       return "n\(core[nodes.firstIndex { $0.id == leader.id }!]) leads with members that are gone: "
         + odd.map { "\(name(of: $0.id)) \($0.state)\(uses(of: $0.id, topology, hosts))" }.joined(separator: ", ")
     }
     let voters = min(5, core.count - (1 - core.count % 2))
     if topology.voters.count != voters { return "\(topology.voters.count) voters" }
-    let copies = min(Int(topology.copies), core.count)
-    for (partition, entry) in topology.partitions.enumerated() {
+    let placed = min(Int(topology.copies), members.count { $0.state == .active || $0.state == .down })
+    let copies = min(Int(topology.copies), members.count { $0.state == .active })
+    for (partition, entry) in topology.partitions.enumerated() where !waitsForOrphans(entry, topology) {
       if !entry.isActive { return "partition \(partition) has no owner" }
-      if entry.replicas.count != copies || Set(entry.synced) != Set(entry.replicas) || entry.owner != entry.replicas[0]
-      {
+      let holders = entry.replicas.filter { topology.members[Int($0)]?.state == .active }
+      if entry.replicas.count != placed || Set(entry.synced) != Set(holders) || entry.owner != holders.first {
         return "it isn't where it should be: " + story(of: partition, topology, hosts)
       }
       if Int(entry.replicationFactor) != copies { return "partition \(partition) has another factor" }
