@@ -51,9 +51,9 @@ extension Checker {
     return voters.count { voter in nodes.contains { $0.id == voter } } <= voters.count / 2
   }
 
-  /// Whether a partition waits for good, since too few of those that held it are left, but would be enough with one that
-  /// gave up without knowing that others were about to write: fate couldn't see that coming, and no copy may begin anew
-  /// as long as another one is there.
+  /// Whether a partition waits for good, since too few of those that held it are left, but would be enough with one
+  /// that gave up without knowing that others were about to write: fate couldn't see that coming, and no copy may begin
+  /// anew as long as another one is there.
   private func waitsForOrphans(_ entry: PartitionEntry, _ topology: Topology) -> Bool {
     guard !orphans.isEmpty, topology.isStalled(entry) else { return false }
     let hadBeenEnough = entry.synced.count { slot in

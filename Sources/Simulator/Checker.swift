@@ -259,7 +259,8 @@ struct Checker {
     }
   }
 
-  /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal.
+  /// Epochs and versions only grow, an epoch has one owner, and topologies of one index are equal, as are entries of
+  /// one version.
   private mutating func checkTopology(
     _ place: Int, _ topology: Topology, _ changed: ChangedPartitions, _ number: Int, _ now: UInt64
   ) {
@@ -277,15 +278,14 @@ struct Checker {
       while let partition = changed.popFirst() {
         let old = versions[partition]
         let new = EntryVersion(version: entries[partition].version, epoch: entries[partition].epoch)
+        let agrees = latest.withUnsafeBufferPointer {
+          PartitionEntry.agree($0.baseAddress! + partition, entries.baseAddress! + partition)
+        }
+        // Cores take an entry anew when its version is another.
+        if !agrees, isLatest || latest[partition].version == new.version { differs = true }
         if old == new { continue }
         views[number].owned.remove(partition)
         versions[partition] = new
-        if isLatest {
-          let agrees = latest.withUnsafeBufferPointer {
-            PartitionEntry.agree($0.baseAddress! + partition, entries.baseAddress! + partition)
-          }
-          if !agrees { differs = true }
-        }
         if new.version <= old.version || new.epoch < old.epoch {
           violate(
             .versionsGrow,
@@ -304,7 +304,7 @@ struct Checker {
     }
     swap(&versions, &views[number].versions)
     swap(&latest, &clusters[place].entries)
-    if isLatest, differs || !EntryVersion.agree(clusters[place].versions, views[number].versions) {
+    if differs || isLatest && !EntryVersion.agree(clusters[place].versions, views[number].versions) {
       violate(.topologiesAgree, "n\(number) has another topology at \(topology.index.rawValue)", now)
     }
   }

@@ -127,7 +127,9 @@ extension World {
     clients[number].call = now
     clients[number].askedWritten = isInWritten(number)
     let patience = [300_000_000, 2 * World.second, 8 * World.second][chance.below(3)]
-    alarm(number, at: now + patience + chance.below(patience))
+    // One that follows a script wants to see what it is told.
+    let isScripted = clients[number].target != nil
+    alarm(number, at: now + (isScripted ? 10 * World.second : patience + chance.below(patience)))
     checker.asked(request, clients[number].host)
     push(clients[number].pipe, 0, .bytes, workload.bytes(request))
   }

@@ -83,6 +83,7 @@ final class TestCluster {
     topology.partitions[partition].owner = node.map { MemberSlot($0) }
     topology.partitions[partition].isActive = node != nil
     topology.partitions[partition].epoch = Epoch(topology.partitions[partition].epoch.rawValue + 1)
+    topology.partitions[partition].version += 1
     topology.partitions[partition].synced = SlotList(([node].compactMap { $0 } + copies).map { MemberSlot($0) })
   }
 

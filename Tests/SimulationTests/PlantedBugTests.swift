@@ -82,6 +82,7 @@
       Plant(mutation: .fencesEarly, options: rough(3), catchers: [.oneOwnerAtATime]),
       Plant(mutation: .reusesEpochs, options: options(1) { $0.crashes = 3000 }, catchers: [.oneOwnerPerEpoch]),
       Plant(mutation: .resetsVersions, options: options(1) { $0.crashes = 3000 }, catchers: [.versionsGrow]),
+      Plant(mutation: .keepsVersions, options: options(1) { $0.latecomers = 1 }, catchers: [.topologiesAgree]),
       Plant(
         mutation: .pingsEverybody, options: .calm(hosts: 50, seconds: 3), catchers: [.boundedTraffic]),
       Plant(
@@ -146,9 +147,9 @@
     static let rules: [Rule] = [
       Rule(mutation: .keepsIdentity, options: .harsh(55), catchers: [.keepsAcknowledged]),
       Rule(mutation: .activatesEarly, options: .ambushed(0, 1), catchers: [.keepsAcknowledged]),
-      Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 11), catchers: [.keepsAcknowledged]),
-      Rule(mutation: .takesOldEpochs, options: .ambushed(2, 1), catchers: [.keepsAcknowledged]),
-      Rule(mutation: .choosesEarly, options: .ambushed(3, 1), catchers: [.keepsAcknowledged]),
+      Rule(mutation: .forgetsNewFactor, options: .ambushed(1, 5), catchers: [.keepsAcknowledged]),
+      Rule(mutation: .takesOldEpochs, options: .ambushed(2, 2), catchers: [.keepsAcknowledged]),
+      Rule(mutation: .choosesEarly, options: .ambushed(3, 2), catchers: [.keepsAcknowledged]),
       Rule(mutation: .shrinksEarly, options: .ambushed(4, 1), catchers: [.keepsAcknowledged]),
     ]
 
@@ -163,7 +164,7 @@
       Rule(mutation: .neverExpires, options: lasting(1), catchers: [.timesToLive]),
       Rule(mutation: .expiresEarly, options: lasting(1), catchers: [.timesToLive]),
       Rule(mutation: .forgetsRevision, options: sticky(3), catchers: [.minimumRevision]),
-      Rule(mutation: .comparesOffsets, options: .wholeSwarm(3), catchers: [.equalRecords]),
+      Rule(mutation: .comparesOffsets, options: .wholeSwarm(9), catchers: [.equalRecords]),
       Rule(mutation: .sendsTwice, options: busy(1) { _ in }, catchers: [.obeysReactor]),
     ]
 

@@ -128,6 +128,8 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case reusesEpochs
   /// A fence sets an entry's version back.
   case resetsVersions
+  /// A change of an entry's replicas doesn't raise its version.
+  case keepsVersions
   /// Everybody pings everybody.
   case pingsEverybody
   /// A node promises to every proposal of a founding.

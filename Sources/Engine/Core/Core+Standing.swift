@@ -53,9 +53,15 @@ extension Core {
     standing.view = view
     isLeaving = view.isLeaving
     let isOpen = view.topology?.isWritten == true && !view.isForming
-    for partition in 0..<partitionCount {
-      let owns = isOpen && view.topology!.owns(PartitionID(UInt16(partition)), view.identity.id)
-      standing.owned[partition] = owns ? 1 : 0
+    let own = isOpen ? view.topology!.slot(of: view.identity.id) : nil
+    if let own {
+      view.topology!.partitions.withUnsafeBufferPointer { entries in
+        for partition in 0..<partitionCount {
+          standing.owned[partition] = entries[partition].isActive && entries[partition].owner == own ? 1 : 0
+        }
+      }
+    } else {
+      standing.owned.update(repeating: 0, count: partitionCount)
     }
     if let topology = view.topology {
       adopt(topology: topology, me: view.identity.id)

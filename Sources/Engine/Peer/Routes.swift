@@ -31,8 +31,10 @@ struct Routes: ~Copyable {
   static var nobody: Int16 { -2 }
 
   let table: UnsafeMutablePointer<Route>
-  /// The topology they were made of: its version, its partitions' entries, and which link leads to which member.
+  /// The topology they were made of: its version, its members and partitions' entries, and which link leads to which
+  /// member.
   var version: UInt64 = 0
+  var members: [Member?] = []
   var entries: [PartitionEntry] = []
   var linkOfSlot: [Int] = []
 
@@ -96,25 +98,42 @@ extension Core {
     runBatch()
     // Whoever waits for an owner may have one now.
     if !held.isEmpty { held.nextTry = 0 }
+    let isSame =
+      !routes.entries.isEmpty && cluster == clusterID && selfID == me.frameID && topology.members == routes.members
     selfID = me.frameID
     clusterID = cluster
     linkMembers(topology, me)
     maps.take(topology.maps)
     let own = topology.slot(of: me)
-    isRouted = false
-    for (partition, entry) in topology.partitions.enumerated() {
-      var route = Routes.Route(owner: Routes.nobody, isReadable: false)
-      if let owner = entry.owner, entry.isActive {
-        let link = Int(owner) < routes.linkOfSlot.count ? routes.linkOfSlot[Int(owner)] : -1
-        route.owner = owner == own ? Routes.own : link >= 0 ? Int16(link) : Routes.nobody
-      }
-      if let own { route.isReadable = entry.synced.contains(own) || route.owner == Routes.own }
-      routes.table[partition] = route
-      if route.owner != Routes.own { isRouted = true }
+    let changed = changes(topology, all: !isSame)
+    topology.partitions.withUnsafeBufferPointer { entries in
+      for partition in changed { routes.table[partition] = route(entries.baseAddress! + partition, own: own) }
     }
+    isRouted = (0..<partitionCount).contains { routes.table[$0].owner != Routes.own }
     routes.version = topology.version
+    routes.members = topology.members
     routes.entries = topology.partitions
-    replicate(by: topology, as: own)
+    replicate(by: topology, as: own, changed)
+  }
+
+  /// The partitions whose entries aren't what they were in the topology before: while partitions move, each topology
+  /// changes a few. If members changed all count, since what is done for a partition depends on them.
+  private func changes(_ topology: Topology, all: Bool) -> [Int] {
+    topology.partitions.withUnsafeBufferPointer { new in
+      routes.entries.withUnsafeBufferPointer { old in
+        (0..<partitionCount).filter { all || new[$0].version != old[$0].version }
+      }
+    }
+  }
+
+  private func route(_ entry: UnsafePointer<PartitionEntry>, own: MemberSlot?) -> Routes.Route {
+    var route = Routes.Route(owner: Routes.nobody, isReadable: false)
+    if let owner = entry.pointee.owner, entry.pointee.isActive {
+      let link = Int(owner) < routes.linkOfSlot.count ? routes.linkOfSlot[Int(owner)] : -1
+      route.owner = owner == own ? Routes.own : link >= 0 ? Int16(link) : Routes.nobody
+    }
+    if let own { route.isReadable = entry.pointee.synced.contains(own) || route.owner == Routes.own }
+    return route
   }
 
   /// Makes the links fit the members.

@@ -5,10 +5,12 @@ import Wire
 extension Core {
   // MARK: The topology
 
-  /// Takes the newest topology. A node that is and was alone replicates nothing, and pays nothing for it.
-  mutating func replicate(by topology: Topology, as slot: MemberSlot?) {
+  /// Takes the newest topology, of which the entries of these partitions, or the members, are other than they were. A
+  /// node that is and was alone replicates nothing, and pays nothing for it.
+  mutating func replicate(by topology: Topology, as slot: MemberSlot?, _ changed: [Int]) {
     guard desk.parts != nil || topology.memberCount > 1 else { return }
-    if desk.parts == nil { beginReplication() }
+    let isNew = desk.parts == nil
+    if isNew { beginReplication() }
     desk.slot = slot
     desk.copies = Int(topology.copies)
     let members = topology.members
@@ -17,7 +19,9 @@ extension Core {
     let active = desk.around.isActive.count { $0 }
     desk.around.replicationFactor = UInt8(clamping: max(1, min(Int(topology.copies), active)))
     takePeers(members, own: slot)
-    for partition in partitions { adopt(topology.partitions[partition], partition, slot) }
+    for partition in isNew ? Array(partitions) : changed where partitions.contains(partition) {
+      adopt(topology.partitions[partition], partition, slot)
+    }
     tellSync()
     desk.hasLinkNews = true
     desk.nextTick = min(desk.nextTick, monotonic + ReplicationDesk.tick)
@@ -192,7 +196,7 @@ extension Core {
       for part in parts { moveFloor(part) }
       parts.removeAll(keepingCapacity: true)
     }
-    desk.takeAwake(&parts, now: monotonic)
+    desk.takeAwake(&parts)
     for part in parts {
       let last = desk.parts![part].replica.last
       let isSettled = desk.parts![part].owner?.isSettled(last: last) != false
@@ -204,7 +208,7 @@ extension Core {
       }
       updateWish(part)
       let wishes = desk.wishes[part] != nil
-      let isCalm = !wishes && desk.parts![part].owner?.isCalm != false
+      let isCalm = desk.parts![part].owner?.isCalm(last: last) ?? !wishes
       desk.looked(at: part, isSettled: isSettled && !wishes, isCalm: isCalm)
     }
     parts.removeAll(keepingCapacity: true)

@@ -238,7 +238,10 @@ extension Core {
         from: covered, to: end, id, epoch, stream: stream, committed: committed)
     }
     desk.parts![part].owner!.didSend(place, upTo: end, now: monotonic)
-    if next == nil { desk.parts![part].owner!.followers[place].isKeptUp = true }
+    if next == nil && !desk.parts![part].owner!.followers[place].isKeptUp {
+      desk.parts![part].owner!.followers[place].isKeptUp = true
+      desk.wake(part)
+    }
     return next != nil
   }
 

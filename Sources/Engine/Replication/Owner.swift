@@ -105,11 +105,21 @@ package struct Owner: Sendable {
       && followers.allSatisfy { $0.phase == .streaming && $0.acked == last && $0.next == last.next && !$0.lacksResults }
   }
 
-  /// Whether every follower is of S and streams, all of S follow, and nothing is to change or to be read: only time, or
-  /// news of another kind than writes and their acknowledgements, gives the owner more to do than to send them.
-  var isCalm: Bool {
-    isActive && pending == nil && successor == nil && readers.isEmpty && followers.count + 1 == synced.count
-      && followers.allSatisfy { $0.phase == .streaming && !$0.lacksResults && synced.contains($0.slot) }
+  /// Whether only time, or news of another kind than writes and their acknowledgements, gives the owner more to do than
+  /// to send them: all of S follow and stream, no read waits, and what is wished for, if anything, stays that. A
+  /// learner that has yet to be sent some of the log can't be ready before it was (`Follower.isKeptUp`).
+  func isCalm(last: Offset) -> Bool {
+    guard isActive, successor == nil, readers.isEmpty else { return false }
+    var members = 1
+    for index in followers.indices {
+      guard followers[index].phase == .streaming, !followers[index].lacksResults else { return false }
+      if synced.contains(followers[index].slot) {
+        members += 1
+      } else if followers[index].slot != pending?.added {
+        guard !followers[index].isKeptUp, followers[index].next <= last else { return false }
+      }
+    }
+    return members == synced.count
   }
 
   // MARK: What counts

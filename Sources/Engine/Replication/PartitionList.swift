@@ -28,12 +28,19 @@ struct PartitionList {
     swap(&parts, &list)
   }
 
-  /// Moves all to another list.
-  mutating func move(to other: inout PartitionList) {
-    for part in parts {
-      isIn[part] = false
-      other.insert(part)
+  /// Moves those of one of `count` classes, to which every `count`th partition belongs, to another list.
+  mutating func move(to other: inout PartitionList, class number: Int, of count: Int) {
+    var kept = 0
+    for index in parts.indices {
+      let part = parts[index]
+      if part % count == number {
+        isIn[part] = false
+        other.insert(part)
+      } else {
+        parts[kept] = part
+        kept += 1
+      }
     }
-    parts.removeAll(keepingCapacity: true)
+    parts.removeLast(parts.count - kept)
   }
 }

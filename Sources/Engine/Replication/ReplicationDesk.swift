@@ -85,13 +85,15 @@ struct ReplicationDesk: ~Copyable {
   /// Partitions that time alone may change. At the last tick nothing was wished for of any other, and every follower of
   /// those had everything; whatever happens to one touches it.
   private var awake = PartitionList()
-  /// Partitions that were calm at the last tick: members, followers and owner are what they should be, nothing is
-  /// wished for and no read waits. Writes and their acknowledgements change nothing of that.
+  /// Partitions that were calm when they were looked at: `Owner.isCalm`, or no owner here and nothing wished for.
+  /// Writes and their acknowledgements change nothing of that.
   private var isCalm: [Bool] = []
   /// Calm ones that were written to since they were looked at. Time may change these too, but only once a follower has
   /// owed an acknowledgement for `patience`: so they are looked at less often, for each look fetches all that is known
-  /// of a partition, and hundreds are written to between two ticks.
+  /// of a partition, and hundreds are written to between two ticks. One tick looks at one class of them, so that none
+  /// takes long.
   private var written = PartitionList()
+  private var calmClass = 0
   /// Partitions that were touched since removals that nobody lacks any more were let go.
   private var changed = PartitionList()
   /// Partitions that have more for a follower than one turn may send, and those whose follower's link is full.
@@ -114,8 +116,6 @@ struct ReplicationDesk: ~Copyable {
   /// When followers and wishes are looked at again (monotonic nanoseconds), and when removals that nobody lacks any
   /// more are let go.
   var nextTick = UInt64.max
-  /// The same for calm partitions.
-  var nextCalmTick: UInt64 = 0
   var nextFloor: UInt64 = 0
   var records = RecordList()
   /// What was received and not yet told, and since when (monotonic nanoseconds); 0 for nothing.
@@ -125,7 +125,8 @@ struct ReplicationDesk: ~Copyable {
   /// Sections whose partitions are fetched together.
   static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
-  static var calmTick: UInt64 { 250_000_000 }
+  /// In how many ticks calm partitions are looked at once.
+  static var calmTicks: Int { 5 }
   static var patience: UInt64 { 1_000_000_000 }
   static var floorInterval: UInt64 { 1_000_000_000 }
   static var syncInterval: UInt64 { 5_000_000_000 }
@@ -212,13 +213,17 @@ struct ReplicationDesk: ~Copyable {
     if isCalm[part] { written.insert(part) } else { awake.insert(part) }
   }
 
+  /// The partition was calm, and isn't any more: a follower has been sent all there is.
+  mutating func wake(_ part: Int) {
+    isCalm[part] = false
+    awake.insert(part)
+  }
+
   /// The partitions that time may change, in their order, in `list`, which is empty; none of them is noted any more.
-  /// Calm ones only when it is time for them.
-  mutating func takeAwake(_ list: inout [Int], now: UInt64) {
-    if now >= nextCalmTick {
-      nextCalmTick = now + ReplicationDesk.calmTick
-      written.move(to: &awake)
-    }
+  /// Of calm ones those whose turn it is.
+  mutating func takeAwake(_ list: inout [Int]) {
+    calmClass = (calmClass + 1) % ReplicationDesk.calmTicks
+    written.move(to: &awake, class: calmClass, of: ReplicationDesk.calmTicks)
     awake.take(into: &list)
     list.sort()
   }

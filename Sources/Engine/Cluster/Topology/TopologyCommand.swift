@@ -234,6 +234,9 @@ extension Topology {
     partitions[index].replicas = placement.replicas
     partitions[index].version += 1
     changed.insert(index)
+    #if DEBUG
+      if mutation == .keepsVersions { partitions[index].version -= 1 }
+    #endif
     return true
   }
 
