@@ -20,6 +20,9 @@ struct CoreThread: ~Copyable {
   private var cluster: ClusterNode?
   /// When the control plane wants its turn (monotonic nanoseconds): 0 once it took something in, `.max` on other cores.
   private var clusterDeadline = UInt64.max
+  /// Since when the control plane could have had it; 0 if it can't. And how long clients' answers go first.
+  private var clusterDue: UInt64 = 0
+  private static var clusterLeave: UInt64 { 1_000_000 }
   /// The number of the view that the engine has.
   private var viewNumber: UInt64 = 0
   /// What the loop calls the listener of the `--peer` port.
@@ -77,7 +80,7 @@ struct CoreThread: ~Copyable {
     core.endTurn()
     carryOut()
     if let wishes = core.takeWishes() { shared.setWishes(wishes, core: index) }
-    if now >= clusterDeadline || (cluster != nil && shared.hasClusterWork) { turnCluster(now) }
+    if now >= clusterDeadline || (cluster != nil && shared.hasClusterWork) { turnClusterUnlessAnswering(now) }
     if post.count > 1 { sendMail() }
     if now >= forgetsAt {
       forgetsAt = .max
@@ -85,6 +88,18 @@ struct CoreThread: ~Copyable {
     }
     if core.wantsTurnEnd { core.turnEnded(monotonic: Clock.monotonic()) }
     loop.recycle()
+  }
+
+  /// Answers of this turn go out before the control plane takes its time; but a busy core has answers in every turn.
+  @inline(never)
+  private mutating func turnClusterUnlessAnswering(_ now: UInt64) {
+    if clusterDue == 0 { clusterDue = now }
+    if core.wantsTurnEnd, now < clusterDue + CoreThread.clusterLeave {
+      clusterDeadline = 0
+    } else {
+      clusterDue = 0
+      turnCluster(now)
+    }
   }
 
   /// The control plane does what is due, and is asked when it wants its next turn.

@@ -225,7 +225,7 @@ final class TestNode {
     for core in 0..<count where cores[core].deadline <= monotonic { turn(core) }
   }
 
-  private func setClock(_ time: UInt64) {
+  func setClock(_ time: UInt64) {
     wall += time / 1_000_000 - monotonic / 1_000_000
     monotonic = time
   }

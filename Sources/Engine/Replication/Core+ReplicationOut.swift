@@ -13,7 +13,7 @@ extension Core {
   mutating func turnReplication() {
     if desk.hasLinkNews { noteLinks() }
     assert(desk.peers.indices.allSatisfy { linkNews($0) == nil }, "a link changed and owners weren't told")
-    if monotonic >= desk.nextTick { tickReplication() }
+    if monotonic >= desk.nextTick, !mayWait(since: desk.nextTick) { tickReplication() }
     if store.updateShortage(time: wall) { tellShortage() }
     var parts: [Int] = []
     swap(&parts, &desk.spareParts)
@@ -30,6 +30,10 @@ extension Core {
     if desk.isCatchingUp { catchUp() }
     for slot in desk.peers.indices { sendFrame(to: slot) }
   }
+
+  /// Whether work that no client waits for is left to a turn that has no answers, lest they go out after it: for a
+  /// millisecond from when it was due, since a busy core has no such turn.
+  private func mayWait(since due: UInt64) -> Bool { metrics.hasTurn && monotonic < due + ReplicationDesk.leave }
 
   /// What had more to say than the last turn could take.
   @inline(never)
@@ -54,8 +58,13 @@ extension Core {
   /// that the memory it needs and the time it takes are those of some frames, however much there is to send.
   private mutating func catchUp() {
     reckonCredit()
-    defer { desk.nextCatchUp = nextCatchUp() }
+    var waits = false
+    defer { desk.nextCatchUp = waits ? 0 : nextCatchUp() }
     guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
+    if desk.catchUpDue == 0 { desk.catchUpDue = monotonic }
+    waits = mayWait(since: desk.catchUpDue)
+    if waits { return }
+    desk.catchUpDue = 0
     for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = false }
     var waiting = desk.takeCatchingUp()[...]
     while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {

@@ -105,6 +105,8 @@ struct ReplicationDesk: ~Copyable {
   var hasNewCatchUp = false
   /// When those go on (monotonic nanoseconds): 0 for at once, `.max` for when a link has room.
   var nextCatchUp = UInt64.max
+  /// Since when they could (monotonic nanoseconds); 0 if they can't.
+  var catchUpDue: UInt64 = 0
   /// What is wished for, by partition, and whether that is news.
   var wishes: [Int: PartitionWish] = [:]
   var hasNewWishes = false
@@ -125,6 +127,8 @@ struct ReplicationDesk: ~Copyable {
   /// Sections whose partitions are fetched together.
   static var sectionsTogether: Int { 32 }
   static var tick: UInt64 { 50_000_000 }
+  /// How long answers go before either.
+  static var leave: UInt64 { 1_000_000 }
   /// In how many ticks calm partitions are looked at once.
   static var calmTicks: Int { 5 }
   static var patience: UInt64 { 1_000_000_000 }
