@@ -22,8 +22,8 @@ OPTIMIZED := .build-optimized/release/kvd
 PYTEST := cd Tests && ../.build/venv/bin/python -m pytest
 export SWIFT FUZZ_SECONDS
 
-.PHONY: help build optimized run test unit lint format sanitize fuzz e2e conformance contract simulate histories joins null bench \
-  micro clean
+.PHONY: help build optimized run test unit lint format sanitize fuzz e2e conformance contract simulate histories joins \
+  null bench micro clean
 .DEFAULT_GOAL := help
 
 help: ## show this list

@@ -20,7 +20,7 @@ struct CoreThread: ~Copyable {
   private var cluster: ClusterNode?
   /// When the control plane wants its turn (monotonic nanoseconds): 0 once it took something in, `.max` on other cores.
   private var clusterDeadline = UInt64.max
-  /// Since when the control plane could have had it; 0 if it can't. And how long clients' answers go first.
+  /// Since when it has been left for a turn without answers; 0 once it had one. And for how long it may be.
   private var clusterDue: UInt64 = 0
   private static var clusterLeave: UInt64 { 1_000_000 }
   /// The number of the view that the engine has.

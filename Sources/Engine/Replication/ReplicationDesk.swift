@@ -105,7 +105,7 @@ struct ReplicationDesk: ~Copyable {
   var hasNewCatchUp = false
   /// When those go on (monotonic nanoseconds): 0 for at once, `.max` for when a link has room.
   var nextCatchUp = UInt64.max
-  /// Since when they could (monotonic nanoseconds); 0 if they can't.
+  /// Since when they have been left for a turn without answers (monotonic nanoseconds); 0 once they had one.
   var catchUpDue: UInt64 = 0
   /// What is wished for, by partition, and whether that is news.
   var wishes: [Int: PartitionWish] = [:]
