@@ -78,6 +78,9 @@ struct ChunkPool: ~Copyable {
   /// Chunks handed out and not yet given back.
   private(set) var used = 0
   private static var slabChunks: Int { 16 }
+  /// Bytes from a chunk to the next: were it a power of two, then what is used of all, their first lines, would fall
+  /// into a few sets of the processor's caches.
+  private static var stride: Int { Chunk.pageCount + 5 * 64 }
 
   init() {
     precondition(MemoryLayout<Chunk>.size <= Chunk.headerCount)
@@ -108,10 +111,10 @@ struct ChunkPool: ~Copyable {
   }
 
   private mutating func addSlab() {
-    let slab = UnsafeMutableRawPointer.allocate(byteCount: Chunk.pageCount * Self.slabChunks, alignment: 4096)
+    let slab = UnsafeMutableRawPointer.allocate(byteCount: Self.stride * Self.slabChunks, alignment: 64)
     slabs.append(slab)
     for index in (0..<Self.slabChunks).reversed() {
-      let chunk = (slab + index * Chunk.pageCount).bindMemory(to: Chunk.self, capacity: 1)
+      let chunk = (slab + index * Self.stride).bindMemory(to: Chunk.self, capacity: 1)
       chunk.pointee.next = free
       free = chunk
     }

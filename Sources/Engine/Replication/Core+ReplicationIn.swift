@@ -51,10 +51,14 @@ extension Core {
     }
     for index in 0..<count {
       let section = sections[index]
-      if section.isAppend && section.hasRecords { store.prefetchReplaced(section.partition, desk.hashes![index]) }
+      let replaces = section.isAppend && section.hasRecords
+      desk.replaced![index] = replaces ? store.prefetchReplaced(section.partition, desk.hashes![index]) : 0
       store.prefetchVictimPage(section.partition)
     }
-    for index in 0..<count { store.prefetchVictimSegment(sections[index].partition) }
+    for index in 0..<count {
+      store.prefetchSegment(desk.replaced![index])
+      store.prefetchVictimSegment(sections[index].partition)
+    }
   }
 
   /// Fetches what operations on replicated partitions of this core will need beside the store.

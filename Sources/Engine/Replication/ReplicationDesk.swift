@@ -82,6 +82,8 @@ struct ReplicationDesk: ~Copyable {
   private(set) var sections: UnsafeMutablePointer<SectionView>?
   /// The hashes of the first records of those.
   private(set) var hashes: UnsafeMutablePointer<UInt64>?
+  /// The positions of what those seem to replace; 0 for nothing.
+  private(set) var replaced: UnsafeMutablePointer<UInt64>?
   /// Partitions that time alone may change. At the last tick nothing was wished for of any other, and every follower of
   /// those had everything; whatever happens to one touches it.
   private var awake = PartitionList()
@@ -152,6 +154,7 @@ struct ReplicationDesk: ~Copyable {
     catchingUp = dirty
     sections = .allocate(capacity: ReplicationDesk.sectionsTogether)
     hashes = .allocate(capacity: ReplicationDesk.sectionsTogether)
+    replaced = .allocate(capacity: ReplicationDesk.sectionsTogether)
   }
 
   deinit {
@@ -161,6 +164,7 @@ struct ReplicationDesk: ~Copyable {
     }
     sections?.deallocate()
     hashes?.deallocate()
+    replaced?.deallocate()
     for case let peer? in peers { ReplicationPeer.deallocate(peer) }
   }
 

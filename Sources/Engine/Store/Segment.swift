@@ -19,24 +19,24 @@ struct Segment {
   }
 
   // What an overwrite looks at stands first: of 56 bytes, one after another, the first eight are never in two cache
-  // lines, and `Store.prefetchSegment` fetches one.
+  // lines and the first sixteen once in eight times, and `Store.prefetchSegment` fetches one.
   /// Bytes of records; of the segment a partition appends to, good only after `Store.settle`.
   var used: UInt32 = 0
   /// Bytes of records that no slot points to: superseded, removed, moved away, and every tombstone.
   var dead: UInt32 = 0
+  /// Records that no slot points to, but might again: they count as alive, and the segment isn't swept.
+  var victims: UInt32 = 0
+  var pages: UInt32 = 0
   /// The offset of the first record that was put in.
   var firstOffset: UInt64 = 0
   /// Position of the first record, in 8-byte units from the process-wide base; in the first page.
   var start: UInt64 = 0
-  var pages: UInt32 = 0
   /// Bytes of tombstones, part of `dead`.
   var tombstones: UInt32 = 0
   var previous: ID = 0
   /// Of a free descriptor: the next free one.
   var next: ID = 0
   var pins: UInt32 = 0
-  /// Records that no slot points to, but might again: they count as alive, and the segment isn't swept.
-  var victims: UInt32 = 0
   /// Index of the partition in its store.
   var partition: UInt16 = 0
   var flags: Flags = []

@@ -253,6 +253,7 @@ extension Store {
         atLeast: PageAllocator.pages(needed), preferring: PageAllocator.pages(wanted), for: .removal)
       if spare == nil { return false }
     }
+    fetchStart(segment.pointee.next)
     segment.pointee.flags.insert(.busy)
     var record = self.record(segment.pointee.start)
     let end = record.base + Int(segment.pointee.used)
@@ -301,6 +302,17 @@ extension Store {
     let hash = RecordView(next).hash
     prefetch(p.pointee.slots + TableLayout.home(tag: TableLayout.tag(hash), capacity: p.pointee.capacity))
     return hash
+  }
+
+  /// Fetches where the records of a segment start that a sweep comes to next, as far as `fetchAhead` won't, and the
+  /// descriptor of the one behind it.
+  @inline(__always)
+  private func fetchStart(_ id: Segment.ID) {
+    guard id != 0 else { return }
+    let segment = segments + Int(id)
+    let start = UnsafeRawPointer(base) + Int(segment.pointee.start) << 3
+    for line in 0..<8 { prefetch(start + line &* 64) }
+    prefetch(segments + Int(segment.pointee.next))
   }
 
   private func survives(_ slot: UnsafeMutablePointer<Slot>, _ survival: Survival) -> Bool {

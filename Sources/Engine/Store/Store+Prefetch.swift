@@ -136,8 +136,9 @@ extension Store {
     return hash
   }
 
-  /// Then what the record of this hash replaces, and where it goes.
-  func prefetchReplaced(_ id: PartitionID, _ hash: UInt64) {
+  /// Then what the record of this hash replaces, and where it goes. Returns the position of what it seems to replace; 0
+  /// for nothing.
+  func prefetchReplaced(_ id: PartitionID, _ hash: UInt64) -> UInt64 {
     let p = partition(id)
     var fetch = Fetch.none
     fetch.partition = p
@@ -145,6 +146,7 @@ extension Store {
     fetch.isWrite = true
     fetch.slot = p.pointee.slots + TableLayout.home(tag: UInt64(fetch.tag), capacity: p.pointee.capacity)
     withUnsafeMutablePointer(to: &fetch) { fetchRecord($0) }
+    return fetch.position
   }
 
   /// Fetches what the next record that will be committed replaced: where that is noted,
