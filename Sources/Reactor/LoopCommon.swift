@@ -88,6 +88,12 @@ struct WatchState {
   var tag: UInt16
 }
 
+/// A member whose layout isn't known until run time: the struct around it is passed by its address. One of plain
+/// members is copied to the stack, all of it, for each call of a method that isn't `mutating`; a backend has 400 bytes.
+private struct Anchor: Sendable {
+  private let nothing: any Sendable = ()
+}
+
 /// What both backends have: sockets, events, listeners, watches.
 struct LoopCommon: ~Copyable {
   let options: LoopOptions
@@ -100,6 +106,7 @@ struct LoopCommon: ~Copyable {
   let watches: UnsafeMutablePointer<WatchState>
   var watchCount = 0
   var datagrams = DatagramTable()
+  private let anchor = Anchor()
 
   init(_ options: LoopOptions, _ waker: Waker) throws(ReactorError) {
     options.check()

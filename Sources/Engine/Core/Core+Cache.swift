@@ -69,16 +69,17 @@ extension Core {
 
   /// Keeps a copy of a record that its owner has sent.
   mutating func keepCopy(
-    _ prefix: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ answer: WaitingAnswer
+    _ prefix: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, _ answer: UnsafePointer<WaitingAnswer>
   ) {
     let record = RecordView(prefix.baseAddress!)
-    guard answer.kind == .get, MapTable.isCache(record.map), PartitionID(hash: record.hash) == answer.partition,
-      core(of: answer.partition) == index
+    let (partition, since) = (answer.pointee.partition, answer.pointee.since)
+    guard answer.pointee.kind == .get, MapTable.isCache(record.map), PartitionID(hash: record.hash) == partition,
+      core(of: partition) == index
     else { return }
     let lease = UInt64(limits.cacheLease) * 1_000_000
     copies.keep(
-      prefix, value, record.hash, asked: answer.since, until: answer.since * 1_000_000 + lease - lease / 8,
-      limit: limits.cacheBytes, monotonic: monotonic)
+      prefix, value, record.hash, asked: since, until: since * 1_000_000 + lease - lease / 8, limit: limits.cacheBytes,
+      monotonic: monotonic)
   }
 
   /// The owner of a key is about to answer a write of it.

@@ -93,10 +93,7 @@ extension Core {
 
   @inline(__always)
   private func written(_ stored: PutResult, _ partition: PartitionID) -> Outcome {
-    var outcome = Outcome(status: stored.existed ? 200 : 201)
-    outcome.hasRevision = true
-    outcome.revision = stored.revision(in: partition)
-    return outcome
+    Outcome(stored: stored.existed ? 200 : 201, stored.revision(in: partition))
   }
 
   // MARK: With options

@@ -120,6 +120,8 @@ package struct Core: ~Copyable {
   var linkChance: Chance
   /// Answers, of any core, that wait for this core's copies.
   var copyRequests: [CopyRequest] = []
+  /// Memory of that list for the next turn, empty.
+  var spareCopyRequests: [CopyRequest] = []
   /// What the control plane sent and received, on the core that runs it.
   package var datagrams = DatagramCounts()
   /// Numbers of the data, for whoever compares copies.

@@ -157,6 +157,14 @@ struct Outcome {
 
   init(status: UInt16) { self.status = status }
 
+  /// Of a value that was stored.
+  @inline(__always)
+  init(stored status: UInt16, _ revision: Revision) {
+    self.status = status
+    self.revision = revision
+    hasRevision = true
+  }
+
   /// Of one that failed: the sentence that says why. Empty if another node refused without one.
   var sentence: UnsafeRawBufferPointer {
     let detail = problem.detail

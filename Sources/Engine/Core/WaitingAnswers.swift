@@ -56,6 +56,8 @@ struct WaitingAnswer {
   var outcome: Outcome
   /// What keeps the outcome's value, if that isn't a copy.
   var pin = Pin.none
+  /// Of a plain put to this core: its outcome is a status and a revision, nothing else, and so is all of its answer.
+  fileprivate(set) var isPlain = false
   fileprivate var generation: UInt32
   /// Neighbours in the wheel's bucket, or the next free slot; -1 for none.
   fileprivate var next: Int32
@@ -109,11 +111,50 @@ struct WaitingAnswers: ~Copyable {
     return WaitToken(slot: slot, generation: generation)
   }
 
-  /// The answer, while it waits.
-  func find(_ token: WaitToken) -> WaitingAnswer? {
+  /// Adds the answer to a plain put, whose concern is met as soon as a majority has the revision.
+  @inline(__always)
+  mutating func addPlain(
+    _ target: AnswerTarget, _ status: UInt16, _ revision: Revision, deadline: UInt64, now: UInt64
+  ) -> WaitToken {
+    if count == 0 { tick = now / Self.tickMilliseconds }
+    let slot = takeSlot()
+    let answer = slots + slot
+    let generation = answer.pointee.generation &+ 1
+    answer.pointee.target = target
+    answer.pointee.reason = .concern
+    answer.pointee.kind = .put
+    answer.pointee.partition = revision.partition
+    answer.pointee.deadline = max(deadline, now + 1)
+    answer.pointee.since = now
+    answer.pointee.outcome = Outcome(stored: status, revision)
+    answer.pointee.pin = .none
+    answer.pointee.isPlain = true
+    answer.pointee.generation = generation
+    answer.pointee.isUsed = true
+    link(slot)
+    count += 1
+    return WaitToken(slot: slot, generation: generation)
+  }
+
+  /// Whether the answer to a plain put still waits: then it is for `removePlain`.
+  @inline(__always)
+  func isPlain(_ token: WaitToken) -> Bool { find(token)?.pointee.isPlain == true }
+
+  /// Ends its waiting: whom it is for, its status and its revision.
+  @inline(__always)
+  mutating func removePlain(_ token: WaitToken) -> (ReplyTarget, UInt16, Revision) {
+    let answer = slots + token.slot
+    let outcome = (answer.pointee.target.reply, answer.pointee.outcome.status, answer.pointee.outcome.revision)
+    end(token.slot)
+    return outcome
+  }
+
+  /// The answer, while it waits: there until the next one is added or this one removed.
+  @inline(__always)
+  func find(_ token: WaitToken) -> UnsafePointer<WaitingAnswer>? {
     guard token.slot >= 0, token.slot < used else { return nil }
-    let answer = slots[token.slot]
-    return answer.isUsed && answer.generation == token.generation ? answer : nil
+    let answer = UnsafePointer(slots + token.slot)
+    return answer.pointee.isUsed && answer.pointee.generation == token.generation ? answer : nil
   }
 
   /// Makes it wait for something else.
@@ -126,13 +167,18 @@ struct WaitingAnswers: ~Copyable {
 
   /// Ends the waiting. The caller frees the outcome's value, or lets go of its pin.
   mutating func remove(_ token: WaitToken) -> WaitingAnswer? {
-    guard let answer = find(token) else { return nil }
-    unlink(token.slot)
-    slots[token.slot].isUsed = false
-    slots[token.slot].next = free
-    free = Int32(token.slot)
-    count -= 1
+    guard let answer = find(token)?.pointee else { return nil }
+    end(token.slot)
     return answer
+  }
+
+  @inline(__always)
+  private mutating func end(_ slot: Int) {
+    unlink(slot)
+    slots[slot].isUsed = false
+    slots[slot].next = free
+    free = Int32(slot)
+    count -= 1
   }
 
   /// When the wheel must be turned next, in monotonic milliseconds; nil while nothing waits.
@@ -151,9 +197,11 @@ struct WaitingAnswers: ~Copyable {
       left -= 1
       var slot = buckets[Int(tick % UInt64(Self.bucketCount))]
       while slot >= 0 {
-        let answer = slots[Int(slot)]
-        if answer.deadline <= now { late.append(WaitToken(slot: Int(slot), generation: answer.generation)) }
-        slot = answer.next
+        let answer = slots + Int(slot)
+        if answer.pointee.deadline <= now {
+          late.append(WaitToken(slot: Int(slot), generation: answer.pointee.generation))
+        }
+        slot = answer.pointee.next
       }
     }
     return late

@@ -65,8 +65,14 @@ extension Core {
   mutating func settleCopies() {
     let now = monotonicMilliseconds
     let patience = UInt64(limits.writeTimeout)
-    let all = copyRequests
-    copyRequests = []
+    guard !copyRequests.isEmpty else { return }
+    var all: [CopyRequest] = []
+    swap(&all, &spareCopyRequests)
+    swap(&all, &copyRequests)
+    defer {
+      all.removeAll(keepingCapacity: true)
+      swap(&all, &spareCopyRequests)
+    }
     for request in all {
       // Where there is no copy any more, nobody reads here what is older than the write.
       let isNeedless = isShuttingDown || !routes.table[Int(request.revision.partition.rawValue)].isReadable

@@ -140,32 +140,32 @@ extension Core {
       outcome.revision = result.revision
     }
     outcome.value = result.body
-    outcome.staleness = answer.kind.isWrite ? .none : Staleness(rawValue: result.staleness) ?? .replica
+    outcome.staleness = answer.pointee.kind.isWrite ? .none : Staleness(rawValue: result.staleness) ?? .replica
     switch body {
     case .nothing, .sentence: break
     case .record:
       guard let record = try? RecordView(checking: result.body), record.length == result.length else { return false }
-      show(record, &outcome, answer)
+      show(record, &outcome)
       if maps.hasCaches {
         keepCopy(record.bytes, UnsafeRawBufferPointer(start: nil, count: 0), answer)
       }
-      outcome.value = answer.target.reply.frame != 0 ? record.bytes : record.value
+      outcome.value = answer.pointee.target.reply.frame != 0 ? record.bytes : record.value
     case .mortalValue:
       guard result.length >= 8 else { return false }
       outcome.timeToLive = UInt64(littleEndian: result.body.baseAddress!.loadUnaligned(as: UInt64.self))
       outcome.value = UnsafeRawBufferPointer(rebasing: result.body[8...])
       fallthrough
     case .value:
-      let isNumber = answer.kind == .increment
+      let isNumber = answer.pointee.kind == .increment
       outcome.contentType = RecordContentType(code: isNumber ? ContentType.plainText : ContentType.json)
     }
     if result.staleness == ResultLayout.granted {
-      guard answer.kind.isWrite, outcome.status < 300, outcome.hasRevision,
-        outcome.revision.partition == answer.partition
+      guard answer.pointee.kind.isWrite, outcome.status < 300, outcome.hasRevision,
+        outcome.revision.partition == answer.pointee.partition
       else { return false }
       answerWhenHeld(entry.token, outcome)
-    } else if answer.kind.isWrite && outcome.status < 300 && outcome.hasRevision {
-      guard outcome.revision.partition == answer.partition else { return false }
+    } else if answer.pointee.kind.isWrite && outcome.status < 300 && outcome.hasRevision {
+      guard outcome.revision.partition == answer.pointee.partition else { return false }
       answerWhenCopied(entry.token, outcome)
     } else {
       self.answer(entry.token, outcome)
@@ -174,7 +174,7 @@ extension Core {
   }
 
   /// What an HTTP answer says of a record beside its value.
-  private func show(_ record: RecordView, _ outcome: inout Outcome, _ answer: WaitingAnswer) {
+  private func show(_ record: RecordView, _ outcome: inout Outcome) {
     outcome.contentType = record.contentType
     if record.expiry != 0 { outcome.timeToLive = max(1, record.expiry &- min(record.expiry, wall)) }
   }
@@ -192,7 +192,7 @@ extension Core {
       token: token, status: UInt16(result.status), staleness: Staleness(rawValue: result.staleness) ?? .replica,
       revision: result.revision, prefix: prefix, block: nil, lead: 0, count: count)
     if let answer = waiting.find(token), collectedBytes + start + count <= limits.collectedBytes {
-      value.lead = answer.target.reply.frame != 0 ? start : 0
+      value.lead = answer.pointee.target.reply.frame != 0 ? start : 0
       value.block = .allocate(byteCount: max(1, value.lead + count), alignment: 16)
       if value.lead > 0 {
         prefix.withUnsafeBytes { value.block!.copyMemory(from: $0.baseAddress!, byteCount: start) }
@@ -243,7 +243,7 @@ extension Core {
       outcome.revision = value.revision
       outcome.value = UnsafeRawBufferPointer(start: block, count: total)
       if let answer = waiting.find(value.token) {
-        show(record, &outcome, answer)
+        show(record, &outcome)
         let whole = UnsafeRawBufferPointer(start: block + value.lead, count: value.count)
         if maps.hasCaches { keepCopy(prefix, whole, answer) }
       }

@@ -132,7 +132,7 @@ extension Core {
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: head.count, alignment: 16)
     bytes.copyMemory(from: head)
     var waiter = HeldOperation(
-      token: attempt.token, partition: answer.partition, isForwarded: false, isRetry: true, bytes: bytes)
+      token: attempt.token, partition: answer.pointee.partition, isForwarded: false, isRetry: true, bytes: bytes)
     waiter.version = attempt.version
     if let staged = frame.pointee.staged {
       waiter.value = .staged(staged)

@@ -19,7 +19,7 @@ extension Core {
       return Outcome(isRead ? .noOwnerRead : isCutOff ? cutOff : .noOwner)
     }
     let link = links[index]
-    guard isRead ? canAsk(index) : link.pointee.isUsable else {
+    guard isRead ? canAsk(index) : link.isUsable else {
       return Outcome(isRead ? .ownerUnreachableRead : isCutOff ? cutOff : .ownerUnreachable)
     }
     let size = operation.pointee.body.count + (operation.pointee.staged?.filled ?? 0)
@@ -50,7 +50,7 @@ extension Core {
   /// Whether a node can be asked for a read. One that is cut off asks only those that it heard of lately: what a link
   /// that is about to be given up carries would be answered late, and with nothing.
   func canAsk(_ link: Int) -> Bool {
-    guard links[link].pointee.isUsable else { return false }
+    guard links[link].isUsable else { return false }
     if standing.hasLease { return true }
     return links[link].pointee.state == .up
       && monotonicMilliseconds < links[link].pointee.heard + 2 * UInt64(limits.linkPing)
@@ -264,7 +264,7 @@ extension Core {
 
   /// What whoever waits is told when a link breaks: a read can simply be repeated.
   func linkLost(_ token: WaitToken) -> Outcome {
-    Outcome(waiting.find(token)?.kind.isWrite == false ? .ownerUnreachableRead : .linkLost)
+    Outcome(waiting.find(token)?.pointee.kind.isWrite == false ? .ownerUnreachableRead : .linkLost)
   }
 
   /// An operation as in a REQUEST, which is the caller's to free.
@@ -293,7 +293,7 @@ extension Core {
   mutating func tryAgain(_ entry: LinkFrame.Entry, of frame: UnsafeMutablePointer<LinkFrame>, version: UInt64) {
     guard let answer = waiting.find(entry.token) else { return }
     guard !entry.isRetry, second.count < limits.waitingAnswers else {
-      return self.answer(entry.token, Outcome(answer.kind.isWrite ? .ownerMoved : .ownerMovedRead))
+      return self.answer(entry.token, Outcome(answer.pointee.kind.isWrite ? .ownerMoved : .ownerMovedRead))
     }
     metrics.count(.relayRetries)
     if frame.pointee.isLong {

@@ -55,9 +55,6 @@ struct Link {
     self.index = index
   }
 
-  /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be.
-  var isUsable: Bool { isWanted && (state == .up || (failures == 0 && address != .none)) }
-
   /// Whether its slot isn't free: for a member, or for one that has left and still answers.
   var isInUse: Bool { isWanted || connection != nil }
 
@@ -87,6 +84,14 @@ struct Link {
     guard done > 0, done == flight.count || done >= 256 else { return }
     flight.removeFirst(done)
     flightStart += UInt64(done)
+  }
+}
+
+extension UnsafeMutablePointer where Pointee == Link {
+  /// Whether operations may go to it: it is up, or there is no sign that it couldn't soon be. Asked of the place, since
+  /// each operation that is passed on would copy the link to ask it of that.
+  var isUsable: Bool {
+    pointee.isWanted && (pointee.state == .up || (pointee.failures == 0 && pointee.address != .none))
   }
 }
 

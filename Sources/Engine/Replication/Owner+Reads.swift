@@ -89,10 +89,10 @@ extension Owner {
   package mutating func takeReaders(last: Offset, _ answer: (UInt64) -> Void) {
     guard !readers.isEmpty else { return }
     let confirmed = confirmedRound
-    let held = held(at: .majority, last: last)
+    let shown = max(held(at: .majority, last: last), committed)
     var highest = acknowledged
     readers.removeAll { reader in
-      guard reader.round <= confirmed, reader.offset <= max(held, committed) else { return false }
+      guard reader.round <= confirmed, reader.offset <= shown else { return false }
       highest = max(highest, reader.offset)
       answer(reader.token)
       return true

@@ -88,10 +88,12 @@ extension Owner {
 
   /// Whether a member of S is short of memory.
   var hasShortCopy: Bool {
-    for index in followers.indices where followers[index].isShort && synced.contains(followers[index].slot) {
-      return true
+    mutating get {
+      for index in followers.indices where followers[index].isShort && synced.contains(followers[index].slot) {
+        return true
+      }
+      return false
     }
-    return false
   }
 
   /// A follower told where its log ends. Returns whether something may be answered by that.

@@ -140,10 +140,18 @@ package struct Owner: Sendable {
     return pending?.removed != slot
   }
 
+  // What each write and acknowledgement asks is `mutating` though nothing changes: an owner that isn't is copied to the
+  // stack for every call.
+
   /// The last record that `count` of the members that count hold; with `isNew`, of the set that was asked for.
-  func held(byAtLeast count: Int, isNew: Bool = false, last: Offset) -> Offset {
+  mutating func held(byAtLeast count: Int, isNew: Bool = false, last: Offset) -> Offset {
     guard count > 1 else { return last }
     if count == 2 && pending == nil { return min(last, furthest) }
+    return counted(atLeast: count, isNew: isNew, last: last)
+  }
+
+  @inline(never)
+  private func counted(atLeast count: Int, isNew: Bool, last: Offset) -> Offset {
     var best = Offset.none
     let added = isNew ? pending?.added : nil
     func holders(of offset: Offset) -> Int {
@@ -163,16 +171,18 @@ package struct Owner: Sendable {
 
   /// How far the one of S has got that is closest behind the owner.
   private var furthest: Offset {
-    var best = Offset.none
-    for index in followers.indices where followers[index].acked > best && synced.contains(followers[index].slot) {
-      best = followers[index].acked
+    mutating get {
+      var best = Offset.none
+      for index in followers.indices where followers[index].acked > best && synced.contains(followers[index].slot) {
+        best = followers[index].acked
+      }
+      return best
     }
-    return best
   }
 
   /// The last record that may be answered at this concern: held by enough of the old set and of the one that was asked
   /// for ★ (Slot.tla: `AckQ`).
-  func held(at concern: WriteConcern, last: Offset) -> Offset {
+  mutating func held(at concern: WriteConcern, last: Offset) -> Offset {
     let old = held(byAtLeast: concern.nodes(copies: Int(replicationFactor)), last: last)
     guard let pending, concern != .one else { return old }
     #if DEBUG
