@@ -58,4 +58,59 @@ struct CorePlainTests {
     short.checkAtRest()
     long.checkAtRest()
   }
+
+  /// A node whose writes wait until a test says that other nodes hold them, and what is said of its cores.
+  private func replicated(logLevel: LogLevel) -> (TestNode, [ConcernDesk]) {
+    let node = TestNode(cores: 2, logLevel: logLevel)
+    let desks = [ConcernDesk(), ConcernDesk()]
+    for (core, desk) in desks.enumerated() {
+      node.cores[core].isReplicated = true
+      node.cores[core].concernDesk = desk
+    }
+    return (node, desks)
+  }
+
+  /// Says of all that waits, the last first or the first first, that its concern is met.
+  private func meet(_ node: TestNode, _ desks: [ConcernDesk], isBackwards: Bool) {
+    for (core, desk) in desks.enumerated() {
+      let tokens = desk.watched.keys.sorted { isBackwards == ($0.rawValue > $1.rawValue) }
+      node.turn(core) { core in
+        for token in tokens where core.concernMet(token) { desk.watched[token] = nil }
+      }
+    }
+    node.settle()
+  }
+
+  @Test("they do where answers wait for other nodes, too", arguments: [1, 2, 3, 4] as [UInt64])
+  func replicatedTwins(seed: UInt64) {
+    let twins = [replicated(logLevel: .info), replicated(logLevel: .debug)]
+    var random = TestRandom(seed: seed)
+    var clients = twins.map { node, _ in (0..<3).map { _ in node.connect() } }
+    var answers = 0
+    for round in 0..<300 {
+      let isHeld = random.chance(6)
+      let refusal: Problem? = random.chance(8) ? .notAllInStep : nil
+      let bursts = (0..<3).map { _ in (0...random.below(12)).flatMap { _ in randomRequest(&random) } }
+      // Who waits: until others hold it, or until the time is over; some are gone by then.
+      let (waits, isBackwards, leaves) = (random.chance(10), random.chance(2), random.chance(9))
+      for (place, (node, desks)) in twins.enumerated() {
+        for desk in desks { (desk.isHeld, desk.refusal) = (isHeld, refusal) }
+        for (client, burst) in zip(clients[place], bursts) { client.send(burst) }
+        node.settle()
+        if leaves {
+          clients[place][0].reset()
+          node.settle()
+        }
+        if waits { node.advance(6_000) } else { meet(node, desks, isBackwards: isBackwards) }
+        #expect(desks.allSatisfy { $0.watched.isEmpty })
+      }
+      let texts = clients.map { $0.dropFirst(leaves ? 1 : 0).map { $0.takeText() } }
+      #expect(texts[0] == texts[1], "round \(round)")
+      if texts[0] != texts[1] { return }
+      answers += texts[0].count { !$0.isEmpty }
+      if leaves { for place in twins.indices { clients[place][0] = twins[place].0.connect() } }
+    }
+    #expect(answers > 700)
+    for (node, _) in twins { node.checkAtRest() }
+  }
 }

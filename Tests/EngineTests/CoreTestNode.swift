@@ -324,8 +324,10 @@ final class TestNode {
   private func carryOut(_ effect: Effect, _ core: Int) {
     switch effect {
     case .send(let id, let bytes, let count):
+      #expect(count > 0, "the reactor refuses a send of nothing")
       client(id, core)?.hand([UnsafeRawBufferPointer(start: bytes, count: count)])
     case .sendPair(let id, let head, let count, let tail, let tailCount):
+      #expect(count > 0, "the reactor refuses a send of nothing")
       client(id, core)?.hand([
         UnsafeRawBufferPointer(start: head, count: count), UnsafeRawBufferPointer(start: tail, count: tailCount),
       ])

@@ -65,6 +65,10 @@ extension Core {
   /// The write's concern is met: its answer is given. Whether there was one still.
   @discardableResult
   mutating func concernMet(_ token: WaitToken) -> Bool {
+    if waiting.isPlain(token) {
+      answerReplicated(token)
+      return true
+    }
     guard let answer = waiting.remove(token) else { return false }
     give(answer, answer.outcome)
     return true
@@ -83,14 +87,24 @@ extension Core {
 
   /// Refuses a write that can't be applied, executes it otherwise. Then, if `mustPark`, its answer is parked.
   mutating func executeReplicated(_ operation: UnsafePointer<Operation>) -> Outcome {
-    guard let problem = problem(of: operation) else {
-      if !operation.pointee.kind.isWrite { return executeRead(operation) }
-      let isCached = operation.pointee.key.isCached
-      let isUnsafe = !isCached && isUnsafe(concern(of: operation), operation.pointee.key.partition)
-      store.writeFlags = isUnsafe ? Core.unsafelyAnswered : 0
-      defer { store.writeFlags = 0 }
-      return execute(operation)
+    if let problem = problem(of: operation) { return refuse(operation, problem) }
+    if !operation.pointee.kind.isWrite { return executeRead(operation) }
+    if !operation.pointee.key.isCached, isUnsafe(concern(of: operation), operation.pointee.key.partition) {
+      return executeUnsafely(operation)
     }
+    return execute(operation)
+  }
+
+  /// A write that may be answered before a majority holds it: its record says so.
+  @inline(never)
+  private mutating func executeUnsafely(_ operation: UnsafePointer<Operation>) -> Outcome {
+    store.writeFlags = Core.unsafelyAnswered
+    defer { store.writeFlags = 0 }
+    return execute(operation)
+  }
+
+  @inline(never)
+  private mutating func refuse(_ operation: UnsafePointer<Operation>, _ problem: Problem) -> Outcome {
     let outcome = Outcome(problem)
     if let staged = operation.pointee.staged, !mayHold(outcome, operation) { discard(staged) }
     return outcome

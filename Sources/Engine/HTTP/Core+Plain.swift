@@ -45,10 +45,12 @@ extension Core {
   }
 
   /// Whether a plain request goes the short way although other nodes own or copy partitions: one that reads what this
-  /// node has a copy of.
-  @inline(never)
+  /// node has a copy of, or writes what it owns.
+  @inline(__always)
   private func mayTakePlain(_ hash: UInt64, _ isPut: Bool) -> Bool {
-    !isPut && (!isRouted || routes.table[Int(PartitionID(hash: hash).rawValue)].isReadable)
+    guard isRouted else { return true }
+    let route = routes.table + Int(PartitionID(hash: hash).rawValue)
+    return isPut ? route.pointee.owner == Routes.own && standing.gate == .open : route.pointee.isReadable
   }
 
   /// Keeps the tail of a head that was parsed, if a template can stand for it. After heads that no template fitted it
@@ -92,6 +94,11 @@ extension Core {
   mutating func runPlain(_ position: Int, _ place: inout AnswerPlace) {
     let operation = operations + position
     let connection = requests[position].connection
+    if isReplicated && operation.pointee.kind == .put {
+      finish(&place)
+      guard connection.pointee.state == .open else { return }
+      return putReplicated(connection, operation, requests + position, hint: fetches[position].slot)
+    }
     if place.connection != connection {
       finish(&place)
       guard connection.pointee.state == .open else { return }
@@ -194,6 +201,61 @@ extension Core {
     return try store.put(
       operation.pointee.key, operation.pointee.body, UnsafeRawBufferPointer(start: nil, count: 0),
       contentType: operation.pointee.contentType, expiry: expiry, flags: 0, time: wall, hint: hint)
+  }
+
+  // MARK: Replicated
+
+  /// Stores what a plain put brings where its answer has to wait for other nodes, as `executeReplicated`, `mustPark`
+  /// and `park` do.
+  @inline(__always)
+  private mutating func putReplicated(
+    _ connection: UnsafeMutablePointer<Connection>, _ operation: UnsafeMutablePointer<Operation>,
+    _ request: UnsafeMutablePointer<BatchEntry>, hint: UnsafeMutablePointer<Slot>?
+  ) {
+    request.initialize(to: BatchEntry(plain: .put, connection, started: monotonic))
+    request.pointee.core = Int32(truncatingIfNeeded: index)
+    guard !hasItsShare(connection), let stored = putReplicated(operation, hint: hint) else {
+      return runAtLength(operation, request)
+    }
+    let status: UInt16 = stored.existed ? 200 : 201
+    let revision = stored.revision(in: operation.pointee.key.partition)
+    if isHeld(revision, .majority) { return answer(connection, request, Outcome(stored: status, revision)) }
+    let gap = openGap(connection, request)
+    metrics.count(.parked)
+    let token = waiting.addPlain(
+      AnswerTarget(
+        reply: ReplyTarget(connection: connection.pointee.id, gap: gap, gather: 0, element: 0), core: index),
+      status, revision, deadline: monotonicMilliseconds + UInt64(limits.writeTimeout), now: monotonicMilliseconds)
+    watch(token, revision, .majority)
+  }
+
+  /// Stores what such a put brings. Nil, and nothing changed, for what the long way has: a map's settings, and whatever
+  /// is refused or held.
+  @inline(__always)
+  mutating func putReplicated(
+    _ operation: UnsafePointer<Operation>, hint: UnsafeMutablePointer<Slot>?
+  ) -> PutResult? {
+    guard maps.isEmpty, !operation.pointee.key.isCached, waiting.count < limits.waitingAnswers,
+      problem(of: operation) == nil
+    else { return nil }
+    return try? store.put(
+      operation.pointee.key, operation.pointee.body, UnsafeRawBufferPointer(start: nil, count: 0),
+      contentType: operation.pointee.contentType, expiry: 0, flags: 0, time: wall, hint: hint)
+  }
+
+  /// Gives the answer to such a put, as `fillGap` does.
+  @inline(__always)
+  mutating func answerReplicated(_ token: WaitToken) {
+    let (target, status, revision) = waiting.removePlain(token)
+    guard let connection = connection(target.connection), let gap = target.gap else { return }
+    precondition(gap.pointee.isGap, "an answer for a place that is filled")
+    gap.pointee.isGap = false
+    connection.pointee.output.gaps -= 1
+    let count = plainHead.writeStored(
+      isNew: status == 201, revision: revision, to: gap.bytes + Int(gap.pointee.count))
+    metrics.answered(.put, status, nanoseconds: monotonic &- gap.pointee.started)
+    advance(connection, gap, count)
+    unblock(connection)
   }
 
   // MARK: The place of answers

@@ -139,6 +139,12 @@ extension Core {
     }
   }
 
+  /// What took the short way in, and can't go on so: as if it had come the long way.
+  @inline(never)
+  mutating func runAtLength(
+    _ operation: UnsafeMutablePointer<Operation>, _ request: UnsafeMutablePointer<BatchEntry>
+  ) { run(operation, request) }
+
   /// A write whose answer may have to wait for other nodes: then it leaves a gap.
   @inline(never)
   private mutating func runReplicated(

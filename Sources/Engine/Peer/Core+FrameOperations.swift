@@ -275,7 +275,8 @@ extension Core {
       gets &+= 1
       return
     }
-    guard !isReplicated, mayWrite(partition) else { return run(operation, entry) }
+    if isReplicated { return putReplicated(operation, entry, hint: hint) }
+    guard mayWrite(partition) else { return run(operation, entry) }
     do {
       let expiry = maps.isEmpty ? 0 : maps.expiry(of: operation.pointee.key, now: wall)
       let stored = try putPlainly(operation, expiry: expiry, hint: hint)
@@ -286,6 +287,24 @@ extension Core {
       metrics.answered(.put, outcome.status)
       answer(entry.pointee.connection, entry, operation, outcome)
     }
+  }
+
+  /// A plain put whose answer has to wait for other nodes, as `Core.putReplicated` of a request.
+  @inline(__always)
+  private mutating func putReplicated(
+    _ operation: UnsafeMutablePointer<Operation>, _ entry: UnsafeMutablePointer<FrameEntry>,
+    hint: UnsafeMutablePointer<Slot>?
+  ) {
+    let connection = entry.pointee.connection
+    guard Int(entry.pointee.core) == index, !hasItsShare(connection), let stored = putReplicated(operation, hint: hint)
+    else { return run(operation, entry) }
+    let outcome = Outcome(
+      stored: stored.existed ? 200 : 201, stored.revision(in: operation.pointee.key.partition))
+    if !isHeld(outcome.revision, .majority) {
+      return park(outcome, operation, AnswerTarget(reply: wait(operation, entry, connection), core: index))
+    }
+    metrics.answered(.put, outcome.status)
+    answer(connection, entry, operation, outcome)
   }
 
   @inline(never)
