@@ -186,6 +186,28 @@ struct CoreClusterTests {
     #expect(answer?.status == 503)
   }
 
+  @Test("a node without a lease takes no write by the short way either")
+  func shortWayWithoutLease() {
+    let node = TestNode(cores: 1)
+    node.adopt(view { _ in true })
+    let desk = ConcernDesk()
+    desk.isHeld = true
+    node.cores[0].isReplicated = true
+    node.cores[0].concernDesk = desk
+    let client = node.connect()
+    for _ in 0..<3 {
+      client.send(request("PUT", "/a", body: "x"))
+      node.settle()
+      #expect((client.takeAnswers().first?.status ?? 0) / 100 == 2)
+    }
+    node.lease = 0
+    client.send(request("PUT", "/a", body: "y"))
+    node.advance(node.limits.writeTimeout + 20)
+    #expect(client.takeAnswers().map(\.status) == [503])
+    node.lease = .max
+    #expect(node.ask("GET", "/a").text == "x")
+  }
+
   /// The answer to a request that may have to wait for an owner.
   private func patiently(
     _ node: TestNode, _ request: [UInt8], core: Int = 0, milliseconds: Int = 30

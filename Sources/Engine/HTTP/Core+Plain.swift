@@ -236,7 +236,7 @@ extension Core {
     _ operation: UnsafePointer<Operation>, hint: UnsafeMutablePointer<Slot>?
   ) -> PutResult? {
     guard maps.isEmpty, !operation.pointee.key.isCached, waiting.count < limits.waitingAnswers,
-      problem(of: operation) == nil
+      problem(of: operation) == nil, mayWrite(operation.pointee.key.partition)
     else { return nil }
     return try? store.put(
       operation.pointee.key, operation.pointee.body, UnsafeRawBufferPointer(start: nil, count: 0),
