@@ -113,9 +113,9 @@ package struct Limits: Sendable, Equatable {
   /// Records of one partition that wait to be held by a majority (503 beyond): eight bytes each, and what they replaced
   /// stays in memory.
   package var uncommitted = 65_536
-  /// Bytes a second that one core sends to one node that is being brought in step. At 1 KiB a record that is about an
-  /// eighth of a core here and there, so that clients hardly notice: beside 10,000 reads a second p99 is 1.7 times that
-  /// at rest, where twice the rate makes it 2.4 times. 5 GiB take 80 s.
+  /// Bytes a second that one core sends to one node that is being brought in step. At 1 KiB a record that is about a
+  /// sixth of a core, in small pieces, so that clients hardly notice; twice the rate doubled what they waited for at the
+  /// slowest hundredth. 5 GiB take 80 s.
   package var catchUpRate = 64 << 20
 
   /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A

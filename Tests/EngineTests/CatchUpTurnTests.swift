@@ -38,6 +38,14 @@ struct CatchUpTurnTests {
       node.turn(0)
       return node.cores[0].metrics.value(.sentBytes) - before
     }
+
+    /// Bytes of records that this turn hands to the third node's link.
+    func piece(after microseconds: UInt64, asks: Bool) -> Int {
+      let node = cluster.nodes[0]
+      let before = node.cores[0].desk.peers[2]!.pointee.pace.underWay
+      _ = turn(after: microseconds, asks: asks)
+      return node.cores[0].desk.peers[2]!.pointee.pace.underWay - before
+    }
   }
 
   private let answer: Range<UInt64> = 50..<1000
@@ -60,5 +68,17 @@ struct CatchUpTurnTests {
     for _ in 0..<4 { turns.append(joining.turn(after: 300, asks: true)) }
     #expect(turns.dropLast().allSatisfy { answer ~= $0 }, "\(turns)")
     #expect(copy ~= turns.last!, "\(turns)")
+  }
+
+  @Test("a turn without answers sends a piece, and others follow at once; with answers all that is permitted goes")
+  func pieces() {
+    // What is permitted after this time is eight pieces, of two records each or of one and some partitions looked at.
+    let joining = Joining()
+    var pieces = (0..<4).map { joining.piece(after: $0 == 0 ? 700_000 : 0, asks: false) }
+    #expect(pieces.allSatisfy { 9000..<32_000 ~= $0 }, "\(pieces)")
+    #expect(joining.cluster.nodes[0].cores[0].deadline == 0)
+    let busy = Joining()
+    pieces = [busy.piece(after: 700_000, asks: true), busy.piece(after: 1100, asks: true)]
+    #expect(pieces[0] == 0 && pieces[1] >= 100_000, "\(pieces)")
   }
 }

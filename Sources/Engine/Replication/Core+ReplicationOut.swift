@@ -8,6 +8,11 @@ extension Core {
   private static var catchUpCongestion: Int { 256 << 10 }
   /// Bytes of records that a follower which lags gets in one turn.
   private static var catchUp: Int { 128 << 10 }
+  /// The same for one that is being brought in step, and what a turn without answers sends of it at all: as little as
+  /// is worth a turn, for a request that comes meanwhile waits until it went.
+  private static var catchUpPiece: Int { 16 << 10 }
+  /// What it takes to look at a partition, as if so many bytes of it were sent.
+  private static var catchUpLook: Int { 1 << 10 }
 
   /// Says what the partitions have to say, and answers what may be answered.
   mutating func turnReplication() {
@@ -60,24 +65,26 @@ extension Core {
     reckonCredit()
     var waits = false
     defer { desk.nextCatchUp = waits ? 0 : nextCatchUp() }
-    guard desk.hasNewCatchUp || desk.peers.indices.contains(where: { isAwaited($0) && mayCatchUp($0) }) else { return }
+    let goesOn = desk.catchUpRound > 0 || desk.hasNewCatchUp
+    guard desk.peers.indices.contains(where: { (goesOn || isAwaited($0)) && mayCatchUp($0) }) else { return }
     if desk.catchUpDue == 0 { desk.catchUpDue = monotonic }
     waits = mayWait(since: desk.catchUpDue)
     if waits { return }
     desk.catchUpDue = 0
-    for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = false }
-    var waiting = desk.takeCatchingUp()[...]
-    while let part = waiting.first, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
-      waiting.removeFirst()
-      if bringInStep(part) { desk.catchUp(part) }
+    // A round ends, so followers that nobody sends anything don't keep it going.
+    if desk.catchUpRound == 0 {
+      for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = false }
+      desk.catchUpRound = desk.catchingUpCount
+      desk.hasNewCatchUp = false
     }
-    // Those that had no turn come first in the next one.
-    let served = desk.takeCatchingUp()
-    for part in waiting { desk.catchUp(part) }
-    for part in served { desk.catchUp(part) }
-    desk.hasNewCatchUp = false
-    guard !waiting.isEmpty else { return }
-    for slot in desk.peers.indices { desk.peers[slot]?.pointee.isAwaited = true }
+    // Where all turns have answers one takes all there is credit for: the next one that may is a millisecond away.
+    desk.catchUpLeft = metrics.hasTurn ? .max : Core.catchUpPiece
+    while desk.catchUpRound > 0, desk.catchUpLeft > 0, desk.peers.indices.contains(where: { mayCatchUp($0) }) {
+      desk.catchUpRound -= 1
+      desk.catchUpLeft -= Core.catchUpLook
+      let part = desk.takeCatchingUp()
+      if bringInStep(part) { desk.catchUpAgain(part) }
+    }
   }
 
   /// One partition's turn; whether it needs another one.
@@ -111,6 +118,7 @@ extension Core {
     let end = desk.parts![part].owner!.followers[place].next.previous
     let bytes = credit - desk.peers[slot]!.pointee.credit
     desk.peers[slot]!.pointee.pace.sent(part, upTo: end.rawValue, bytes: bytes, now: monotonic)
+    desk.catchUpLeft -= bytes
     return isBehind
   }
 
@@ -119,9 +127,9 @@ extension Core {
     for slot in desk.peers.indices {
       guard let peer = desk.peers[slot], monotonic > peer.pointee.creditAt else { continue }
       desk.peers[slot]!.pointee.pace.expire(now: monotonic)
-      let milliseconds = min(monotonic - peer.pointee.creditAt, 1_000_000_000) / 1_000_000
-      guard milliseconds > 0 else { continue }
-      let earned = limits.catchUpRate * Int(milliseconds) / 1000
+      let microseconds = min(monotonic - peer.pointee.creditAt, 1_000_000_000) / 1000
+      let earned = limits.catchUpRate * Int(microseconds) / 1_000_000
+      guard earned > 0 else { continue }
       desk.peers[slot]!.pointee.credit = min(peer.pointee.credit + earned, Core.catchUp)
       desk.peers[slot]!.pointee.creditAt = monotonic
     }
@@ -142,12 +150,14 @@ extension Core {
   private func nextCatchUp() -> UInt64 {
     guard desk.isCatchingUp else { return .max }
     var next = UInt64.max
-    for slot in desk.peers.indices where isAwaited(slot) && replicationConnection(slot) != nil {
+    let goesOn = desk.catchUpRound > 0 || desk.hasNewCatchUp
+    for slot in desk.peers.indices where (goesOn || isAwaited(slot)) && replicationConnection(slot) != nil {
       if mayCatchUp(slot) { return 0 }
       let peer = desk.peers[slot]!
       if peer.pointee.credit <= 0 {
-        let milliseconds = 1 - peer.pointee.credit * 1000 / limits.catchUpRate
-        next = min(next, peer.pointee.creditAt + UInt64(milliseconds) * 1_000_000)
+        // Rounded up: then there is credit, or this would ask for turns that have nothing to do.
+        let microseconds = ((1 - peer.pointee.credit) * 1_000_000 + limits.catchUpRate - 1) / limits.catchUpRate
+        next = min(next, peer.pointee.creditAt + UInt64(microseconds) * 1000)
       }
     }
     return next
@@ -220,7 +230,8 @@ extension Core {
     guard mayTake(slot) else { return true }
     let committed = desk.parts![part].replica.committed
     desk.records.removeAll()
-    let next = store.scanNew(id, from: from, maximumBytes: Core.catchUp, into: &desk.records)
+    let most = isUrgent || metrics.hasTurn ? Core.catchUp : Core.catchUpPiece
+    let next = store.scanNew(id, from: from, maximumBytes: most, into: &desk.records)
     var covered = from
     for index in 0..<desk.records.count {
       let record = desk.records[index]

@@ -22,6 +22,13 @@ struct PartitionList {
     return true
   }
 
+  /// Takes the first one out; there is one.
+  mutating func takeFirst() -> Int {
+    let part = parts.removeFirst()
+    isIn[part] = false
+    return part
+  }
+
   /// Moves all to `list`, which is empty, and takes over the memory that it has.
   mutating func take(into list: inout [Int]) {
     for part in parts { isIn[part] = false }

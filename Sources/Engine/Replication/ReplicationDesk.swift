@@ -109,6 +109,9 @@ struct ReplicationDesk: ~Copyable {
   var nextCatchUp = UInt64.max
   /// Since when they have been left for a turn without answers (monotonic nanoseconds); 0 once they had one.
   var catchUpDue: UInt64 = 0
+  /// How many of them are left to this round, in which each gets one turn, and the bytes that are left to this turn.
+  var catchUpRound = 0
+  var catchUpLeft = 0
   /// What is wished for, by partition, and whether that is news.
   var wishes: [Int: PartitionWish] = [:]
   var hasNewWishes = false
@@ -252,15 +255,17 @@ struct ReplicationDesk: ~Copyable {
   /// A follower of the partition is behind.
   mutating func catchUp(_ part: Int) { if catchingUp.insert(part) { hasNewCatchUp = true } }
 
+  /// The same for one whose turn didn't suffice.
+  mutating func catchUpAgain(_ part: Int) { _ = catchingUp.insert(part) }
+
   /// Whether any follower is behind.
   var isCatchingUp: Bool { !catchingUp.isEmpty }
 
-  /// Those whose followers are behind, none of them noted as such any more.
-  mutating func takeCatchingUp() -> [Int] {
-    var list: [Int] = []
-    catchingUp.take(into: &list)
-    return list
-  }
+  /// How many partitions' followers are behind.
+  var catchingUpCount: Int { catchingUp.parts.count }
+
+  /// The one that waits longest, which isn't noted any more; there is one.
+  mutating func takeCatchingUp() -> Int { catchingUp.takeFirst() }
 
   /// Those that had something to say, in `list`, which is empty and keeps its memory by that.
   mutating func takeDirty(_ list: inout [Int]) { dirty.take(into: &list) }
