@@ -110,12 +110,12 @@ package struct Limits: Sendable, Equatable {
 
   // MARK: Replication
 
-  /// Records of one partition that wait to be held by a majority (503 beyond): eight bytes each, and what they replaced
-  /// stays in memory.
+  /// Records of one partition that wait to be held by a majority (503 beyond): eight bytes each, and what they
+  /// replaced stays in memory.
   package var uncommitted = 65_536
-  /// Bytes a second that one core sends to one node that is being brought in step. At 1 KiB a record that is about a
-  /// sixth of a core, in small pieces, so that clients hardly notice; twice the rate doubled what they waited for at the
-  /// slowest hundredth. 5 GiB take 80 s.
+  /// Bytes a second that one core sends to one node that is being brought in step. At 1 KiB a record that is about
+  /// a sixth of a core, in small pieces, so that clients hardly notice; twice the rate doubled what they waited for
+  /// at the slowest hundredth. 5 GiB take 80 s.
   package var catchUpRate = 64 << 20
 
   /// Bytes of long records that one core receives from other nodes; more than that where it is a single record. A

@@ -145,6 +145,8 @@ package struct SimulationOptions: Sendable {
     1_300_022,
     // An owner whose log was a copy didn't know which removals it lacked, and brought an older log in step without.
     179_543_435_700_445,
+    // A leader took back that a voter was removed, since two had died; one that had been told of it refused its vote.
+    179_549_271_300_005,
   ]
 
   /// The same of whole nodes of which clients ask simple things; see `plain`.

@@ -17,6 +17,7 @@ private struct RaftSchedule {
   // What has to happen for the test to be one.
   var retractions = 0
   var doubts = 0
+  var returns = 0
   var changes = 0
 
   init(seed: UInt64, mutation: Mutation? = nil) {
@@ -49,6 +50,13 @@ private struct RaftSchedule {
       if chance.permille(150) { break }
       let hadVote = nodes[to].isVoter
       nodes[to].receive(message, from: RaftGroup.id(from), clocks[to], &chance)
+      // It was given a vote by one that has more, since it led the term of that.
+      if case .voteRequest(let request) = message, !request.isPre, nodes[to].vote == RaftGroup.id(from),
+        nodes[to].isVoter, nodes[to].term == request.term,
+        (request.lastTerm, request.lastIndex) < (nodes[to].lastTerm, nodes[to].lastIndex)
+      {
+        returns += 1
+      }
       // It was elected, to begin with, by voters of whom it thought that it was none.
       if !hadVote, nodes[to].role == .candidate || nodes[to].role == .leader { doubts += 1 }
       note(to)
@@ -103,22 +111,23 @@ private struct RaftSchedule {
 struct ClusterRaftScheduleTests {
   @Test("one leader a term, and what is committed stays, whatever becomes of changes of the voters")
   func safety() {
-    var (retractions, doubts, changes, committed) = (0, 0, 0, 0)
+    var (retractions, doubts, returns, changes, committed) = (0, 0, 0, 0, 0)
     for seed in UInt64(1)...300 {
       var schedule = RaftSchedule(seed: seed)
       schedule.run(steps: 1_500)
       #expect(schedule.violation == nil, "seed \(seed)")
       retractions += schedule.retractions
       doubts += schedule.doubts
+      returns += schedule.returns
       changes += schedule.changes
       committed += schedule.committed.count
     }
-    #expect(retractions > 20 && doubts > 10 && changes > 400 && committed > 2_000)
+    #expect(retractions > 20 && doubts > 10 && returns > 10 && changes > 400 && committed > 2_000)
   }
 
   @Test(
     "a planted bug is found",
-    arguments: [Mutation.votesTwice, .votesForStaleLogs, .doubtsAnyChange, .commitsEarly])
+    arguments: [Mutation.votesTwice, .votesForStaleLogs, .doubtsAnyChange, .trustsOldLeaders, .commitsEarly])
   func planted(mutation: Mutation) {
     let found = (UInt64(1)...400).first { seed in
       var schedule = RaftSchedule(seed: seed, mutation: mutation)

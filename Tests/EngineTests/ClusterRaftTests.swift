@@ -249,6 +249,27 @@ import Wire
     #expect(group.nodes.allSatisfy { $0.isVoter } && group.name(at: dead) == "goes on")
   }
 
+  @Test("a leader that took back a change of the voters leads those again that still have it")
+  func retractTold() throws {
+    var group = RaftGroup(5, voters: 5)
+    let leader = try group.elect()
+    group.run(milliseconds: 500)
+    let (removed, told) = ((leader + 1) % 5, (leader + 2) % 5)
+    for dead in [(leader + 3) % 5, (leader + 4) % 5] { group.cutOff(dead) }
+    let rest = (0..<5).filter { $0 != removed }.map { RaftGroup.id($0) }
+    let index = try group.nodes[leader].propose(voters: rest, group.now)
+    #expect(group.propose(leader, "behind") != nil)
+    group.run(milliseconds: 100)
+    // With it, two of the four voters that count are gone; without it, two of five.
+    #expect(group.nodes[leader].commit < index)
+    for node in [removed, told] { #expect(group.nodes[node].voters == rest) }
+    group.run(milliseconds: 10_000)
+    #expect(group.leaders == [leader] && group.propose(leader, "goes on") != nil)
+    for node in [leader, removed, told] {
+      #expect(group.name(at: node) == "goes on" && group.nodes[node].voters.count == 5)
+    }
+  }
+
   @Test("a node that becomes a follower again holds no lease before it has applied what it missed")
   func leaseAgain() throws {
     var group = RaftGroup(4, voters: 3)

@@ -114,6 +114,8 @@ package enum Mutation: UInt8, CaseIterable, Sendable {
   case votesForStaleLogs
   /// A voter does without a change of the voters that isn't committed although it is one of those who commit it.
   case doubtsAnyChange
+  /// A voter doesn't compare its log with that of the leader it heard last, whatever was added since.
+  case trustsOldLeaders
   /// An entry counts as committed as soon as the leader has it.
   case commitsEarly
   /// A follower doesn't check that the entry before the new ones is the leader's.

@@ -244,6 +244,7 @@ extension Raft {
       resetElection(now, &chance)
     }
     heardLeader = now
+    followed = (from, term)
     return true
   }
 

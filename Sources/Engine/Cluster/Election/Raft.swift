@@ -42,6 +42,8 @@ package struct Raft: Sendable {
 
   /// When the leader was heard last; nil for never.
   var heardLeader: UInt64?
+  /// The leader that was heard last, and its term; see `isUpToDate`.
+  var followed: (leader: NodeID, term: Term)?
   /// When to campaign.
   var electionDeadline: UInt64
   var round: UInt32 = 0
@@ -364,9 +366,17 @@ package struct Raft: Sendable {
     return now < heardLeader + settings.electionTimeout
   }
 
-  private func isUpToDate(_ request: VoteRequest) -> Bool {
+  /// Whether a candidate has all that may have been committed and that this voter's copies counted for.
+  ///
+  /// One that led the term of this voter's last entry has, even where its log is shorter, since it took entries back
+  /// (`retract`): what was committed before, it had when it was elected; what was committed in its term, it committed
+  /// itself, and keeps; and for what was committed later only those count that have an entry of a later term.
+  private func isUpToDate(_ candidate: NodeID, _ request: VoteRequest) -> Bool {
     if settings.has(.votesForStaleLogs) { return true }
     let last = electedBy
+    if let followed, followed.leader == candidate, followed.term >= last.term || settings.has(.trustsOldLeaders) {
+      return true
+    }
     return (request.lastTerm, request.lastIndex) >= (last.term, last.index)
   }
 
@@ -385,7 +395,7 @@ package struct Raft: Sendable {
     var isGranted = false
     if !isLoyal(now) || request.isForced && !request.isPre {
       if request.isPre {
-        isGranted = request.term > term && isUpToDate(request)
+        isGranted = request.term > term && isUpToDate(from, request)
         if isGranted, isFresher(than: request, now) {
           isGranted = false
           electionDeadline = min(electionDeadline, now + chance.below(settings.leaseMargin))
@@ -393,7 +403,7 @@ package struct Raft: Sendable {
       } else {
         if request.term > term { follow(request.term, leader: nil, now, &chance) }
         let isFree = vote == nil || vote == from || settings.has(.votesTwice)
-        isGranted = request.term == term && role == .follower && isFree && isUpToDate(request)
+        isGranted = request.term == term && role == .follower && isFree && isUpToDate(from, request)
         if isGranted {
           vote = from
           resetElection(now, &chance)
