@@ -147,6 +147,8 @@ package struct SimulationOptions: Sendable {
     179_543_435_700_445,
     // A leader took back that a voter was removed, since two had died; one that had been told of it refused its vote.
     179_549_271_300_005,
+    // A member was pinged for good where somebody else's copy of its datagram had come from, and never healthy again.
+    179_551_198_801_911,
   ]
 
   /// The same of whole nodes of which clients ask simple things; see `plain`.

@@ -23,13 +23,20 @@ import Wire
     var events: [ClusterEvent] = []
     /// The last datagram that went from one to the other.
     var sent: [[Int]: [UInt8]] = [:]
+    /// Where datagrams of a link seem to come from, if not from their sender.
+    var detours: [[Int]: PeerAddress] = [:]
+    /// Datagrams to where nobody is.
+    var astray = 0
 
     init(keys: [BeaconKey?]) {
-      nodes = keys.indices.map { number in
-        ControlPlane(
-          NodeIdentity(id: id(number), name: "n\(number)"), settings: ClusterSettings(), key: keys[number],
-          now: 1_000_000_000)
-      }
+      nodes = []
+      for key in keys { start(key) }
+    }
+
+    /// Starts one more node.
+    mutating func start(_ key: BeaconKey?) {
+      let identity = NodeIdentity(id: id(nodes.count), name: "n\(nodes.count)")
+      nodes.append(ControlPlane(identity, settings: ClusterSettings(), key: key, now: now))
     }
 
     mutating func run(milliseconds: Int) {
@@ -56,9 +63,12 @@ import Wire
     }
 
     mutating func deliver(_ datagram: [UInt8], _ from: Int, _ to: Int) {
-      guard nodes.indices.contains(to) else { return }
+      guard nodes.indices.contains(to) else {
+        astray += 1
+        return
+      }
       sent[[from, to]] = datagram
-      receive(datagram, at: to, from: address(from))
+      receive(datagram, at: to, from: detours[[from, to]] ?? address(from))
     }
 
     mutating func receive(_ datagram: [UInt8], at node: Int, from address: PeerAddress) {
@@ -163,6 +173,26 @@ import Wire
       #expect(isHello || group.nodes[at].ignored[.replayed] == before + 1)
     }
     #expect(group.nodes[0].topology == topology)
+  }
+
+  @Test("a member that seemed to be elsewhere while the members changed is pinged at home again")
+  func elsewhere() throws {
+    var group = Group(keys: [Self.key(1), Self.key(1), Self.key(1)])
+    group.run(milliseconds: 4000)
+    try #require(group.nodes[0].topology?.memberCount == 3)
+    // A leader would correct the log.
+    let observer = try #require((0..<3).first { group.nodes[$0].leader != Self.id($0) })
+    let member = (observer + 1) % 3
+    group.detours[[member, observer]] = Self.address(6)
+    group.start(Self.key(1))
+    group.run(milliseconds: 3000)
+    try #require(group.nodes[observer].topology?.memberCount == 4 && group.astray > 0)
+    group.detours = [:]
+    // Each is heard by the others several times.
+    group.run(milliseconds: 1000)
+    let astray = group.astray
+    group.run(milliseconds: 1000)
+    #expect(group.astray == astray)
   }
 }
 

@@ -66,15 +66,22 @@ extension ControlPlane {
   /// a leader corrects the log: somebody else's copy of its JOIN came first, or it moved.
   private func noteAddress(of node: NodeID, _ address: PeerAddress, _ now: UInt64) {
     guard let home = home(of: node) else { return }
+    let known = parts.news.roamers.firstIndex { $0.id == node }
     if home == address {
-      if !parts.news.roamers.isEmpty { parts.news.roamers.removeAll { $0.id == node } }
-      return
+      guard let known else { return }
+      parts.news.roamers.remove(at: known)
+      return pointPings(at: node)
     }
-    guard let place = parts.news.roamers.firstIndex(where: { $0.id == node }) else {
-      if parts.news.roamers.count == ClusterLimits.heard { parts.news.roamers.removeFirst() }
-      return parts.news.roamers.append((node, address, now))
+    guard let place = known else {
+      let forgotten = parts.news.roamers.count == ClusterLimits.heard ? parts.news.roamers.removeFirst().id : nil
+      parts.news.roamers.append((node, address, now))
+      if let forgotten { pointPings(at: forgotten) }
+      return pointPings(at: node)
     }
-    parts.news.roamers[place].address = address
+    if parts.news.roamers[place].address != address {
+      parts.news.roamers[place].address = address
+      pointPings(at: node)
+    }
     guard parts.raft.isSettled, now >= parts.news.roamers[place].since + 4 * settings.heartbeat,
       var member = topology?.member(node),
       member.peer == home
@@ -86,6 +93,13 @@ extension ControlPlane {
     }
     member.peer = address
     planner.newcomers.append(member)
+  }
+
+  /// Has a member pinged where it is reached now. Pings that went on to where it was heard once, when it had long been
+  /// heard from home again, would keep it unhealthy for good.
+  private func pointPings(at node: NodeID) {
+    guard parts.hasMembership, let address = address(of: node) else { return }
+    parts.membership.setAddress(address, of: node)
   }
 
   /// Whether the topology has this node, with an address.

@@ -88,6 +88,12 @@ package struct Membership: Sendable {
     }
   }
 
+  /// Takes where a member is reached from now on; what is known of it is kept. Strangers are left out.
+  package mutating func setAddress(_ address: PeerAddress, of id: NodeID) {
+    guard let place = index(of: id) else { return }
+    subjects[place].address = address
+  }
+
   /// Chooses those that this node pings: the next ones in the circular order of hashes.
   private mutating func watch() {
     let count = settings.has(.pingsEverybody) ? subjects.count : min(settings.observers, subjects.count)
